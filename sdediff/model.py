@@ -1,0 +1,177 @@
+"""`ScoreModel`: a network with its process, its parametrisation and its clock; and `reschedule`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sdediff.grid import Level, level, levels, nearest
+from sdediff.prediction import PARAMETRISATIONS, GeneralPrediction, Prediction
+from sdediff.sde import SDE, LinearSDE, per_sample
+
+Net = Callable[..., Any]
+
+
+class ModelError(ValueError):
+    """A network and what was said about it do not fit; the message names the mismatch and the mend."""
+
+# What the network's second argument is, from the level of the process it was trained on.
+CLOCKS: dict[str, Callable[[Level], Any]] = {
+    "t": lambda t: t.t,
+    "index": lambda t: t.t,
+    "lam": lambda t: t.lam,
+    "log_snr": lambda t: 2 * t.lam,
+    "sigma": lambda t: t.kappa,
+    "c_noise": lambda t: -t.lam / 4,
+}
+
+
+class Frame(NamedTuple):
+    """How one level meets the network: input scale, clock (B,), and the affine pair (None where alpha = 0)."""
+
+    scale: Any
+    clock: Tensor
+    a: Any
+    b: Any
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreModel:
+    """A network with its process, its parametrisation and its clock: model(x, t) -> Prediction.
+
+    net: any callable (x, clock, **cond) -> F shaped like x. predicts: x0, eps, score, v, edm (input and
+    output preconditioned with sigma_data) or velocity. time: what the clock reads: t, index (t - offset:
+    DDPM's networks count from 0, the knots from 1), lam, log_snr, sigma (sigma/alpha), c_noise, or a
+    function of the level; by default t, for edm c_noise. trained: the process that the network was
+    trained on, where it moves on another (`reschedule`).
+    """
+
+    net: Net
+    sde: SDE
+    predicts: str = "eps"
+    time: str | Callable[[Level], Any] | None = None
+    sigma_data: float = 1.0
+    offset: int = 1
+    cond: dict[str, Any] = field(default_factory=dict)
+    trained: SDE | None = None
+    card: dict[str, Any] = field(default_factory=dict, repr=False)
+    _frames: dict[Level, Frame] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.predicts not in PARAMETRISATIONS:
+            raise ModelError(nearest(self.predicts, PARAMETRISATIONS, "parametrisation"))
+        if self.time is None:
+            object.__setattr__(self, "time", "c_noise" if self.predicts == "edm" else "t")
+        if isinstance(self.time, str) and self.time not in CLOCKS:
+            raise ModelError(nearest(self.time, CLOCKS, "clock"))
+        source = self.trained or self.sde
+        if self.time == "index" and not hasattr(source, "n"):
+            raise ModelError(f'time="index" needs a Table, given {type(source).__name__}: use time="t"')
+        if not source.linear and (self.predicts != "score" or self.trained or self.time != "t"):
+            raise ModelError('a process without alpha and sigma takes predicts="score" and time="t" alone')
+
+    def __call__(self, x: Tensor, t: Any) -> Prediction:
+        """The prediction at states x (B, ...) and time t: a level, a float or a (B,) tensor of times."""
+        here = t if isinstance(t, Level) else level(self.sde, t)
+        frame = self._frames.get(here)
+        if frame is None or frame.clock.shape[0] != x.shape[0]:
+            frame = self._frame(here, x)
+        scaled = x if isinstance(frame.scale, float) and frame.scale == 1.0 else x * per_sample(frame.scale, x)
+        raw, extra = _raw(self.net(scaled, frame.clock, **self.cond), x)
+        if not self.sde.linear:
+            return GeneralPrediction(x, raw, here, self.sde, extra)
+        moved = self.trained is not None and self.predicts not in ("x0", "eps")
+        return Prediction(x, raw, here, frame.a, frame.b, "moved" if moved else self.predicts, extra)
+
+    def given(self, **cond: Any) -> ScoreModel:
+        """The same model under conditions, passed to the network as keyword arguments."""
+        return replace(self, cond={**self.cond, **cond})
+
+    def map_net(self, wrap: Callable[[Net], Net]) -> ScoreModel:
+        """The same model around wrap(net): counting, compiling."""
+        return replace(self, net=wrap(self.net))
+
+    def on(self, row: Sequence[Level], x: Tensor) -> ScoreModel:
+        """The same model with its coefficients and clocks ready for every level of a grid and states like x."""
+        every = [v for here in row for v in (*here.inner, here)]
+        sources = every
+        if self.trained is not None:
+            lam = torch.tensor([v.lam for v in every], dtype=torch.float64)
+            sources = list(levels(self.trained, self.trained.t_of_lam(lam)))  # type: ignore[attr-defined]
+        frames = {here: self._frame_from(here, old, x) for here, old in zip(every, sources, strict=True)}
+        return replace(self, _frames=frames)
+
+    @property
+    def at_zero_alpha(self) -> bool:
+        """Whether the network's output still determines x0 where alpha = 0."""
+        return self.predicts not in ("eps", "score")
+
+    def _frame(self, here: Level, x: Tensor) -> Frame:
+        old = here
+        if isinstance(self.trained, LinearSDE):
+            old = level(self.trained, self.trained.t_of_lam(here.lam))
+        return self._frame_from(here, old, x)
+
+    def _frame_from(self, here: Level, old: Level, x: Tensor) -> Frame:
+        clock = self._clock(old, x)
+        if not self.sde.linear:
+            return Frame(1.0, clock, 0.0, 0.0)
+        try:
+            a, b = PARAMETRISATIONS[self.predicts](old, self.sigma_data)
+        except ZeroDivisionError:
+            return Frame(1.0, clock, None, None)
+        scale = 1.0
+        if self.predicts == "edm":
+            scale = ((old.alpha * self.sigma_data) ** 2 + old.sigma**2) ** -0.5
+        if self.trained is None:
+            return Frame(scale, clock, a, b)
+        shrink = old.sigma / here.sigma
+        return Frame(scale * shrink, clock, a * shrink, b)
+
+    def _clock(self, old: Level, x: Tensor) -> Tensor:
+        reading = CLOCKS[self.time](old) if isinstance(self.time, str) else self.time(old)  # type: ignore[misc]
+        if self.time == "index":
+            reading = reading - self.offset
+        dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
+        if isinstance(reading, Tensor):
+            return reading.to(device=x.device, dtype=dtype).expand(x.shape[0])
+        if not math.isfinite(reading):
+            raise ModelError(f'the clock {self.time!r} reads {reading} at t={old.t}: start below it (start=sde.t_max)')
+        return torch.full((x.shape[0],), reading, dtype=dtype, device=x.device)
+
+
+def _raw(output: Any, x: Tensor) -> tuple[Tensor, Any]:
+    """F and what came with it, checked against the state."""
+    extra = None
+    if not isinstance(output, Tensor):
+        output = getattr(output, "sample", output)
+        if isinstance(output, tuple):
+            output, extra = output[0], output[1:]
+    if not isinstance(output, Tensor):
+        raise ModelError(f"the network returned {type(output).__name__}, needed: a tensor of shape {tuple(x.shape)}")
+    if output.shape != x.shape:
+        if output.ndim == x.ndim > 1 and output.shape[1] == 2 * x.shape[1] and output.shape[0] == x.shape[0]:
+            output, extra = output.split(x.shape[1], dim=1)
+        else:
+            raise ModelError(f"the network returned shape {tuple(output.shape)} for states {tuple(x.shape)}")
+    if output.dtype != x.dtype:
+        if torch.promote_types(output.dtype, x.dtype) != x.dtype:
+            raise ModelError(f"the network returned {output.dtype} for {x.dtype} states: cast one of them")
+        output = output.to(x.dtype)
+    return output, extra
+
+
+def reschedule(model: ScoreModel, sde: SDE) -> ScoreModel:
+    """A network trained on one process, moving on another: times are matched by lam, states by sigma.
+
+    Beyond the range of lam that the network knows, its nearest end is used.
+    """
+    source = model.trained or model.sde
+    if not (source.linear and sde.linear):
+        raise ModelError("reschedule matches the log-SNR of two processes: both need alpha and sigma")
+    return replace(model, sde=sde, trained=source, _frames={})

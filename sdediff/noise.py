@@ -1,0 +1,230 @@
+"""Where randomness comes from: unit normals as pure functions of (seed, sample index, level, draw).
+
+`Counter` is the default: Philox4x32-10 bits (Salmon et al. 2011) and our own normal transform, evaluated
+on the CPU, so that a sample's noise is the same on any device, in any batch and in any order.
+`Brownian` looks up one Wiener path per sample in the SDE's own time, so that refining a grid refines the
+same path. `Stream` is a plain generator for speed; it depends on the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_WORD = 0xFFFFFFFF
+_MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], dtype=np.uint64)
+_WEYL = np.array([0x9E3779B9, 0xBB67AE85], dtype=np.uint64)
+# Streams of one seed that no level index can reach: level and draw indices stay below 2**31.
+_INITIAL, _UNIFORM, _TREE = 0xFFFFFFFF, 0xFFFFFFFE, 0x80000000
+
+
+def philox(counter: Sequence[Any], key: tuple[int, int]) -> np.ndarray:
+    """Ten rounds of Philox4x32 on arrays of counters.
+
+    counter: four arrays (or scalars) of 32-bit words, broadcast together to a shape S; key: two 32-bit
+    words. Returns uint64 (4, *S) holding 32-bit words. Salmon et al. 2011, section 3.3.
+    """
+    words = np.stack(np.broadcast_arrays(*(np.asarray(c, dtype=np.uint64) for c in counter)))
+    even, odd = words[::2], words[1::2]
+    lanes = (2,) + (1,) * (words.ndim - 1)
+    multipliers, mask, shift = _MULTIPLIERS.reshape(lanes), np.uint64(_WORD), np.uint64(32)
+    rounds = np.arange(10, dtype=np.uint64)[:, None]
+    keys = ((np.array(key, dtype=np.uint64) + rounds * _WEYL) & mask).reshape(10, *lanes)
+    for k in keys:
+        product = (even * multipliers)[::-1]
+        even = product >> shift
+        even ^= odd
+        even ^= k
+        odd = np.bitwise_and(product, mask, out=product)
+    return np.stack([even[0], odd[0], even[1], odd[1]])
+
+
+def _bits(seed: int, index: np.ndarray, stream: tuple[int, int], size: int) -> np.ndarray:
+    """32-bit words (4, B, ceil(size / 4)) that depend on (seed, index[b], stream, position) alone."""
+    blocks = np.arange(-(-size // 4), dtype=np.uint64)[None, :]
+    samples = index.astype(np.uint64)[:, None]
+    return philox((blocks, samples, stream[0] & _WORD, stream[1] & _WORD), (seed & _WORD, seed >> 32))
+
+
+def uniforms(seed: int, index: np.ndarray, stream: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
+    """Uniform numbers in [0, 1), float64 (B, *shape), element by element a function of (seed, index, stream)."""
+    size = math.prod(shape)
+    words = _bits(seed, index, (_UNIFORM, stream[0] ^ (stream[1] << 16)), 2 * size)
+    flat = words.transpose(1, 2, 0).reshape(len(index), -1)[:, : 2 * size]
+    pairs = flat.reshape(len(index), size, 2)
+    mantissa = (pairs[..., 0] >> np.uint64(5)) * np.uint64(1 << 26) + (pairs[..., 1] >> np.uint64(6))
+    return (mantissa.astype(np.float64) * 2.0**-53).reshape(len(index), *shape)
+
+
+def normals(seed: int, index: np.ndarray, stream: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
+    """Unit normals, float64 (B, *shape), by Box and Muller's transform of 32-bit words (tails to 6.7)."""
+    size = math.prod(shape)
+    words = _bits(seed, index, stream, size).astype(np.float64)
+    radius = np.sqrt(-2.0 * np.log((words[:2] + 0.5) * 2.0**-32))
+    angle = words[2:] * (2.0 * math.pi * 2.0**-32)
+    quads = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])
+    flat = quads.transpose(1, 2, 0).reshape(len(index), -1)[:, :size]
+    return flat.reshape(len(index), *shape)
+
+
+def indices(index: int | Sequence[int], batch: int) -> np.ndarray:
+    """Sample indices (batch,) from a first index or a list of them; each in [0, 2**32)."""
+    given = np.arange(index, index + batch) if isinstance(index, int) else np.asarray(index, dtype=np.int64)
+    if given.shape != (batch,):
+        raise ValueError(f"index names {given.size} samples, the batch has {batch}: give one integer each")
+    if batch and (given.min() < 0 or given.max() > _WORD):
+        raise ValueError(f"sample indices must lie in [0, 2**32), given {given.min()} to {given.max()}")
+    return given
+
+
+@dataclass(frozen=True)
+class Noise(ABC):
+    """Unit normals for the step from level t to level s, shaped like a state (B, ...).
+
+    seed: an integer in [0, 2**64). index: the first sample's number, or one number a sample.
+    offset: added to `draw`, so that two solvers in one step never share a draw.
+    """
+
+    seed: int = 0
+    index: int | Sequence[int] = 0
+    offset: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed={self.seed}: give an integer in [0, 2**64)")
+
+    @abstractmethod
+    def __call__(self, t: Any, s: Any, like: Tensor, draw: int = 0) -> Tensor:
+        """Unit normals shaped, typed and placed like `like`; `draw` numbers the draws within the step."""
+
+    def initial(self, like: Tensor) -> Tensor:
+        """The draw that starts a path at the prior; the same for every kind of per-sample noise."""
+        return self._counter(like, (_INITIAL, 0))
+
+    def shifted(self, draws: int = 1 << 20) -> Noise:
+        """The same noise with its draws moved, for the second of two solvers that share a step."""
+        return replace(self, offset=self.offset + draws)
+
+    def _counter(self, like: Tensor, stream: tuple[int, int]) -> Tensor:
+        index = indices(self.index, like.shape[0])
+        z = normals(self.seed, index, stream, tuple(like.shape[1:]))
+        return torch.from_numpy(z).to(dtype=like.dtype).to(like.device)
+
+
+@dataclass(frozen=True)
+class Counter(Noise):
+    """Per-sample counter-based noise: sample i's draws depend on (seed, i, level index, draw) alone."""
+
+    def __call__(self, t: Any, s: Any, like: Tensor, draw: int = 0) -> Tensor:
+        return self._counter(like, (t.index, draw + self.offset))
+
+
+@dataclass(frozen=True)
+class Stream(Noise):
+    """A plain generator a draw, on the state's device: fast, the same for the same call, but a sample's
+    noise depends on its place in the batch and on the device. `index` is not used."""
+
+    def __call__(self, t: Any, s: Any, like: Tensor, draw: int = 0) -> Tensor:
+        return self._draw(like, t.index, draw + self.offset)
+
+    def initial(self, like: Tensor) -> Tensor:
+        return self._draw(like, _INITIAL, 0)
+
+    def _draw(self, like: Tensor, level: int, draw: int) -> Tensor:
+        mixed = philox((level, draw, 0, 0), (self.seed & _WORD, self.seed >> 32))
+        if like.device.type == "cpu":
+            # torch's CPU generator reads 32 bits of its seed alone, so numpy's takes all 128 here.
+            source = np.random.Generator(np.random.SFC64([int(w) for w in mixed]))
+            return torch.from_numpy(source.standard_normal(like.shape)).to(like.dtype)
+        generator = torch.Generator(like.device).manual_seed(int(mixed[0]) | int(mixed[1]) << 32)
+        return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+
+
+@dataclass(frozen=True)
+class Brownian(Noise):
+    """Increments of one Wiener path per sample over [0, span], in the SDE's own time.
+
+    Called for a step it returns (W_t - W_s) / sqrt(|t - s|); with draw=1 the independent unit normal of
+    the space-time Levy area, sqrt(12 / h) H with h H = int (W_r - W_s) dr - h (W_t - W_s) / 2. Other draws
+    and s = t fall back to the counter. The path is a dyadic tree, 2**-depth * span fine (Foster 2020, ch. 4).
+    """
+
+    span: float = 1.0
+    depth: int = 26
+    _seen: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def __call__(self, t: Any, s: Any, like: Tensor, draw: int = 0) -> Tensor:
+        low, high = sorted((self._tick(t.t), self._tick(s.t)))
+        if low == high or draw > 1 or self.offset:
+            return self._counter(like, (t.index, draw + self.offset))
+        shape = tuple(like.shape)
+        w, area = self._increment(low, high, shape)
+        h = (high - low) * self.span / 2**self.depth
+        z = w / math.sqrt(h) if draw == 0 else area * math.sqrt(12.0 / h)
+        return torch.from_numpy(z).to(dtype=like.dtype).to(like.device)
+
+    def increment(self, low: float, high: float, like: Tensor) -> tuple[Tensor, Tensor]:
+        """W(high) - W(low) and the space-time area H of [low, high], each shaped like `like`."""
+        a, b = self._tick(low), self._tick(high)
+        if a == b:
+            return torch.zeros_like(like), torch.zeros_like(like)
+        w, area = self._increment(a, b, tuple(like.shape))
+        return tuple(torch.from_numpy(v).to(dtype=like.dtype).to(like.device) for v in (w, area))  # type: ignore[return-value]
+
+    def _tick(self, time: float) -> int:
+        ticks = round(time / self.span * 2**self.depth)
+        if not 0 <= ticks <= 2**self.depth:
+            raise ValueError(f"the Brownian path covers [0, {self.span}], asked for time {time}")
+        return ticks
+
+    def _increment(self, low: int, high: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        (w_low, i_low), (w_high, i_high) = self._at(low, shape), self._at(high, shape)
+        h = (high - low) * self.span / 2**self.depth
+        w = w_high - w_low
+        return w, (i_high - i_low) / h - w_low - w / 2
+
+    def _at(self, tick: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """W and its integral from 0 at a tick; the last two look-ups are kept (a step starts where one ended)."""
+        key = (tick, shape)
+        if key not in self._seen:
+            found = self._descend(tick, shape)
+            for old in list(self._seen)[:-1]:
+                self._seen.pop(old, None)
+            self._seen[key] = found
+            return found
+        return self._seen[key]
+
+    def _descend(self, tick: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        index = indices(self.index, shape[0])
+        draw = lambda node, level: normals(self.seed, index, (_TREE + level, node), (2, *shape[1:]))  # noqa: E731
+        root = draw(0, self.depth + 1)
+        h = self.span
+        w, area = root[:, 0] * math.sqrt(h), root[:, 1] * math.sqrt(h / 12)
+        at_w, at_i = np.zeros(shape), np.zeros(shape)
+        if tick == 2**self.depth:
+            return w, h * (w / 2 + area)
+        for level in range(self.depth):
+            rest = tick & ((1 << (self.depth - level)) - 1)
+            if rest == 0:
+                break
+            pair = draw(tick >> (self.depth - level), level)
+            bridge, twist = pair[:, 0] * math.sqrt(h / 16), pair[:, 1] * math.sqrt(h / 12)
+            left_w, left_a = w / 2 + 1.5 * area + bridge, area / 4 - bridge / 2 + twist / 2
+            h /= 2
+            if rest >> (self.depth - level - 1):
+                at_i += h * (at_w + left_w / 2 + left_a)
+                at_w += left_w
+                w, area = w - left_w, left_a - twist
+            else:
+                w, area = left_w, left_a
+        return at_w, at_i
+
+
+NOISES: dict[str, type[Noise]] = {"counter": Counter, "brownian": Brownian, "stream": Stream}

@@ -1,0 +1,130 @@
+"""What a network's output means: parametrisations as affine pairs, and the record of one prediction.
+
+Every parametrisation is one affine pair, x0 = a x + b F with F the raw output; every property of a
+prediction is one linear combination of x and F with float64 coefficients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sdediff.grid import Level
+from sdediff.sde import SDE, SDEError, per_sample
+
+
+def _edm(t: Level, sigma_data: float) -> tuple[Any, Any]:
+    w2 = (t.alpha * sigma_data) ** 2 + t.sigma**2
+    return t.alpha * sigma_data**2 / w2, t.sigma * sigma_data / w2**0.5
+
+
+def _velocity(t: Level, sigma_data: float) -> tuple[Any, Any]:
+    w = t.alpha * t.sigma_dot - t.alpha_dot * t.sigma
+    return t.sigma_dot / w, -t.sigma / w
+
+
+def _v(t: Level, sigma_data: float) -> tuple[Any, Any]:
+    w2 = t.alpha**2 + t.sigma**2
+    return t.alpha / w2, -t.sigma / w2
+
+
+# x0 = a x + b F: the whole definition of a parametrisation, from a level and sigma_data to (a, b).
+PARAMETRISATIONS: dict[str, Callable[[Level, float], tuple[Any, Any]]] = {
+    "x0": lambda t, sigma_data: (0.0, 1.0),
+    "eps": lambda t, sigma_data: (1 / t.alpha, -t.sigma / t.alpha),
+    "score": lambda t, sigma_data: (1 / t.alpha, t.sigma**2 / t.alpha),
+    "v": _v,
+    "edm": _edm,
+    "velocity": _velocity,
+}
+
+
+def combine(p: Any, x: Tensor, q: Any, y: Tensor) -> Tensor:
+    """p x + q y with float or (B,) coefficients, in the states' dtype."""
+    if isinstance(p, Tensor) or isinstance(q, Tensor):
+        return per_sample(p, x) * x + per_sample(q, y) * y
+    if p == 0.0:
+        return y if q == 1.0 else y * q
+    return torch.add(x * p, y, alpha=q)
+
+
+class Prediction:
+    """What a model says at (x, t): x0, eps, score, v and velocity, each p x + q F. Shaped like x.
+
+    raw: the network's output F; extra: what it returned beyond F (a learned variance), or None;
+    velocity: the probability flow's dx/dt. Raises SDEError where alpha = 0 and F does not determine x0.
+    """
+
+    __slots__ = ("_a", "_b", "_kind", "extra", "level", "raw", "x")
+
+    def __init__(self, x: Tensor, raw: Tensor, t: Level, a: Any, b: Any, kind: str, extra: Any = None) -> None:
+        self.x, self.raw, self.level, self.extra = x, raw, t, extra
+        self._a, self._b, self._kind = a, b, kind
+
+    def pair(self, name: str) -> tuple[Any, Any]:
+        """The coefficients (p, q) of a property, `name` = p x + q F; floats or (B,) float64."""
+        if name == self._kind:
+            return 0.0, 1.0
+        t, a, b = self.level, self._a, self._b
+        if a is None:
+            raise SDEError(
+                f"at t={t.t} alpha is 0 and a {self._kind} network does not determine {name}: start below it "
+                "(start=sde.t_max) or use an x0, v, edm or velocity network"
+            )
+        if name == "x0":
+            return a, b
+        c, d = (1 - t.alpha * a) / t.sigma, -t.alpha * b / t.sigma
+        if name == "eps":
+            return c, d
+        if name == "score":
+            return -c / t.sigma, -d / t.sigma
+        if name == "v":
+            return t.alpha * c - t.sigma * a, t.alpha * d - t.sigma * b
+        return t.alpha_dot * a + t.sigma_dot * c, t.alpha_dot * b + t.sigma_dot * d
+
+    def _form(self, name: str) -> Tensor:
+        p, q = self.pair(name)
+        return combine(p, self.x, q, self.raw)
+
+    @property
+    def x0(self) -> Tensor:
+        """The denoised state E[x0 | x_t]."""
+        return self._form("x0")
+
+    @property
+    def eps(self) -> Tensor:
+        """The predicted noise (x - alpha x0) / sigma."""
+        return self._form("eps")
+
+    @property
+    def score(self) -> Tensor:
+        """The gradient of log p_t at x, -eps / sigma."""
+        return self._form("score")
+
+    @property
+    def v(self) -> Tensor:
+        """alpha eps - sigma x0. Salimans and Ho 2022."""
+        return self._form("v")
+
+    @property
+    def velocity(self) -> Tensor:
+        """alpha' x0 + sigma' eps = f x - g^2 score / 2."""
+        return self._form("velocity")
+
+
+class GeneralPrediction(Prediction):
+    """A prediction under a process without alpha and sigma: score and velocity alone."""
+
+    __slots__ = ("_sde",)
+
+    def __init__(self, x: Tensor, raw: Tensor, t: Level, sde: SDE, extra: Any = None) -> None:
+        super().__init__(x, raw, t, 0.0, 0.0, "score", extra)
+        self._sde = sde
+
+    @property
+    def velocity(self) -> Tensor:
+        """drift - g^2 score / 2."""
+        return self._sde.drift(self.x, self.level.t) - per_sample(self.level.g2 / 2, self.x) * self.raw
