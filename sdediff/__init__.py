@@ -1,0 +1,49 @@
+"""sdediff: score-based SDEs and ODEs with pluggable solvers."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from sdediff.grid import Level, grid, level, levels
+from sdediff.losses import loss
+from sdediff.model import ModelError, ScoreModel, reschedule
+from sdediff.noise import Brownian, Counter, Noise, Stream
+from sdediff.prediction import Prediction
+from sdediff.processes import EDM, VE, VP, Cosine, RectifiedFlow, SubVP, Table
+from sdediff.run import State
+from sdediff.sampling import Record, decode, encode, iterate, sample
+from sdediff.sde import SDE, LinearSDE, SDEError
+from sdediff.solvers import Solver, SolverError, solver, solvers
+
+__version__ = "0.1.0"
+
+# Names that pull in more than torch and numpy arrive on first use.
+_LAZY = {
+    "log_likelihood": "sdediff.likelihood",
+    "bits_per_dim": "sdediff.likelihood",
+    "Likelihood": "sdediff.likelihood",
+    "load": "sdediff.hub",
+    "save": "sdediff.hub",
+    "models": "sdediff.hub",
+    "data": "sdediff.hub",
+    "problem": "sdediff.problems",
+    "bench": "sdediff.benchmark",
+    "testing": "sdediff.testing",
+}
+
+__all__ = [
+    "EDM", "SDE", "VE", "VP", "Brownian", "Cosine", "Counter", "Level", "LinearSDE", "ModelError", "Noise",
+    "Prediction", "Record", "RectifiedFlow", "SDEError", "ScoreModel", "Solver", "SolverError", "State",
+    "Stream", "SubVP", "Table", "decode", "encode", "grid", "iterate", "level", "levels", "loss",
+    "reschedule", "sample", "solver", "solvers", *_LAZY,
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'sdediff' has no attribute {name!r}")
+    module = importlib.import_module(_LAZY[name])
+    value = module if _LAZY[name].endswith("." + name) else getattr(module, name)
+    globals()[name] = value
+    return value

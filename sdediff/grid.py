@@ -7,6 +7,7 @@ A grid is n + 1 decreasing float64 times, n moves; it never contains sigma = 0 (
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -89,7 +90,7 @@ def levels(sde: SDE, times: Any, inner: Callable[..., Sequence[float]] | None = 
     for i, here in enumerate(row):
         here.index, here.grid = i, row
     if inner is not None:
-        nodes = [[float(v) for v in inner(sde, a, b)] for a, b in zip(row, row[1:], strict=False)]
+        nodes = [[float(v) for v in inner(sde, a, b)] for a, b in itertools.pairwise(row)]
         flat = iter(_row(sde, times64([v for group in nodes for v in group])))
         for b, group in zip(row[1:], nodes, strict=True):
             b.inner = tuple(next(flat) for _ in group)
@@ -148,18 +149,22 @@ def knots(sde: SDE, n: int | None, start: float, stop: float) -> Tensor:
     _count(sde)
     times = torch.arange(math.floor(start), math.ceil(stop) - 1, -1, dtype=torch.float64)
     if n is not None and n != len(times) - 1:
-        raise ValueError(f"the grid 'knots' has {len(times) - 1} moves, asked for {n}: leave steps out, or use 'strided'")
+        raise ValueError(
+            f"the grid 'knots' has {len(times) - 1} moves, asked for {n}: leave steps out, or use 'strided'"
+        )
     return times
 
 
-def strided(sde: SDE, n: int, start: float, stop: float, spacing: str = "trailing") -> Tensor:
+def strided(sde: SDE, n: int, start: float, stop: float, spacing: str = "linspace") -> Tensor:
     """n + 1 knots of a table. spacing: "leading" and "trailing" step by N/(n + 1) from either end (leading
     rounds the stride down), "linspace" holds both ends. As common discrete samplers name them."""
     total = math.floor(start) - math.ceil(stop) + 1
     count = n + 1
     _count(sde)
     if count > total:
-        raise ValueError(f"{count} distinct knots were asked of a table with {total}: ask for at most {total - 1} steps")
+        raise ValueError(
+            f"{count} distinct knots were asked of a table with {total}: ask for at most {total - 1} steps"
+        )
     if spacing == "leading":
         times = torch.arange(count, dtype=torch.float64).mul(total // count).flip(0) + 1
     elif spacing == "trailing":
@@ -209,7 +214,7 @@ def grid(
     if isinstance(kind, str) and kind not in GRIDS:
         raise ValueError(nearest(kind, GRIDS, "grid"))
     if isinstance(kind, str) or callable(kind):
-        if n is not None and n < 1 or n is None and kind != "knots":
+        if (n is not None and n < 1) or (n is None and kind != "knots"):
             raise ValueError(f"steps={n}: a grid needs at least one step")
         needs_lam = kind in _NEED_LAM
         if needs_lam and not isinstance(sde, LinearSDE):

@@ -20,6 +20,7 @@ Net = Callable[..., Any]
 class ModelError(ValueError):
     """A network and what was said about it do not fit; the message names the mismatch and the mend."""
 
+
 # What the network's second argument is, from the level of the process it was trained on.
 CLOCKS: dict[str, Callable[[Level], Any]] = {
     "t": lambda t: t.t,
@@ -141,7 +142,7 @@ class ScoreModel:
         if isinstance(reading, Tensor):
             return reading.to(device=x.device, dtype=dtype).expand(x.shape[0])
         if not math.isfinite(reading):
-            raise ModelError(f'the clock {self.time!r} reads {reading} at t={old.t}: start below it (start=sde.t_max)')
+            raise ModelError(f"the clock {self.time!r} reads {reading} at t={old.t}: start below it (start=sde.t_max)")
         return torch.full((x.shape[0],), reading, dtype=dtype, device=x.device)
 
 

@@ -85,6 +85,14 @@ class Prediction:
             return t.alpha * c - t.sigma * a, t.alpha * d - t.sigma * b
         return t.alpha_dot * a + t.sigma_dot * c, t.alpha_dot * b + t.sigma_dot * d
 
+    def mix(self, c: Any = 0.0, **weights: Any) -> Tensor:
+        """c x + sum of weight times property, formed as one combination of x and F: mix(1, velocity=dt)."""
+        p, q = c, 0.0
+        for name, weight in weights.items():
+            on_x, on_raw = self.pair(name)
+            p, q = p + weight * on_x, q + weight * on_raw
+        return combine(p, self.x, q, self.raw)
+
     def _form(self, name: str) -> Tensor:
         p, q = self.pair(name)
         return combine(p, self.x, q, self.raw)
@@ -123,6 +131,13 @@ class GeneralPrediction(Prediction):
     def __init__(self, x: Tensor, raw: Tensor, t: Level, sde: SDE, extra: Any = None) -> None:
         super().__init__(x, raw, t, 0.0, 0.0, "score", extra)
         self._sde = sde
+
+    def mix(self, c: Any = 0.0, **weights: Any) -> Tensor:
+        """c x + sum of weight times property."""
+        total = c * self.x
+        for name, weight in weights.items():
+            total = torch.add(total, getattr(self, name), alpha=weight)
+        return total
 
     @property
     def velocity(self) -> Tensor:

@@ -84,6 +84,8 @@ class EDM(LinearSDE):
     T: float = 80.0
     t_min: float = 0.002
 
+    grid = "karras"
+
     def alpha(self, t: Tensor) -> Tensor:
         return torch.ones_like(t)
 
@@ -152,6 +154,8 @@ class Table(LinearSDE):
 
     lams: tuple[float, ...] = field(repr=False)
     preserving: bool = True
+
+    grid = "strided"
 
     def __post_init__(self) -> None:
         lams = torch.tensor(self.lams, dtype=torch.float64)

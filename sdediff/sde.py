@@ -48,13 +48,15 @@ class Reverse(NamedTuple):
 class SDE(ABC):
     """dx = drift(x, t) dt + diffusion(t) dw for t in [0, T].
 
-    Times are float64: floats or (B,) tensors. `t_min` is where sampling stops and `T` where it starts.
+    Times are float64: floats or (B,) tensors. `t_min` is where sampling stops, `T` where it starts, and
+    `grid` the natural grid in between.
     A process with no more than these two methods works with Euler-Maruyama and the black-box solvers.
     """
 
     T: float = 1.0
     t_min: float = 1e-3
     linear: ClassVar[bool] = False
+    grid: ClassVar[str] = "uniform"
 
     @abstractmethod
     def drift(self, x: Tensor, t: Any) -> Tensor:

@@ -1,0 +1,174 @@
+"""The one place that calls torchdiffeq, scipy and torchsde. It knows no diffusion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+TORCHDIFFEQ = (
+    "dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun",
+    "euler", "midpoint", "heun2", "heun3", "rk4", "explicit_adams", "implicit_adams",
+)  # fmt: skip
+TORCHDIFFEQ_ADAPTIVE = TORCHDIFFEQ[:5]
+SCIPY = ("RK45", "RK23", "DOP853", "LSODA", "Radau", "BDF")
+IMPLICIT = ("Radau", "BDF", "LSODA")
+TORCHSDE = ("euler", "milstein", "srk")
+# An implicit method builds a dense Jacobian by differences: one call a dimension.
+MAX_IMPLICIT_DIMS = 4096
+
+Field = Callable[[float, Tensor], Tensor]
+
+
+class IntegrationError(RuntimeError):
+    """A black-box integrator gave up; the message has its own words and what to change."""
+
+
+def odeint(
+    field: Field,
+    x: Tensor,
+    start: float,
+    stop: float,
+    method: str = "dopri5",
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    steps: int | None = None,
+) -> Tensor:
+    """x(stop) of dx/dt = field(t, x), x(start) given; either direction of time.
+
+    field: (float, tensor) -> tensor shaped like x. method: a name of TORCHDIFFEQ or SCIPY. steps: number
+    of equal steps, for torchdiffeq's fixed-step methods. The state keeps its dtype; the error norm of the
+    adaptive methods is taken over the whole tensor, so a sample's result depends on its batch at the
+    tolerance. Raises ValueError on bad arguments, IntegrationError when the method gives up.
+    """
+    if not (rtol > 0 and atol > 0):
+        raise ValueError(f"tolerances must be positive, given rtol={rtol}, atol={atol}")
+    if method in SCIPY:
+        return _scipy(field, x, start, stop, method, rtol, atol)
+    if method not in TORCHDIFFEQ:
+        raise ValueError(f"unknown ODE method {method!r}: write one of {', '.join(TORCHDIFFEQ + SCIPY)}")
+    return _torchdiffeq(field, x, start, stop, method, rtol, atol, steps)
+
+
+def _torchdiffeq(
+    field: Field,
+    x: Tensor,
+    start: float,
+    stop: float,
+    method: str,
+    rtol: float,
+    atol: float,
+    steps: int | None,
+) -> Tensor:
+    from torchdiffeq import odeint as solve
+
+    low, high = min(start, stop), max(start, stop)
+    times = torch.tensor([start, stop], dtype=torch.float64, device=x.device)
+    options: dict[str, Any]
+    if method in TORCHDIFFEQ_ADAPTIVE:
+        # step_t lands on the end; the clamp covers the trial step that the library makes past it.
+        options = {"dtype": torch.float64, "step_t": times[1:]}
+    else:
+        options = {"step_size": (high - low) / (steps or 100)}
+
+    def rhs(t: Tensor, state: Tensor) -> Tensor:
+        return field(min(max(t.item(), low), high), state)
+
+    try:
+        path = solve(rhs, x, times, method=method, rtol=rtol, atol=atol, options=options)
+    except AssertionError as error:
+        raise IntegrationError(f"torchdiffeq's {method} gave up between t={start} and {stop}: {error}") from error
+    return path[-1].to(x.dtype)
+
+
+def _scipy(field: Field, x: Tensor, start: float, stop: float, method: str, rtol: float, atol: float) -> Tensor:
+    from scipy.integrate import solve_ivp
+
+    if method in IMPLICIT and x.numel() > MAX_IMPLICIT_DIMS:
+        raise ValueError(
+            f"{method} builds a dense Jacobian, {x.numel()} x {x.numel()} for states {tuple(x.shape)}: "
+            f"it serves up to {MAX_IMPLICIT_DIMS} numbers in all; use RK45, DOP853 or dopri5, or a smaller batch"
+        )
+
+    def rhs(t: float, flat: np.ndarray) -> np.ndarray:
+        state = torch.from_numpy(flat).to(device=x.device, dtype=x.dtype).reshape(x.shape)
+        return field(t, state).detach().reshape(-1).to(device="cpu", dtype=torch.float64).numpy()
+
+    flat = x.detach().reshape(-1).to(device="cpu", dtype=torch.float64).numpy()
+    found = solve_ivp(rhs, (start, stop), flat, method=method, rtol=rtol, atol=atol)
+    if not found.success:
+        raise IntegrationError(f"scipy's {method} gave up at t={found.t[-1]}: {found.message}")
+    return torch.from_numpy(found.y[:, -1].copy()).to(device=x.device, dtype=x.dtype).reshape(x.shape)
+
+
+class _Problem:
+    """What torchsde asks for: Ito, diagonal noise, rising time tau = -t for a process that runs down."""
+
+    sde_type = "ito"
+    noise_type = "diagonal"
+
+    def __init__(self, drift: Field, diffusion: Callable[[float], float], shape: torch.Size) -> None:
+        self._drift, self._diffusion, self._shape = drift, diffusion, shape
+        self._known: dict[tuple[float, int], tuple[Tensor, Tensor]] = {}
+
+    def f(self, tau: Tensor, flat: Tensor) -> Tensor:
+        # srk asks for the drift of its earlier stages again and again: 10 calls a step where 4 differ.
+        key = (float(tau), id(flat))
+        if key not in self._known:
+            if len(self._known) > 8:
+                self._known.clear()
+            value = -self._drift(-key[0], flat.reshape(self._shape)).reshape(flat.shape)
+            self._known[key] = (flat, value)
+        return self._known[key][1]
+
+    def g(self, tau: Tensor, flat: Tensor) -> Tensor:
+        # Written with the state so that milstein can differentiate it; the derivative is zero.
+        return self._diffusion(-float(tau)) + 0.0 * flat
+
+
+class _Path:
+    """A Brownian path in torchsde's words, over tau = -t, from (W, H) of an interval of t."""
+
+    levy_area_approximation = "space-time"
+
+    def __init__(self, increment: Callable[[float, float], tuple[Tensor, Tensor]], like: Tensor) -> None:
+        self._increment = increment
+        self.shape, self.dtype, self.device = like.shape, like.dtype, like.device
+
+    def __call__(self, ta: Any, tb: Any = None, return_U: bool = False, return_A: bool = False) -> Any:
+        low, high = -float(tb), -float(ta)
+        w, h = self._increment(low, high)
+        w, h = w.reshape(self.shape), h.reshape(self.shape)
+        # The path over tau is -W(-tau): its increments are those of W, its area changes sign.
+        return (w, (high - low) * (0.5 * w - h)) if return_U else w
+
+
+def sdeint(
+    drift: Field,
+    diffusion: Callable[[float], float],
+    x: Tensor,
+    start: float,
+    stop: float,
+    method: str,
+    steps: int,
+    increment: Callable[[float, float], tuple[Tensor, Tensor]],
+) -> Tensor:
+    """x(stop) of dx = drift dt + diffusion dw for stop < start, by torchsde with `steps` equal steps.
+
+    drift: (float, tensor) -> tensor; diffusion: float -> float; increment: (low, high) -> (W(high) - W(low),
+    H), both shaped like x, H the space-time Levy area. method: a name of TORCHSDE.
+    """
+    from torchsde import sdeint as solve
+
+    if method not in TORCHSDE:
+        raise ValueError(f"unknown SDE method {method!r}: write one of {', '.join(TORCHSDE)}")
+    flat = x.reshape(x.shape[0], -1)
+    times = torch.tensor([-start, -stop], dtype=torch.float64, device=x.device)
+    path = solve(
+        _Problem(drift, diffusion, x.shape), flat, times,
+        bm=_Path(increment, flat), method=method, dt=(start - stop) / steps,
+    )  # fmt: skip
+    return path[-1].reshape(x.shape).to(x.dtype)

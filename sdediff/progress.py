@@ -1,0 +1,44 @@
+"""One progress bar for all long work: silent on short runs and where nobody watches."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+_PATIENCE = 2.0
+
+
+def track(items: Iterable[Item], total: int | None, what: str, show: bool | None = None) -> Iterator[Item]:
+    """The items, with a bar on stderr once the run has lasted two seconds.
+
+    show: True draws it from the start, False never, None when stderr is a terminal.
+    """
+    if show is False or (show is None and not sys.stderr.isatty()):
+        yield from items
+        return
+    began, bar, task = time.monotonic(), None, None
+    try:
+        for done, item in enumerate(items):
+            if bar is None and (show or time.monotonic() - began > _PATIENCE):
+                bar = _bar()
+                task = bar.add_task(what, total=total)
+                bar.start()
+            if bar is not None and task is not None:
+                bar.update(task, completed=done)
+            yield item
+        if bar is not None and task is not None:
+            bar.update(task, completed=total or 0)
+    finally:
+        if bar is not None:
+            bar.stop()
+
+
+def _bar() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)

@@ -1,0 +1,32 @@
+"""Solvers: one step from noise towards data, by name or as objects."""
+
+from sdediff.solvers.base import Solver, SolverError
+from sdediff.solvers.black_box import ODE, ReverseSDE
+from sdediff.solvers.compose import Then, predictor_corrector
+from sdediff.solvers.exponential import DDIM, DPMpp2M
+from sdediff.solvers.langevin import AnnealedLangevin, Langevin
+from sdediff.solvers.registry import REGISTRY, Info, names, solver, solvers
+from sdediff.solvers.runge_kutta import RungeKutta
+from sdediff.solvers.sde import Ancestral, EulerMaruyama, ReverseDiffusion
+
+__all__ = [
+    "DDIM",
+    "ODE",
+    "REGISTRY",
+    "Ancestral",
+    "AnnealedLangevin",
+    "DPMpp2M",
+    "EulerMaruyama",
+    "Info",
+    "Langevin",
+    "ReverseDiffusion",
+    "ReverseSDE",
+    "RungeKutta",
+    "Solver",
+    "SolverError",
+    "Then",
+    "names",
+    "predictor_corrector",
+    "solver",
+    "solvers",
+]

@@ -1,0 +1,101 @@
+"""Black-box integrators as solvers: the probability flow by ODE libraries, the reverse SDE by torchsde."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from sdediff import integrate
+from sdediff.grid import Level, nearest
+from sdediff.model import ScoreModel
+from sdediff.noise import Brownian, Noise
+from sdediff.solvers.base import Solver, SolverError
+from sdediff.solvers.sde import finite
+
+
+@dataclass(frozen=True)
+class ODE(Solver):
+    """The probability flow dx/dt = velocity from t to s by a library's integrator, one grid step by default.
+
+    method: torchdiffeq's dopri5, dopri8, bosh3, fehlberg2, adaptive_heun, euler, midpoint, heun2, heun3,
+    rk4, explicit_adams, implicit_adams; scipy's RK45, RK23, DOP853, LSODA, Radau, BDF. substeps serves the
+    fixed-step ones. Calls are chosen at run time. Song et al. 2021, section 4.3.
+    """
+
+    method: str = "dopri5"
+    rtol: float = 1e-5
+    atol: float = 1e-5
+    substeps: int = 100
+
+    calls = None
+    adaptive = True
+    needs_alpha = False
+    at_zero_alpha = True
+    steps = 1
+    reference = "Song et al. 2021, section 4.3"
+
+    def __post_init__(self) -> None:
+        known = integrate.TORCHDIFFEQ + integrate.SCIPY
+        if self.method not in known:
+            raise SolverError(nearest(self.method, known, "ODE method"))
+
+    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+        def field(time: float, x: Tensor) -> Tensor:
+            here = t if time == t.t else s if time == s.t else time
+            return model(x, here).velocity
+
+        return integrate.odeint(field, x, t.t, s.t, self.method, self.rtol, self.atol, self.substeps), None
+
+
+@dataclass(frozen=True)
+class ReverseSDE(Solver):
+    """The reverse-time SDE from t to s by torchsde's euler, milstein or srk on per-sample Brownian paths.
+
+    eta as in Euler-Maruyama. srk (Roessler's SRID2) has strong order 1.5, the others 1 (the noise is
+    additive); 4 calls a step for srk, 1 for the others, times substeps.
+    """
+
+    method: str = "srk"
+    eta: float = 1.0
+    substeps: int = 1
+
+    needs_alpha = False
+    reference = "Li et al. 2020; Roessler 2010"
+
+    def __post_init__(self) -> None:
+        if self.method not in integrate.TORCHSDE:
+            raise SolverError(nearest(self.method, integrate.TORCHSDE, "SDE method"))
+        if not self.eta > 0 or self.substeps < 1:
+            raise SolverError(f"eta={self.eta}, substeps={self.substeps}: eta must be positive, substeps at least 1")
+
+    @property
+    def calls(self) -> int | None:  # type: ignore[override]
+        return self.substeps * (4 if self.method == "srk" else 1)
+
+    @property
+    def strong_order(self) -> float | None:  # type: ignore[override]
+        return 1.5 if self.method == "srk" else 1.0
+
+    @property
+    def stochastic(self) -> bool:
+        return True
+
+    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+        finite(t, t.g2, "g^2")
+        path = noise if isinstance(noise, Brownian) else Brownian(noise.seed, noise.index, span=model.sde.T)
+        reverse = model.sde.reverse(lambda x, t: model(x, t).score, self.eta)
+
+        def drift(time: float, x: Tensor) -> Tensor:
+            here = t if time == t.t else s if time == s.t else time
+            prediction = model(x, here)
+            return prediction.mix(0.0, velocity=1.0, score=-0.5 * self.eta**2 * prediction.level.g2)
+
+        def diffusion(time: float) -> float:
+            return float(reverse.diffusion(time))
+
+        def increment(low: float, high: float) -> tuple[Tensor, Tensor]:
+            return path.increment(low, high, x)
+
+        return integrate.sdeint(drift, diffusion, x, t.t, s.t, self.method, self.substeps, increment), None

@@ -1,0 +1,97 @@
+"""Solvers by name: one line each."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any, NamedTuple
+
+from sdediff.grid import nearest
+from sdediff.solvers.base import Solver, SolverError
+from sdediff.solvers.black_box import ODE, ReverseSDE
+from sdediff.solvers.compose import predictor_corrector
+from sdediff.solvers.exponential import DDIM, DPMpp2M
+from sdediff.solvers.langevin import AnnealedLangevin, Langevin
+from sdediff.solvers.runge_kutta import RungeKutta
+from sdediff.solvers.sde import Ancestral, EulerMaruyama, ReverseDiffusion
+
+# A name stands for a class or function with arguments filled in; users may override them by keyword.
+REGISTRY: dict[str, Callable[..., Solver]] = {
+    "euler_maruyama": EulerMaruyama,
+    "reverse_diffusion": ReverseDiffusion,
+    "ancestral": Ancestral,
+    "ddpm": functools.partial(Ancestral, variance="large"),
+    "ddim": DDIM,
+    "langevin": Langevin,
+    "predictor_corrector": predictor_corrector,
+    "annealed_langevin": AnnealedLangevin,
+    "euler": functools.partial(RungeKutta, method="euler"),
+    "heun": functools.partial(RungeKutta, method="heun"),
+    "midpoint": functools.partial(RungeKutta, method="midpoint"),
+    "rk4": functools.partial(RungeKutta, method="rk4"),
+    "dpmpp_2m": DPMpp2M,
+    "ode": ODE,
+    "sde": ReverseSDE,
+}
+
+
+class Info(NamedTuple):
+    """What the registry says of a solver at its defaults; calls is a step's, None where chosen at run time."""
+
+    name: str
+    kind: str
+    order: int | None
+    calls: int | None
+    stochastic: bool
+    adaptive: bool
+    moves: bool
+    grid: str
+    reference: str
+
+
+@functools.cache
+def _plugins() -> dict[str, Any]:
+    return {entry.name: entry for entry in entry_points(group="sdediff.solvers")}
+
+
+def names() -> list[str]:
+    """Every registered name, plug-ins included."""
+    return [*REGISTRY, *(name for name in _plugins() if name not in REGISTRY)]
+
+
+def solver(kind: str | Solver, **options: Any) -> Solver:
+    """A solver by name with its hyper-parameters, e.g. solver("ddim", eta=0.5); solver objects pass through.
+
+    Unknown names are answered with the nearest ones, unknown options with those that the solver takes.
+    """
+    if isinstance(kind, Solver):
+        if options:
+            raise SolverError(f"{kind!r} is made already: give {', '.join(options)} where it is made")
+        return kind
+    if not isinstance(kind, str):
+        raise TypeError(f"a solver is a name or a Solver object, given {type(kind).__name__}: make it with MySolver()")
+    make = REGISTRY.get(kind)
+    if make is None:
+        if kind not in _plugins():
+            raise SolverError(nearest(kind, names(), "solver"))
+        make = _plugins()[kind].load()
+    try:
+        made = make(**options)
+    except TypeError as error:
+        raise SolverError(f"solver {kind!r}: {error}") from error
+    if not isinstance(made, Solver):
+        raise SolverError(f"the plug-in {kind!r} gave {type(made).__name__}, needed: a sdediff.solvers.Solver")
+    return made
+
+
+def solvers() -> dict[str, Info]:
+    """The registry: name -> Info at the solver's defaults."""
+    table = {}
+    for name in names():
+        s = solver(name)
+        kind = "corrector" if not s.moves else "SDE" if s.stochastic else "ODE"
+        table[name] = Info(
+            name, kind, s.order, s.calls, s.stochastic, s.adaptive, s.moves, s.grid, s.reference
+        )  # fmt: skip
+    return table

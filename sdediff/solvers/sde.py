@@ -1,0 +1,102 @@
+"""Discretisations of the reverse-time SDE."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sdediff.grid import Level
+from sdediff.model import ScoreModel
+from sdediff.noise import Noise
+from sdediff.solvers.base import Solver, SolverError
+from sdediff.solvers.exponential import exact
+
+
+def finite(t: Level, value: float, what: str) -> float:
+    """A coefficient of the SDE, refused in a sentence where alpha = 0 makes it infinite."""
+    if not math.isfinite(value):
+        raise SolverError(f"at t={t.t} alpha is 0 and {what} is infinite: start below it (start=sde.t_max)")
+    return value
+
+
+def spread(t: Level, s: Level) -> float:
+    """Variance of x_t given x_s, sigma_t^2 - (alpha_t/alpha_s)^2 sigma_s^2, formed without cancellation."""
+    return -(t.sigma**2) * math.expm1(2 * (t.lam - s.lam))
+
+
+@dataclass(frozen=True)
+class EulerMaruyama(Solver):
+    """x_s = x + [f x - (1 + eta^2)/2 g^2 score] (s - t) + eta g sqrt(t - s) z, in the SDE's own time.
+
+    eta = 1 is the reverse-time SDE (Song et al. 2021, eq. 6), eta = 0 Euler's method on the flow.
+    Strong order 1 (the noise is additive), 1 call a step; serves any process with drift and diffusion.
+    """
+
+    eta: float = 1.0
+
+    strong_order = 1.0
+    needs_alpha = False
+    reference = "Song et al. 2021, appendix D"
+
+    @property
+    def stochastic(self) -> bool:
+        return self.eta > 0
+
+    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+        dt = s.t - t.t
+        if not self.eta:
+            return model(x, t).mix(1.0, velocity=dt), None
+        g2 = self.eta**2 * finite(t, t.g2, "g^2")
+        x = model(x, t).mix(1.0, velocity=dt, score=-g2 * dt / 2)
+        return torch.add(x, noise(t, s, x), alpha=math.sqrt(g2 * abs(dt))), None
+
+
+@dataclass(frozen=True)
+class ReverseDiffusion(Solver):
+    """x_s = x - f_i x + G_i^2 score + G_i z, f_i = alpha_t/alpha_s - 1, G_i^2 the variance of x_t given x_s.
+
+    On VP and VE it is Song et al.'s discretisation; theirs of sub-VP is Euler-Maruyama. Stochastic, 1 call.
+    """
+
+    reference = "Song et al. 2021, eq. 46"
+
+    @property
+    def stochastic(self) -> bool:
+        return True
+
+    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+        g2 = spread(t, s)
+        x = model(x, t).mix(2 - t.alpha / s.alpha, score=g2)
+        return torch.add(x, noise(t, s, x), alpha=math.sqrt(g2)), None
+
+
+@dataclass(frozen=True)
+class Ancestral(Solver):
+    """x_s drawn from q(x_s | x_t, x0 = D(x_t)): DDPM's and NCSN's ancestral step on any linear path.
+
+    variance: "small" is the posterior's, sigma_s^2/sigma_t^2 G^2 (DDPM's btilde, NCSN's), "large" is G^2
+    (DDPM's beta, score_sde's VP), G^2 the variance of x_t given x_s. Stochastic, 1 call a step.
+    """
+
+    variance: str = "small"
+
+    at_zero_alpha = True
+    reference = "Ho et al. 2020, eq. 7; Song et al. 2021, appendix F"
+
+    def __post_init__(self) -> None:
+        if self.variance not in ("small", "large"):
+            raise SolverError(f"variance={self.variance!r}: write 'small' (btilde) or 'large' (beta)")
+
+    @property
+    def stochastic(self) -> bool:
+        return True
+
+    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+        on_x, on_x0, on_z = exact(t, s, s.lam - t.lam)
+        x = model(x, t).mix(on_x, x0=on_x0)
+        std = on_z if self.variance == "small" else math.sqrt(spread(t, s))
+        return torch.add(x, noise(t, s, x), alpha=std), None
