@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -185,26 +185,33 @@ class Brownian(Noise):
         return ticks
 
     def _increment(self, low: int, high: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        (w_low, i_low), (w_high, i_high) = self._at(low, shape), self._at(high, shape)
+        (w_high, i_high), (w_low, i_low) = self._at(high, shape), self._at(low, shape)
         h = (high - low) * self.span / 2**self.depth
         w = w_high - w_low
         return w, (i_high - i_low) / h - w_low - w / 2
 
     def _at(self, tick: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """W and its integral from 0 at a tick; the last two look-ups are kept (a step starts where one ended)."""
-        key = (tick, shape)
-        if key not in self._seen:
-            found = self._descend(tick, shape)
-            for old in list(self._seen)[:-1]:
-                self._seen.pop(old, None)
-            self._seen[key] = found
-            return found
-        return self._seen[key]
+        """W and its integral from 0 at a tick; the last look-up is kept (a step starts where one ended)."""
+        return self._kept("at", (tick, shape), lambda: self._descend(tick, shape))
+
+    def _node(self, node: int, level: int, shape: tuple[int, ...]) -> np.ndarray:
+        """The two normals (B, 2, ...) of a node; the last one of every level is kept, neighbours share most."""
+
+        def drawn() -> np.ndarray:
+            index = indices(self.index, shape[0])
+            return normals(self.seed, index, (_TREE + level, node), (2, *shape[1:]))
+
+        return self._kept(level, (node, shape), drawn)
+
+    def _kept(self, place: Any, key: Any, make: Callable[[], Any]) -> Any:
+        # Read and replaced whole, so that threads sharing the path cannot see half of it.
+        found = self._seen.get(place)
+        if found is None or found[0] != key:
+            found = self._seen[place] = (key, make())
+        return found[1]
 
     def _descend(self, tick: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        index = indices(self.index, shape[0])
-        draw = lambda node, level: normals(self.seed, index, (_TREE + level, node), (2, *shape[1:]))  # noqa: E731
-        root = draw(0, self.depth + 1)
+        root = self._node(0, self.depth + 1, shape)
         h = self.span
         w, area = root[:, 0] * math.sqrt(h), root[:, 1] * math.sqrt(h / 12)
         at_w, at_i = np.zeros(shape), np.zeros(shape)
@@ -214,7 +221,7 @@ class Brownian(Noise):
             rest = tick & ((1 << (self.depth - level)) - 1)
             if rest == 0:
                 break
-            pair = draw(tick >> (self.depth - level), level)
+            pair = self._node(tick >> (self.depth - level), level, shape)
             bridge, twist = pair[:, 0] * math.sqrt(h / 16), pair[:, 1] * math.sqrt(h / 12)
             left_w, left_a = w / 2 + 1.5 * area + bridge, area / 4 - bridge / 2 + twist / 2
             h /= 2

@@ -84,7 +84,9 @@ class ReverseSDE(Solver):
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         finite(t, t.g2, "g^2")
-        path = noise if isinstance(noise, Brownian) else Brownian(noise.seed, noise.index, span=model.sde.T)
+        path = noise if isinstance(noise, Brownian) else state
+        if path is None:
+            path = Brownian(noise.seed, noise.index, span=model.sde.T)
         reverse = model.sde.reverse(lambda x, t: model(x, t).score, self.eta)
 
         def drift(time: float, x: Tensor) -> Tensor:
@@ -98,4 +100,4 @@ class ReverseSDE(Solver):
         def increment(low: float, high: float) -> tuple[Tensor, Tensor]:
             return path.increment(low, high, x)
 
-        return integrate.sdeint(drift, diffusion, x, t.t, s.t, self.method, self.substeps, increment), None
+        return integrate.sdeint(drift, diffusion, x, t.t, s.t, self.method, self.substeps, increment), path

@@ -1,0 +1,214 @@
+"""Checks of solvers: the ones that our own tests run over the whole registry."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import functools
+import math
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sdediff.grid import grid
+from sdediff.model import ScoreModel
+from sdediff.problems import problem
+from sdediff.processes import EDM, VE, VP, Cosine, RectifiedFlow, SubVP, Table
+from sdediff.sampling import Record, iterate, sample
+from sdediff.sde import LinearSDE, SDEError
+from sdediff.solvers import ODE, Solver, SolverError, solver
+from sdediff.testing.gaussian import exact_moments, gaussian_model, sampled_moments
+from sdediff.testing.report import Check, expect, run_checks
+
+F64 = torch.float64
+
+
+def processes() -> list[LinearSDE]:
+    """One of every kind of process."""
+    betas = torch.linspace(1e-4, 0.02, 1000, dtype=F64)
+    sigmas = torch.logspace(-2, 1, 40, dtype=F64)
+    tables = [Table.from_betas(betas), Table.from_sigmas(sigmas)]
+    return [VP(), SubVP(), VE(), EDM(), Cosine(), RectifiedFlow(), *tables]
+
+
+def _run(s: Solver, model: ScoreModel, shape: tuple[int, ...], **options: Any) -> Record:
+    return sample(model, shape, solver=s, full=True, **options)
+
+
+def value(s: Solver) -> str:
+    """A solver is a value: frozen, equal to its copy, hashable, picklable."""
+    expect(dataclasses.is_dataclass(s), "not a dataclass: decorate the class with @dataclass(frozen=True)")
+    copy = pickle.loads(pickle.dumps(s))
+    expect(copy == s and hash(copy) == hash(s), "a copy is not equal to it: fields must be plain values")
+    for field in dataclasses.fields(s):
+        try:
+            setattr(s, field.name, None)
+        except dataclasses.FrozenInstanceError:
+            continue
+        expect(False, f"{field.name} can be changed: decorate the class with @dataclass(frozen=True)")
+    return repr(copy)
+
+
+def shapes(s: Solver) -> str:
+    """States of any rank, in their own dtype, finite; the global generator and the start are untouched."""
+    before = torch.get_rng_state()
+    for shape in ((3, 2), (2, 4, 5), (2, 1, 4, 4), (1, 2, 2, 3, 2)):
+        for dtype in (torch.float32, F64):
+            start = torch.ones(shape, dtype=dtype)
+            x = _run(s, gaussian_model(VP()), shape, x=start, steps=2).x
+            expect(x.shape == shape and x.dtype == dtype, f"{shape} {dtype} became {tuple(x.shape)} {x.dtype}")
+            expect(torch.isfinite(x).all(), f"not finite for states {shape}")
+            expect(bool((start == 1).all()), "the starting state was changed in place")
+    expect(torch.equal(before, torch.get_rng_state()), "the global random generator was used: draw from noise(...)")
+    return "ranks 2 to 5, float32 and float64"
+
+
+def repeats(s: Solver) -> str:
+    """The same seed has the same result to the bit, another seed another start; from two threads too."""
+    model = gaussian_model(VP())
+    once = _run(s, model, (4, 3), steps=6, dtype=F64).x
+    expect(torch.equal(once, _run(s, model, (4, 3), steps=6, dtype=F64).x), "two runs with one seed differ")
+    expect(not torch.equal(once, _run(s, model, (4, 3), steps=6, seed=1, dtype=F64).x), "the seed has no effect")
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: _run(s, model, (4, 3), steps=6, dtype=F64).x, range(2)))
+    expect(all(torch.equal(once, x) for x in both), "two threads sharing the solver disturb each other")
+    return "one seed, two threads"
+
+
+def batches(s: Solver) -> str:
+    """Sample i of a batch is sample i alone."""
+    model = gaussian_model(VP())
+    together = _run(s, model, (7, 6), steps=8, dtype=F64).x
+    alone = torch.cat([_run(s, model, (1, 6), steps=8, index=i, dtype=F64).x for i in (6, 2)])
+    gap = (together[[6, 2]] - alone).abs().max().item()
+    allowed = 1e-3 if s.adaptive else 1e-12
+    expect(gap <= allowed, f"a sample moves by {gap:.1e} with its batch, allowed {allowed}")
+    return f"within {gap:.0e}"
+
+
+def counts(s: Solver) -> str:
+    """The network is called as often as declared; every state comes at its grid's own time."""
+    steps = 7
+    record = _run(s, gaussian_model(VP()), (2, 3), steps=steps)
+    expect(len(record.times) == len(record.trajectory) == steps + 1, "states and times do not match the grid")
+    if s.calls is None:
+        return f"{record.calls} chosen at run time"
+    visits = steps if s.moves else steps + 1
+    expect(record.calls == visits * s.calls + 1, f"{record.calls} calls in {visits} visits, declared {s.calls} each")
+    return f"{s.calls} a step"
+
+
+def resumes(s: Solver) -> str:
+    """Stopped at any state and resumed, a run ends in the same result to the bit."""
+    model = gaussian_model(VP())
+    states = list(iterate(model, (3, 4), solver=s, steps=6, dtype=F64))
+    for state in states[1:]:
+        *_, end = iterate(model, solver=s, resume=state)
+        expect(torch.equal(end.x, states[-1].x), f"resumed at {state.t!r} it ends elsewhere: keep history in the state")
+    return f"from each of {len(states) - 1} states"
+
+
+def every_process(s: Solver) -> str:
+    """On every process, from T itself where alpha(T) = 0, it works or is refused in one sentence."""
+    worked, refused = 0, []
+    for sde in processes():
+        for start in (None, sde.T):
+            try:
+                x = _run(s, gaussian_model(sde), (3, 2), steps=5, start=start).x
+            except (SDEError, SolverError) as error:
+                expect("\n" not in str(error), f"refuses {sde!r} in more than one sentence")
+                refused.append(type(sde).__name__)
+                continue
+            expect(torch.isfinite(x).all(), f"gives NaN or infinity on {sde!r} from start={start}")
+            worked += 1
+    expect(worked >= len(processes()), f"refuses too many processes: {sorted(set(refused))}")
+    return f"{worked} runs" + (f", refused at alpha = 0: {', '.join(sorted(set(refused)))}" if refused else "")
+
+
+@functools.cache
+def _reference(sde: LinearSDE) -> tuple[ScoreModel, Tensor, Tensor]:
+    """A nonlinear oracle with a fine solution of its flow: the model, starts and ends (128, 2)."""
+    model = problem("target_m").model(sde)
+    start = grid("uniform", sde, 1)[0].item()
+    z = sde.prior_std() * torch.randn(128, 2, dtype=F64, generator=torch.Generator().manual_seed(1))
+    fine = ODE("DOP853", rtol=1e-12, atol=1e-12)
+    end = sample(model, x=z, solver=fine, steps=1, start=start, stop=sde.t_min, denoise=False)
+    return model, z, end
+
+
+def measured_order(s: Solver, sde: LinearSDE | None = None, counts: tuple[int, ...] = (80, 160, 320)) -> float:
+    """Slope of the median error on a nonlinear mixture over the doublings of `counts` steps."""
+    sde = sde or VP()
+    model, z, end = _reference(sde)
+    kind = "karras" if s.grid == "karras" else "log_snr"
+    errors = []
+    for n in counts:
+        x = sample(model, x=z, solver=s, grid=grid(kind, sde, n), denoise=False)
+        errors.append((x - end).norm(dim=1).median().item())
+    return math.log2(errors[0] / errors[-1]) / math.log2(counts[-1] / counts[0])
+
+
+def order(s: Solver) -> str:
+    """A deterministic solver converges to the flow at its declared order, within 0.15."""
+    if s.stochastic or not s.moves:
+        return "stochastic, not asked"
+    if s.adaptive:
+        model, z, end = _reference(VP())
+        x = sample(model, x=z, solver=s, denoise=False)
+        gap = (x - end).norm(dim=1).median().item()
+        expect(gap < 1e-2, f"misses the flow by {gap:.1e} (median) at its own tolerance")
+        return f"adaptive, within {gap:.0e}"
+    expect(s.order is not None, "a deterministic solver declares its order")
+    slope = measured_order(s)
+    expect(abs(slope - s.order) < 0.15, f"declares order {s.order}, measured {slope:.2f}")  # type: ignore[operator]
+    return f"declared {s.order}, measured {slope:.2f}"
+
+
+def marginals(s: Solver) -> str:
+    """On Gaussian data the mean and variance of a stochastic solver converge to the closed form."""
+    if not s.stochastic or not s.moves:
+        return "not asked"
+    found = [exact_moments(s, VP(), n) for n in (100, 200)]
+    if found[0] is None or found[1] is None:
+        mean, spread = sampled_moments(s, VP(), 100)
+        expect(abs(mean) < 0.03 and abs(spread) < 0.2, f"off by {mean:+.3f} in mean, {spread:+.1%} in variance")
+        return f"not linear in x and noise; by sampling: variance error {spread:+.1%} +- 1.1% at 100 steps"
+    (_, coarse), (mean, fine) = found[0], found[1]
+    expect(abs(fine) < 0.15 and abs(mean) < 0.02, f"off by {mean:+.3f} in mean, {fine:+.1%} in variance")
+    expect(abs(fine) < 0.75 * abs(coarse) or abs(fine) < 1e-3, f"variance error {coarse:+.2%} became {fine:+.2%}")
+    return f"variance error {coarse:+.2%} at 100 steps, {fine:+.2%} at 200"
+
+
+def invariance(s: Solver) -> str:
+    """A corrector leaves p_t nearly as it is: 40 applications to exact samples."""
+    if s.moves:
+        return "moves, not asked"
+    sde = VP()
+    model = gaussian_model(sde)
+    at = sde.schedule(0.3)
+    std = math.sqrt((0.3 * at.alpha.item()) ** 2 + at.sigma.item() ** 2)
+    z = torch.randn(256, 64, dtype=F64, generator=torch.Generator().manual_seed(2))
+    x = at.alpha.item() * 0.5 + std * z
+    for k in range(40):
+        times = [0.3, 0.3 - 1e-9]
+        x = sample(model, x=x, solver=s, grid=times, denoise=False, seed=k)
+    mean, ratio = x.mean().item() - 0.5 * at.alpha.item(), x.std().item() / std
+    expect(abs(mean) < 0.1 and 0.85 < ratio < 1.15, f"p_t drifts: mean by {mean:+.3f}, std by a factor {ratio:.3f}")
+    return f"mean {mean:+.3f}, std ratio {ratio:.3f}"
+
+
+SOLVER_CHECKS: tuple[Callable[[Solver], str], ...] = (
+    value, shapes, repeats, batches, counts, resumes, every_process, order, marginals, invariance,
+)  # fmt: skip
+
+
+def check_solver(subject: Solver | str) -> list[Check]:
+    """Every check of a solver, by name or object; raises ConformanceError naming the first that fails.
+
+    Covers: being a value, shapes and dtypes, repeatability and threads, independence of the batch, counted
+    calls, resuming, every process, measured order, exact Gaussian marginals, invariance of correctors.
+    """
+    return run_checks(solver(subject), SOLVER_CHECKS)
