@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff.data import needed
+from sdediff.datasets import needed
 from sdediff.grid import nearest
 from sdediff.noise import normals, uniforms
 
