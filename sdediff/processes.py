@@ -216,8 +216,8 @@ class Table(LinearSDE):
         return self.T if math.isfinite(self.lams[-1]) else self.T - 1
 
     def lam(self, t: Any) -> Tensor:
-        knots: Tensor = self._lams  # type: ignore[attr-defined]
         time = times64(t).clamp(1, self.n)
+        knots: Tensor = self._lams.to(time.device)  # type: ignore[attr-defined]
         low = (time.detach().floor().long() - 1).clamp(max=self.n - 2)
         weight = time - (low + 1)
         below, above = knots[low], knots[low + 1]
@@ -233,8 +233,9 @@ class Table(LinearSDE):
         return torch.sqrt(torch.sigmoid(-2 * lam)) if self.preserving else torch.exp(-lam)
 
     def t_of_lam(self, lam: Any) -> Tensor:
-        knots: Tensor = self._lams  # type: ignore[attr-defined]
-        target = times64(lam).clamp(knots[-1], knots[0])
+        target = times64(lam)
+        knots: Tensor = self._lams.to(target.device)  # type: ignore[attr-defined]
+        target = target.clamp(knots[-1], knots[0])
         above = torch.searchsorted(-knots, -target).clamp(1, self.n - 1)
         first, last = knots[above - 1], knots[above]
         return above + ((target - first) / (last - first)).nan_to_num(0.0)
