@@ -109,8 +109,8 @@ class ScoreModel:
 
     @property
     def at_zero_alpha(self) -> bool:
-        """Whether the network's output still determines x0 where alpha = 0."""
-        return self.predicts not in ("eps", "score")
+        """Whether the clock reads, and the output determines x0, where alpha = 0."""
+        return self.predicts not in ("eps", "score") and self.time not in ("lam", "log_snr", "sigma", "c_noise")
 
     def _frame(self, here: Level, x: Tensor) -> Frame:
         old = here
@@ -135,7 +135,10 @@ class ScoreModel:
         return Frame(scale * shrink, clock, a * shrink, b)
 
     def _clock(self, old: Level, x: Tensor) -> Tensor:
-        reading = CLOCKS[self.time](old) if isinstance(self.time, str) else self.time(old)  # type: ignore[misc]
+        try:
+            reading = CLOCKS[self.time](old) if isinstance(self.time, str) else self.time(old)  # type: ignore[misc]
+        except ZeroDivisionError:
+            reading = math.inf
         if self.time == "index":
             reading = reading - self.offset
         dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
