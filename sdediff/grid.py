@@ -220,11 +220,11 @@ def grid(
         if needs_lam and not isinstance(sde, LinearSDE):
             raise SDEError(f"the grid {kind!r} needs alpha and sigma, which {type(sde).__name__} does not give")
         start = (sde.t_max if needs_lam else sde.T) if start is None else float(start)
-        if needs_lam and start > sde.t_max:
-            raise SDEError(f"the grid {kind!r} needs alpha > 0 at its start, not so at t={start}: start={sde.t_max}")
         stop = sde.t_min if stop is None else float(stop)
         if not sde.T >= start > stop >= 0:
             raise ValueError(f"a grid falls from start to stop within [0, {sde.T}], given start={start}, stop={stop}")
+        if needs_lam and start > sde.t_max:
+            raise SDEError(f"the grid {kind!r} needs alpha > 0 at its start, not so at t={start}: start={sde.t_max}")
         times = times64((GRIDS[kind] if isinstance(kind, str) else kind)(sde, n, start, stop, **options))
         if kind not in ("knots", "strided"):
             times[0], times[-1] = start, stop
