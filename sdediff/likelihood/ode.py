@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sdediff import integrate
-from sdediff.grid import level, nearest
+from sdediff.grid import Level, level, nearest
 from sdediff.likelihood.trace import divergence, probe_vectors
 from sdediff.model import ScoreModel
 from sdediff.noise import indices
@@ -22,6 +22,7 @@ from sdediff.sde import LinearSDE
 
 Prior = str | Callable[[Tensor], Tensor]
 _ENDS = ("t0", "heat")
+_VARIABLES = ("angle", "t")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +54,7 @@ class _Job:
 
     model: ScoreModel
     method: str
+    variable: str
     rtol: float
     atol: float
     t0: float
@@ -68,6 +70,7 @@ def log_likelihood(
     x: Tensor,
     *,
     integrator: str = "dopri5",
+    variable: str = "angle",
     rtol: float = 1e-5,
     atol: float = 1e-5,
     t0: float | None = None,
@@ -85,7 +88,8 @@ def log_likelihood(
 ) -> Likelihood:
     """log p(x) of data x (B, ...) in nats, by the probability-flow ODE. Song et al. 2021, eq. 39.
 
-    integrator: any ODE method of torchdiffeq or scipy, with rtol, atol. trace: "exact", "rademacher" or
+    integrator: any ODE method of torchdiffeq or scipy, with rtol, atol, over the angle atan(sigma/alpha),
+    in which the flow is not stiff, or over "t" as published. trace: "exact", "rademacher" or
     "gaussian" with `probes` probes, functions of (seed, sample index). prior: "sigma" N(0, sigma_T^2 I),
     "unit" N(0, I), or a function x_T -> log density (B,). end: "t0" gives log p_{t0}(x), "heat" log p_0(x)
     to O(sigma(t0)^4). The state and the density are float64, the network keeps its dtype.
@@ -93,16 +97,16 @@ def log_likelihood(
     check_eval(model)
     if not isinstance(model.sde, LinearSDE):
         raise ValueError("log_likelihood needs a process with alpha and sigma: write it as a LinearSDE")
-    if end not in _ENDS:
-        raise ValueError(nearest(end, _ENDS, "end"))
+    for given, known, what in ((end, _ENDS, "end"), (variable, _VARIABLES, "variable")):
+        if given not in known:
+            raise ValueError(nearest(given, known, what))
     t0 = model.sde.t0 if t0 is None else float(t0)
     if not 0 < t0 < model.sde.T:
         raise ValueError(f"t0={t0} must lie between 0 and T={model.sde.T}")
     x = _checked(x)
     kind, place = placement(model, dtype, device)
-    job = _Job(
-        model.given(**cond) if cond else model, integrator, rtol, atol, t0, trace, probes, seed, prior, end
-    )  # fmt: skip
+    bound = model.given(**cond) if cond else model
+    job = _Job(bound, integrator, variable, rtol, atol, t0, trace, probes, seed, prior, end)
     numbers = indices(index, len(x))
     starts = range(0, len(x), micro_batch)
     parts = [
@@ -141,9 +145,12 @@ def _scored(job: _Job, x: Tensor, index: np.ndarray) -> Likelihood:
             div = divergence(velocity, inside, vectors)
         return velocity.detach(), div, prediction
 
-    def field(t: float, both: Tensor) -> Tensor:
-        velocity, div, _ = slope(first if t == job.t0 else t, both[:, :dims].reshape(x.shape))
-        return torch.cat([velocity.reshape(size, dims).double(), div.T], 1)
+    clock = _Clock(sde, job.t0, job.variable)
+
+    def field(u: float, both: Tensor) -> Tensor:
+        here, speed = clock.level(u)
+        velocity, div, _ = slope(here, both[:, :dims].reshape(x.shape))
+        return torch.cat([velocity.reshape(size, dims).double(), div.T], 1) / speed
 
     begin = x.double() * (first.alpha if job.end == "heat" else 1.0)
     gain = torch.zeros(columns, size, dtype=torch.float64, device=x.device)
@@ -153,10 +160,30 @@ def _scored(job: _Job, x: Tensor, index: np.ndarray) -> Likelihood:
         spread = 2 / first.g2 * (dims * first.f - div)
         gain += dims * math.log(first.alpha) - first.sigma**2 / 2 * (spread + score.square().sum(1))
     both = torch.cat([begin.reshape(size, dims), gain.T], 1)
-    ends = integrate.odeint(field, both, job.t0, sde.t_max, job.method, job.rtol, job.atol)
+    ends = integrate.odeint(field, both, clock.start, clock.stop, job.method, job.rtol, job.atol)
     latent = ends[:, :dims].reshape(x.shape)
     tail = job.prior(latent) if callable(job.prior) else sde.prior_log_prob(latent, job.prior)
     return _result(job, ends[:, dims:] + tail.double()[:, None], tail, latent, counter.calls, dims)
+
+
+class _Clock:
+    """The variable that the flow is integrated over, u = t or u = atan(sigma/alpha), and its speed du/dt."""
+
+    def __init__(self, sde: LinearSDE, t0: float, variable: str) -> None:
+        self._sde, self._plain = sde, variable == "t"
+        self._ends = {self._of(end): end for end in (level(sde, t0), level(sde, sde.t_max))}
+        self.start, self.stop = self._ends
+
+    def _of(self, here: Level) -> float:
+        return here.t if self._plain else math.atan2(here.sigma, here.alpha)
+
+    def level(self, u: float) -> tuple[Level, float]:
+        """The level at u, and du/dt there."""
+        here = self._ends.get(u)
+        if here is None:
+            here = level(self._sde, u if self._plain else self._sde.t_of_lam(-math.log(math.tan(u))))
+        turn = here.alpha * here.sigma_dot - here.sigma * here.alpha_dot
+        return here, 1.0 if self._plain else turn / (here.alpha**2 + here.sigma**2)
 
 
 def _result(job: _Job, values: Tensor, tail: Tensor, latent: Tensor, calls: int, dims: int) -> Likelihood:
