@@ -1,0 +1,131 @@
+"""model.safetensors, checked before anything is allocated: header, names, shapes, digest, finiteness."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from sdediff.hub.errors import HubError
+
+Shapes = dict[str, tuple[int, ...]]
+_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+_LARGEST_HEADER = 100_000_000  # the format's own limit
+_AGAIN = "copy or download it again"
+
+
+def write(net: nn.Module, path: Path) -> str:
+    """Writes a network's weights, whole or not at all; returns their SHA-256."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        save_file(tensors, unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return digest(path)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    state = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            state.update(piece)
+    return state.hexdigest()
+
+
+def header(path: Path) -> Shapes:
+    """Names and shapes in a safetensors file, from its header alone.
+
+    HubError: missing, empty, a pickle or a zip, a header that leaves the file, offsets that do not fill it.
+    """
+    if not path.is_file():
+        raise HubError(f"{path}: no such file: a model folder holds config.json and model.safetensors")
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        if len(start) < 8:
+            raise HubError(f"{path}: {size} bytes, no safetensors file: {_AGAIN}")
+        length = int.from_bytes(start, "little")
+        if length > min(size - 8, _LARGEST_HEADER):
+            if start[:4] == b"PK\x03\x04" or (start[0] == 0x80 and start[1] <= 5 and start[2]):
+                raise HubError(f"{path}: a pickle, which can run code: refused; ask for it in safetensors format")
+            raise HubError(f"{path}: its header claims {length} of {size} bytes: cut short or damaged, {_AGAIN}")
+        raw = file.read(length)
+    try:
+        table = json.loads(raw)
+        table.pop("__metadata__", None)
+        return _shapes(table, size - 8 - length, path)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, HubError):
+            raise
+        raise HubError(f"{path}: its header is damaged ({type(error).__name__}): {_AGAIN}") from error
+
+
+def _shapes(table: Mapping[str, Any], size: int, path: Path) -> Shapes:
+    shapes: Shapes = {}
+    end = 0
+    for name, entry in sorted(table.items(), key=lambda item: item[1]["data_offsets"]):
+        shape, (begin, stop) = tuple(entry["shape"]), entry["data_offsets"]
+        if entry["dtype"] not in _BYTES:
+            raise HubError(f"{path}: {name} is stored as {entry['dtype']}: save it as one of {', '.join(_BYTES)}")
+        if not all(isinstance(n, int) and n >= 0 for n in (*shape, begin, stop)):
+            raise HubError(f"{path}: {name} has a shape or place that is no whole number: {_AGAIN}")
+        if begin != end or stop - begin != math.prod(shape) * _BYTES[entry["dtype"]]:
+            raise HubError(f"{path}: {name} does not lie where its shape says: damaged, {_AGAIN}")
+        shapes[name], end = shape, stop
+    if end != size:
+        raise HubError(f"{path}: {size} bytes of weights where the header names {end}: cut short, {_AGAIN}")
+    return shapes
+
+
+def compare(have: Shapes, need: Shapes, path: Path) -> None:
+    """HubError naming every missing, extra or renamed tensor and every wrong shape."""
+    missing, extra = [n for n in need if n not in have], [n for n in have if n not in need]
+    faults = []
+    for name in list(missing):
+        alike = [n for n in extra if have[n] == need[name]]
+        found = difflib.get_close_matches(name, alike, n=1, cutoff=0.6)
+        if found:
+            faults.append(f"{name} is there as {found[0]}")
+            missing.remove(name)
+            extra.remove(found[0])
+    faults += [f"missing {n}" for n in missing] + [f"extra {n}" for n in extra]
+    faults += [f"{n} is {have[n]}, needed {need[n]}" for n in need if n in have and have[n] != need[n]]
+    if faults:
+        more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
+        raise HubError(f"{path}: not this network's weights: {'; '.join(faults[:5])}{more}: mend names or net.config")
+
+
+def fill(make: Callable[[], nn.Module], path: Path, have: Shapes, sha256: str | None) -> nn.Module:
+    """The network with its weights in it, in the dtype of the file; eval mode, no gradients.
+
+    The network is first made without memory, so nothing larger than the file is ever allocated.
+    """
+    with torch.device("meta"):
+        need = {name: tuple(value.shape) for name, value in make().state_dict().items()}
+    compare(have, need, path)
+    if sha256 is not None and digest(path) != sha256:
+        raise HubError(f"{path}: its SHA-256 is not the one in config.json: damaged or replaced, {_AGAIN}")
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise HubError(f"{path}: cannot be read ({error}): {_AGAIN}") from error
+    bad = [name for name, value in tensors.items() if not bool(torch.isfinite(value).all())]
+    if bad:
+        raise HubError(f"{path}: NaN or Inf in {bad[0]} ({len(bad)} such tensors): take an earlier file")
+    with torch.random.fork_rng(devices=[]):
+        net = make()
+    net.to(next(iter(tensors.values())).dtype if tensors else None)
+    net.load_state_dict(tensors)
+    return net.eval().requires_grad_(False)

@@ -1,0 +1,78 @@
+"""A residual perceptron for tables and points."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sdediff.nets.embedding import INPUTS, ClockEmbedding, label_row
+
+
+class Residual(nn.Module):
+    """x + linear(SiLU(FiLM(norm(linear(x))))), FiLM read from the clock."""
+
+    def __init__(self, width: int, features: int) -> None:
+        super().__init__()
+        self.norm, self.first = nn.LayerNorm(width), nn.Linear(width, width)
+        self.film, self.last = nn.Linear(features, 2 * width), nn.Linear(width, width)
+        for layer in (self.film, self.last):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, features: Tensor) -> Tensor:
+        """x (B, width), features (B, features) -> (B, width)."""
+        scale, shift = self.film(features).chunk(2, dim=1)
+        return x + self.last(functional.silu(self.first(self.norm(x)) * (1 + scale) + shift))
+
+
+class MLP(nn.Module):
+    """A residual perceptron F(x, clock): x (B, D) or any (B, ...) of D numbers, clock (B,) -> shaped like x.
+
+    dim: D; width, blocks: its size; clock, clock_scale, input and classes as in UNet.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        width: int = 128,
+        blocks: int = 3,
+        clock: str = "t",
+        clock_scale: float = 1.0,
+        input: str = "plain",
+        classes: int = 0,
+    ) -> None:
+        super().__init__()
+        if input not in INPUTS:
+            raise ValueError(f"input={input!r}: write one of {', '.join(INPUTS)}")
+        self.config: dict[str, Any] = {
+            "dim": dim, "width": width, "blocks": blocks, "clock": clock, "clock_scale": clock_scale,
+            "input": input, "classes": classes,
+        }  # fmt: skip
+        self.input, self.classes = input, classes
+        self.embed = ClockEmbedding(width, clock, clock_scale)
+        self.label = nn.Embedding(classes + 1, width) if classes else None
+        self.first = nn.Linear(dim, width)
+        self.blocks = nn.ModuleList(Residual(width, width) for _ in range(blocks))
+        self.last, self.gain = nn.Linear(width, dim), nn.Linear(width, 1)
+        for layer in (self.last, self.gain):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, clock: Tensor, label: Tensor | int | None = None) -> Tensor:
+        """F at states x (B, ...) and clock (B,); with input="ve" the score. Shaped like x."""
+        flat = x.reshape(x.shape[0], -1)
+        sigma = clock.to(x).reshape(-1, 1)
+        state = flat / torch.sqrt(1 + sigma**2) if self.input == "ve" else flat
+        features = self.embed(clock)
+        if self.label is not None:
+            features = features + self.label(label_row(label, self.classes, x))
+        elif label is not None:
+            raise ValueError("this network was made without classes: leave label out")
+        h = self.first(state)
+        for block in self.blocks:
+            h = block(h, functional.silu(features))
+        out = self.last(functional.silu(h)) + self.gain(features) * state
+        return (-out / sigma if self.input == "ve" else out).reshape(x.shape)
