@@ -16,8 +16,9 @@ from sdediff.grid import Level, level, nearest
 from sdediff.likelihood.trace import divergence, probe_vectors
 from sdediff.model import ScoreModel
 from sdediff.noise import indices
+from sdediff.plan import check_eval, placement
 from sdediff.progress import track
-from sdediff.run import Counter, check_eval, placement
+from sdediff.run import Counter
 from sdediff.sde import LinearSDE
 
 Prior = str | Callable[[Tensor], Tensor]

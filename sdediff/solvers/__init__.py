@@ -2,10 +2,10 @@
 
 from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.black_box import ODE, ReverseSDE
-from sdediff.solvers.compose import Then, predictor_corrector
+from sdediff.solvers.compose import Then
 from sdediff.solvers.exponential import DDIM, DPMpp2M
 from sdediff.solvers.langevin import AnnealedLangevin, Langevin
-from sdediff.solvers.registry import REGISTRY, Info, names, solver, solvers
+from sdediff.solvers.registry import REGISTRY, Info, names, predictor_corrector, solver, solvers
 from sdediff.solvers.runge_kutta import RungeKutta
 from sdediff.solvers.sde import Ancestral, EulerMaruyama, ReverseDiffusion
 

@@ -72,17 +72,3 @@ class Then(Solver):
         x, one = self.first.step(model, x, t, s if self.first.moves else t, one, noise)
         x, two = self.second.step(model, x, t if self.second.moves else s, s, two, noise.shifted())
         return x, (one, two)
-
-
-def predictor_corrector(
-    predictor: str | Solver = "reverse_diffusion",
-    corrector: str | Solver = "langevin",
-    first: str = "corrector",
-) -> Then:
-    """Any predictor with any corrector. first: "corrector" as the released code, "predictor" as the paper."""
-    from sdediff.solvers.registry import solver
-
-    if first not in ("corrector", "predictor"):
-        raise SolverError(f"first={first!r}: write 'corrector' (released code) or 'predictor' (paper)")
-    pair = (solver(corrector), solver(predictor))
-    return Then(*(pair if first == "corrector" else pair[::-1]))

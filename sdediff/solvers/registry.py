@@ -10,11 +10,24 @@ from typing import Any, NamedTuple
 from sdediff.grid import nearest
 from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.black_box import ODE, ReverseSDE
-from sdediff.solvers.compose import predictor_corrector
+from sdediff.solvers.compose import Then
 from sdediff.solvers.exponential import DDIM, DPMpp2M
 from sdediff.solvers.langevin import AnnealedLangevin, Langevin
 from sdediff.solvers.runge_kutta import RungeKutta
 from sdediff.solvers.sde import Ancestral, EulerMaruyama, ReverseDiffusion
+
+
+def predictor_corrector(
+    predictor: str | Solver = "reverse_diffusion",
+    corrector: str | Solver = "langevin",
+    first: str = "corrector",
+) -> Then:
+    """Any predictor with any corrector. first: "corrector" as the released code, "predictor" as the paper."""
+    if first not in ("corrector", "predictor"):
+        raise SolverError(f"first={first!r}: write 'corrector' (released code) or 'predictor' (paper)")
+    pair = (solver(corrector), solver(predictor))
+    return Then(*(pair if first == "corrector" else pair[::-1]))
+
 
 # A name stands for a class or function with arguments filled in; users may override them by keyword.
 REGISTRY: dict[str, Callable[..., Solver]] = {

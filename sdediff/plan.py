@@ -1,0 +1,94 @@
+"""What a run will do: its solver, its times, its noise, and where its states live."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sdediff.grid import GridLike, grid, nearest
+from sdediff.model import ModelError, ScoreModel
+from sdediff.noise import NOISES, Brownian, Noise
+from sdediff.solvers import Solver, SolverError, solver
+
+
+class Plan(NamedTuple):
+    """What a run will do: its solver, its times, and whether a last call jumps to data."""
+
+    solver: Solver
+    times: Tensor
+    denoise: bool
+
+
+def plan(
+    model: ScoreModel,
+    solver_: str | Solver = "dpmpp_2m",
+    steps: int | None = None,
+    calls: int | None = None,
+    grid_: GridLike | None = None,
+    start: float | None = None,
+    stop: float | None = None,
+    denoise: bool = True,
+) -> Plan:
+    """Resolve names and counts: `steps` moves, or as many as fit into `calls` network calls, the last included."""
+    used, sde = solver(solver_), model.sde
+    if used.needs_alpha and not sde.linear:
+        raise SolverError(
+            f"{used!r} needs alpha and sigma, which {type(sde).__name__} does not give: "
+            "use euler_maruyama, euler, heun or a black-box solver"
+        )
+    denoise = denoise and sde.linear
+    fixed = grid_ is not None and not isinstance(grid_, str) and not callable(grid_)
+    if fixed and (steps is not None or calls is not None):
+        raise ValueError("the grid's times were given: leave steps and calls out")
+    if calls is not None:
+        steps = _steps(used, calls, denoise, steps)
+    if start is None and sde.t_max < sde.T and not (used.at_zero_alpha and model.at_zero_alpha):
+        start = sde.t_max
+    if grid_ is None:
+        grid_ = (used.grid if sde.linear else "") or sde.grid
+    if steps is None and not fixed and grid_ != "knots":
+        steps = used.steps
+    return Plan(used, grid(grid_, sde, steps, start, stop), denoise)
+
+
+def _steps(used: Solver, calls: int, denoise: bool, steps: int | None) -> int:
+    if steps is not None:
+        raise ValueError(f"given steps={steps} and calls={calls}: write one of them")
+    if used.calls is None:
+        raise SolverError(f"{used!r} chooses its calls at run time: set rtol and atol in place of calls={calls}")
+    visits = (calls - denoise) // used.calls
+    steps = visits if used.moves else visits - 1
+    if steps < 1:
+        needed = (1 if used.moves else 2) * used.calls + denoise
+        raise ValueError(f"calls={calls} is too few for {used!r}: it needs at least {needed}")
+    return steps
+
+
+def noise_for(kind: str | Noise, model: ScoreModel, seed: int, index: int | Sequence[int]) -> Noise:
+    """A noise by name ("counter", "brownian", "stream") for these samples; objects pass through."""
+    if isinstance(kind, Noise):
+        return kind
+    if kind not in NOISES:
+        raise ValueError(nearest(kind, NOISES, "noise"))
+    return Brownian(seed, index, span=model.sde.T) if kind == "brownian" else NOISES[kind](seed, index)
+
+
+def placement(model: ScoreModel, dtype: torch.dtype | None, device: Any) -> tuple[torch.dtype, torch.device]:
+    """Dtype and device of the states: as asked, else the network's, else torch's defaults."""
+    known = None
+    if isinstance(model.net, nn.Module):
+        known = next((p for p in (*model.net.parameters(), *model.net.buffers()) if p.is_floating_point()), None)
+    dtype = dtype or (known.dtype if known is not None else torch.get_default_dtype())
+    return dtype, torch.device(device or (known.device if known is not None else "cpu"))
+
+
+def check_eval(model: ScoreModel) -> None:
+    """Refuse a network that is still training: its dropout or batch statistics would change the result."""
+    net = model.net
+    if isinstance(net, nn.Module) and net.training:
+        for name, part in net.named_modules():
+            if isinstance(part, nn.modules.dropout._DropoutNd | nn.modules.batchnorm._BatchNorm):
+                raise ModelError(f"the network is in train mode and {name or 'it'} is active there: write net.eval()")
