@@ -102,9 +102,9 @@ def levels(sde: SDE, times: Any, inner: Callable[..., Sequence[float]] | None = 
 def _row(sde: SDE, times: Tensor) -> tuple[Level, ...]:
     if not len(times):
         return ()
-    columns = {k: v.tolist() for k, v in _coefficients(sde, times).items()}
-    values = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
-    return tuple(Level(t, **fields) for t, fields in zip(times.tolist(), values, strict=True))
+    found = _coefficients(sde, times)
+    rows = zip(*(column.tolist() for column in found.values()), strict=True)
+    return tuple(Level(t, **dict(zip(found, row, strict=True))) for t, row in zip(times.tolist(), rows, strict=True))
 
 
 def _coefficients(sde: SDE, times: Tensor) -> dict[str, Tensor]:

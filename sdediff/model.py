@@ -82,8 +82,11 @@ class ScoreModel:
         frame = self._frames.get(here)
         if frame is None or frame.clock.shape[0] != x.shape[0]:
             frame = self._frame(here, x)
-        scaled = x if isinstance(frame.scale, float) and frame.scale == 1.0 else x * per_sample(frame.scale, x)
-        raw, extra = _raw(self.net(scaled, frame.clock, **self.cond), x)
+        scale = frame.scale
+        scaled = x if isinstance(scale, float) and scale == 1.0 else x * per_sample(scale, x)
+        raw, extra = self.net(scaled, frame.clock, **self.cond), None
+        if type(raw) is not Tensor or raw.shape != x.shape or raw.dtype != x.dtype:
+            raw, extra = _raw(raw, x)
         if not self.sde.linear:
             return GeneralPrediction(x, raw, here, self.sde, extra)
         moved = self.trained is not None and self.predicts not in ("x0", "eps")
@@ -104,8 +107,9 @@ class ScoreModel:
         if self.trained is not None:
             lam = torch.tensor([v.lam for v in every], dtype=torch.float64)
             sources = list(levels(self.trained, self.trained.t_of_lam(lam)))  # type: ignore[attr-defined]
-        frames = {here: self._frame_from(here, old, x) for here, old in zip(every, sources, strict=True)}
-        return replace(self, _frames=frames)
+        clocks = self._clocks(sources, x)
+        rows = zip(every, sources, clocks, strict=True)
+        return replace(self, _frames={here: self._frame_from(here, old, clock) for here, old, clock in rows})
 
     @property
     def at_zero_alpha(self) -> bool:
@@ -116,10 +120,9 @@ class ScoreModel:
         old = here
         if isinstance(self.trained, LinearSDE):
             old = level(self.trained, self.trained.t_of_lam(here.lam))
-        return self._frame_from(here, old, x)
+        return self._frame_from(here, old, self._clocks([old], x)[0])
 
-    def _frame_from(self, here: Level, old: Level, x: Tensor) -> Frame:
-        clock = self._clock(old, x)
+    def _frame_from(self, here: Level, old: Level, clock: Tensor) -> Frame:
         if not self.sde.linear:
             return Frame(1.0, clock, 0.0, 0.0)
         try:
@@ -134,19 +137,27 @@ class ScoreModel:
         shrink = old.sigma / here.sigma
         return Frame(scale * shrink, clock, a * shrink, b)
 
-    def _clock(self, old: Level, x: Tensor) -> Tensor:
-        try:
-            reading = CLOCKS[self.time](old) if isinstance(self.time, str) else self.time(old)  # type: ignore[misc]
-        except ZeroDivisionError:
-            reading = math.inf
-        if self.time == "index":
-            reading = reading - self.offset
+    def _clocks(self, row: Sequence[Level], x: Tensor) -> Sequence[Tensor]:
+        """What the network reads at every level, each (B,), on the states' device; floats travel at once."""
         dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
-        if isinstance(reading, Tensor):
-            return reading.to(device=x.device, dtype=dtype).expand(x.shape[0])
-        if not math.isfinite(reading):
-            raise ModelError(f"the clock {self.time!r} reads {reading} at t={old.t}: start below it (start=sde.t_max)")
-        return torch.full((x.shape[0],), reading, dtype=dtype, device=x.device)
+        readings = [self._reading(old) for old in row]
+        if any(isinstance(reading, Tensor) for reading in readings):
+            return [torch.as_tensor(r).to(device=x.device, dtype=dtype).expand(x.shape[0]) for r in readings]
+        for old, reading in zip(row, readings, strict=True):
+            if not math.isfinite(reading):
+                raise ModelError(
+                    f"the clock {self.time!r} reads {reading} at t={old.t}: start below it (start=sde.t_max)"
+                )
+        return torch.tensor(readings, dtype=dtype, device=x.device)[:, None].repeat(1, x.shape[0]).unbind()
+
+    def _reading(self, old: Level) -> Any:
+        if not isinstance(self.time, str):
+            return self.time(old)  # type: ignore[misc]
+        try:
+            reading = CLOCKS[self.time](old)
+        except ZeroDivisionError:
+            return math.inf
+        return reading - self.offset if self.time == "index" else reading
 
 
 def _raw(output: Any, x: Tensor) -> tuple[Tensor, Any]:

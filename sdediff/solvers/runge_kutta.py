@@ -68,16 +68,16 @@ class RungeKutta(Solver):
         rows, weights, _ = TABLEAUS[self.method]
         if not rows:
             return model(x, t).mix(1.0, velocity=dt), None
-        slopes = [model(x, t).velocity]
+        slopes = [model(x, t).scaled("velocity")]
         inner = iter(s.inner)
         for row in rows:
             here = next(inner) if sum(row) < 1 else s
-            slopes.append(model(_moved(x, dt, row, slopes), here).velocity)
+            slopes.append(model(_moved(x, dt, row, slopes), here).scaled("velocity"))
         return _moved(x, dt, weights, slopes), None
 
 
-def _moved(x: Tensor, dt: float, weights: Sequence[float], slopes: Sequence[Tensor]) -> Tensor:
-    for weight, slope in zip(weights, slopes, strict=True):
+def _moved(x: Tensor, dt: float, weights: Sequence[float], slopes: Sequence[tuple[float, Tensor]]) -> Tensor:
+    for weight, (scale, slope) in zip(weights, slopes, strict=True):
         if weight:
-            x = torch.add(x, slope, alpha=dt * weight)
+            x = torch.add(x, slope, alpha=dt * weight * scale)
     return x

@@ -1,0 +1,7 @@
+"""`python -m sdediff`."""
+
+import sys
+
+from sdediff.cli import main
+
+sys.exit(main())
