@@ -10,11 +10,12 @@ from sdediff.losses import loss
 from sdediff.model import ModelError, ScoreModel, reschedule
 from sdediff.noise import Brownian, Counter, Noise, Stream
 from sdediff.prediction import Prediction
-from sdediff.processes import EDM, VE, VP, Cosine, RectifiedFlow, SubVP, Table
+from sdediff.processes import EDM, VE, VP, Cosine, RectifiedFlow, SubVP
 from sdediff.run import State
 from sdediff.sampling import Record, decode, encode, iterate, sample
 from sdediff.sde import SDE, LinearSDE, SDEError
 from sdediff.solvers import Solver, SolverError, solver, solvers
+from sdediff.table import Table
 
 __version__ = "0.1.0"
 

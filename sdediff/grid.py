@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -170,7 +171,7 @@ def strided(sde: SDE, n: int, start: float, stop: float, spacing: str = "linspac
     elif spacing == "trailing":
         times = (total - torch.arange(count, dtype=torch.float64) * total / count).round()
     elif spacing == "linspace":
-        times = torch.linspace(total, 1, count, dtype=torch.float64).round()
+        times = torch.from_numpy(np.linspace(0, total - 1, count).round()[::-1].copy()) + 1
     else:
         raise ValueError(f"spacing={spacing!r}: write 'leading', 'trailing' or 'linspace'")
     return times + math.ceil(stop) - 1
@@ -214,8 +215,8 @@ def grid(
     if isinstance(kind, str) and kind not in GRIDS:
         raise ValueError(nearest(kind, GRIDS, "grid"))
     if isinstance(kind, str) or callable(kind):
-        if (n is not None and n < 1) or (n is None and kind != "knots"):
-            raise ValueError(f"steps={n}: a grid needs at least one step")
+        if (n is None and kind != "knots") or (n is not None and (n != int(n) or n < 1)):
+            raise ValueError(f"steps={n}: a grid needs at least one step, a whole number of them")
         needs_lam = kind in _NEED_LAM
         if needs_lam and not isinstance(sde, LinearSDE):
             raise SDEError(f"the grid {kind!r} needs alpha and sigma, which {type(sde).__name__} does not give")
@@ -240,4 +241,8 @@ def _checked(times: Tensor, sde: SDE) -> Tensor:
         raise ValueError(f"a grid falls strictly from noise to data, given {times.tolist()[:4]}...: sort it downwards")
     if not (0 <= times[-1].item() and times[0].item() <= sde.T):
         raise ValueError(f"grid times must lie in [0, {sde.T}], given {times[0].item()} to {times[-1].item()}")
+    if isinstance(sde, LinearSDE) and sde.sigma(times[-1:]).item() == 0:
+        raise ValueError(
+            f"sigma is 0 at t={times[-1].item()}: end above it, at t_min={sde.t_min}; denoise=True jumps on"
+        )
     return times

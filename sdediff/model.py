@@ -129,6 +129,8 @@ class ScoreModel:
             a, b = PARAMETRISATIONS[self.predicts](old, self.sigma_data)
         except ZeroDivisionError:
             return Frame(1.0, clock, None, None)
+        if isinstance(a, Tensor) and not bool(torch.isfinite(a).all()):
+            return Frame(1.0, clock, None, None)
         scale = 1.0
         if self.predicts == "edm":
             scale = ((old.alpha * self.sigma_data) ** 2 + old.sigma**2) ** -0.5

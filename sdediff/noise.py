@@ -97,7 +97,7 @@ class Noise(ABC):
     offset: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**64:
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**64:
             raise ValueError(f"seed={self.seed}: give an integer in [0, 2**64)")
 
     @abstractmethod
@@ -158,7 +158,7 @@ class Brownian(Noise):
 
     span: float = 1.0
     depth: int = 26
-    _seen: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    _seen: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __call__(self, t: Any, s: Any, like: Tensor, draw: int = 0) -> Tensor:
         low, high = sorted((self._tick(t.t), self._tick(s.t)))

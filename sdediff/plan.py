@@ -45,13 +45,21 @@ def plan(
         raise ValueError("the grid's times were given: leave steps and calls out")
     if calls is not None:
         steps = _steps(used, calls, denoise, steps)
-    if start is None and sde.t_max < sde.T and not (used.at_zero_alpha and model.at_zero_alpha):
+    if start is None and sde.t_max < sde.T and not _starts_at_zero_alpha(used, model):
         start = sde.t_max
     if grid_ is None:
         grid_ = (used.grid if sde.linear else "") or sde.grid
     if steps is None and not fixed and grid_ != "knots":
         steps = used.steps
     return Plan(used, grid(grid_, sde, steps, start, stop), denoise)
+
+
+def _starts_at_zero_alpha(used: Solver, model: ScoreModel) -> bool:
+    """Whether a run may begin at T where alpha(T) = 0; what follows the flow in t needs its slope there."""
+    able = used.at_zero_alpha and model.at_zero_alpha
+    if able and not used.needs_alpha:
+        return bool(torch.isfinite(model.sde.schedule([model.sde.T]).alpha_dot).all())  # type: ignore[attr-defined]
+    return able
 
 
 def _steps(used: Solver, calls: int, denoise: bool, steps: int | None) -> int:

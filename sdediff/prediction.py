@@ -84,7 +84,10 @@ class Prediction:
             return -c / t.sigma, -d / t.sigma
         if name == "v":
             return t.alpha * c - t.sigma * a, t.alpha * d - t.sigma * b
-        return t.alpha_dot * a + t.sigma_dot * c, t.alpha_dot * b + t.sigma_dot * d
+        p, q = t.alpha_dot * a + t.sigma_dot * c, t.alpha_dot * b + t.sigma_dot * d
+        if isinstance(q, float) and q - q != 0.0:
+            raise SDEError(f"at t={t.t} alpha jumps to 0 and the flow has no slope: start below it (start=sde.t_max)")
+        return p, q
 
     def mix(self, c: Any = 0.0, **weights: Any) -> Tensor:
         """c x + sum of weight times property, formed as one combination of x and F: mix(1, velocity=dt)."""
@@ -152,6 +155,10 @@ class GeneralPrediction(Prediction):
     def scaled(self, name: str) -> tuple[float, Tensor]:
         """A property with the weight 1."""
         return 1.0, getattr(self, name)
+
+    def pair(self, name: str) -> tuple[Any, Any]:
+        """(0, 1) for the score; the other properties need alpha and sigma."""
+        return (0.0, 1.0) if name == "score" else (self.level.alpha, self.level.sigma)
 
     @property
     def velocity(self) -> Tensor:

@@ -15,7 +15,8 @@ from sdediff.hub import HubError
 from sdediff.hub.config import SDES, sde_config, sde_from
 from sdediff.model import ScoreModel, reschedule
 from sdediff.nets import MLP, UNet
-from sdediff.processes import VE, VP, Cosine, Table
+from sdediff.processes import VE, VP, Cosine
+from sdediff.table import Table
 from sdediff.train import build
 
 EMBEDDED = ["digits-ddpm", "digits-ve", "digits-vp"]

@@ -22,8 +22,9 @@ from sdediff.problems import (
     ring,
     target_m,
 )
-from sdediff.processes import EDM, VE, VP, Cosine, RectifiedFlow, SubVP, Table
+from sdediff.processes import EDM, VE, VP, Cosine, RectifiedFlow, SubVP
 from sdediff.sde import SDE
+from sdediff.table import Table
 
 DDPM = Table.from_betas(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))
 NCSN = Table.from_sigmas(torch.logspace(-2, 1, 10, dtype=torch.float64))

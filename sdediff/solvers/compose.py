@@ -69,6 +69,12 @@ class Then(Solver):
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         one, two = state or (None, None)
-        x, one = self.first.step(model, x, t, s if self.first.moves else t, one, noise)
-        x, two = self.second.step(model, x, t if self.second.moves else s, s, two, noise.shifted())
+        # The mover keeps the noise as it is (a path stays a path), the corrector draws elsewhere.
+        other = noise.shifted()
+        if self.first.moves:
+            x, one = self.first.step(model, x, t, s, one, noise)
+            x, two = self.second.step(model, x, s, s, two, other)
+        else:
+            x, one = self.first.step(model, x, t, t, one, other)
+            x, two = self.second.step(model, x, t, s, two, noise)
         return x, (one, two)

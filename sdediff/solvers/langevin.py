@@ -56,7 +56,8 @@ class Langevin(Solver):
             norms = [v.reshape(len(x), -1).norm(dim=1) for v in (z, score)]
             if self.norm == "batch":
                 norms = [v.mean().expand(len(x)) for v in norms]
-            e = per_sample(2 * a * (self.snr * norms[0] / norms[1]) ** 2, x)
+            ratio = torch.where(norms[1] > 0, norms[0] / norms[1], 0.0)
+            e = per_sample(2 * a * (self.snr * ratio) ** 2, x)
             x = x + e * score + torch.sqrt(2 * e) * z
         return x, None
 

@@ -16,10 +16,11 @@ from torch import Tensor
 from sdediff.grid import grid
 from sdediff.model import ScoreModel
 from sdediff.problems import problem
-from sdediff.processes import EDM, VE, VP, Cosine, RectifiedFlow, SubVP, Table
+from sdediff.processes import EDM, VE, VP, Cosine, RectifiedFlow, SubVP
 from sdediff.sampling import Record, iterate, sample
 from sdediff.sde import LinearSDE, SDEError
 from sdediff.solvers import ODE, Solver, SolverError, solver
+from sdediff.table import Table
 from sdediff.testing.gaussian import exact_moments, gaussian_model, sampled_moments
 from sdediff.testing.report import Check, expect, run_checks
 
