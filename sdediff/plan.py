@@ -84,11 +84,14 @@ def noise_for(kind: str | Noise, model: ScoreModel, seed: int, index: int | Sequ
     return Brownian(seed, index, span=model.sde.T) if kind == "brownian" else NOISES[kind](seed, index)
 
 
-def placement(model: ScoreModel, dtype: torch.dtype | None, device: Any) -> tuple[torch.dtype, torch.device]:
-    """Dtype and device of the states: as asked, else the network's, else torch's defaults."""
+def placement(
+    model: ScoreModel, dtype: torch.dtype | None, device: Any, like: Tensor | None = None
+) -> tuple[torch.dtype, torch.device]:
+    """Dtype and device of the states: as asked, else the network's, else those of `like`, else torch's defaults."""
     known = None
     if isinstance(model.net, nn.Module):
         known = next((p for p in (*model.net.parameters(), *model.net.buffers()) if p.is_floating_point()), None)
+    known = like if known is None else known
     dtype = dtype or (known.dtype if known is not None else torch.get_default_dtype())
     return dtype, torch.device(device or (known.device if known is not None else "cpu"))
 

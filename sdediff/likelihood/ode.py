@@ -15,6 +15,7 @@ from sdediff import integrate
 from sdediff.grid import Level, level, nearest
 from sdediff.likelihood.trace import divergence, probe_vectors
 from sdediff.model import ScoreModel
+from sdediff.noise import Counter as Draws
 from sdediff.noise import indices
 from sdediff.plan import check_eval, placement
 from sdediff.progress import track
@@ -105,15 +106,17 @@ def log_likelihood(
     if not 0 < t0 < model.sde.T:
         raise ValueError(f"t0={t0} must lie between 0 and T={model.sde.T}")
     x = _checked(x)
-    kind, place = placement(model, dtype, device)
+    if micro_batch < 1:
+        raise ValueError(f"micro_batch={micro_batch}: at least one sample is scored at a time")
+    Draws(seed)
+    kind, place = placement(model, dtype, device, x)
     bound = model.given(**cond) if cond else model
     job = _Job(bound, integrator, variable, rtol, atol, t0, trace, probes, seed, prior, end)
     numbers = indices(index, len(x))
     starts = range(0, len(x), micro_batch)
-    parts = [
-        _scored(job, x[i : i + micro_batch].to(kind).to(place), numbers[i : i + micro_batch])
-        for i in track(starts, len(starts), "log likelihood", progress)
-    ]
+    parts: list[Likelihood] = []
+    for i in track(starts, len(starts), "log likelihood", progress):
+        parts += _isolated(job, x[i : i + micro_batch].to(kind).to(place), numbers[i : i + micro_batch])
     return _joined(parts)
 
 
@@ -127,6 +130,24 @@ def _checked(x: Tensor) -> Tensor:
     if len(bad):
         raise ValueError(f"row {bad[0].item()} of x holds NaN or infinity ({len(bad)} such rows)")
     return x
+
+
+class _NotFinite(Exception):
+    """The network's velocity or divergence was NaN or infinite."""
+
+
+def _isolated(job: _Job, x: Tensor, index: np.ndarray) -> list[Likelihood]:
+    """The micro-batch scored; where the network fails it is halved until the failing samples are alone."""
+    try:
+        return [_scored(job, x, index)]
+    except _NotFinite as failure:
+        if len(x) > 1:
+            half = len(x) // 2
+            return _isolated(job, x[:half], index[:half]) + _isolated(job, x[half:], index[half:])
+        nan = torch.full((1,), math.nan, dtype=torch.float64, device=x.device)
+        none = torch.zeros(1, dtype=torch.int64)
+        latent, words = torch.full_like(x.double(), math.nan), (str(failure),)
+        return [Likelihood(nan, nan, latent, none, words, x[0].numel(), job.t0, job.end, nan)]
 
 
 def _scored(job: _Job, x: Tensor, index: np.ndarray) -> Likelihood:
@@ -151,7 +172,10 @@ def _scored(job: _Job, x: Tensor, index: np.ndarray) -> Likelihood:
     def field(u: float, both: Tensor) -> Tensor:
         here, speed = clock.level(u)
         velocity, div, _ = slope(here, both[:, :dims].reshape(x.shape))
-        return torch.cat([velocity.reshape(size, dims).double(), div.T], 1) / speed
+        slopes = torch.cat([velocity.reshape(size, dims).double(), div.T], 1) / speed
+        if not bool(torch.isfinite(slopes).all()):
+            raise _NotFinite(f"the network is not finite at t={here.t:.4g}")
+        return slopes
 
     begin = x.double() * (first.alpha if job.end == "heat" else 1.0)
     gain = torch.zeros(columns, size, dtype=torch.float64, device=x.device)

@@ -19,14 +19,11 @@ def exact(t: Level, s: Level, q: float = 0.0) -> tuple[float, float, float]:
     """Coefficients of x_t, x0 and z in the step t -> s that is exact for a constant denoiser.
 
     q = eta^2 h, h = lam_s - lam_t: (sigma_s/sigma_t) e^-q, alpha_s (1 - e^-(h + q)),
-    sigma_s sqrt(1 - e^-2q). Also where alpha_t = 0 and h is infinite.
+    sigma_s sqrt(1 - e^-2q). Also where alpha is 0 at either end and h is infinite.
     """
-    h = s.lam - t.lam
-    return (
-        s.sigma / t.sigma * math.exp(-q),
-        -s.alpha * math.expm1(-h - q),
-        s.sigma * math.sqrt(-math.expm1(-2 * q)),
-    )
+    on_x = s.sigma / t.sigma * math.exp(-q)
+    on_x0 = -s.alpha * math.expm1(t.lam - s.lam - q) if s.alpha else -on_x * t.alpha
+    return on_x, on_x0, s.sigma * math.sqrt(-math.expm1(-2 * q))
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,10 @@ class DDIM(Solver):
         return self.eta > 0
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        q = -0.5 * math.log1p(self.eta**2 * math.expm1(2 * (t.lam - s.lam))) if self.eta < 1 else s.lam - t.lam
+        q = 0.0
+        if self.eta:
+            h = s.lam - t.lam
+            q = h if self.eta == 1 else -0.5 * math.log1p(self.eta**2 * math.expm1(-2 * h))
         on_x, on_x0, on_z = exact(t, s, q)
         x = model(x, t).mix(on_x, x0=on_x0)
         return (torch.add(x, noise(t, s, x), alpha=on_z) if self.eta else x), None
