@@ -1,0 +1,146 @@
+"""Quality against calls, as a picture: a column a problem, error above, distance below."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from sdediff.benchmark.report import Report, Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Told apart by hue and lightness, and by marker for those who see no hue.
+_COLOURS = (
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a4bbf", "#8c6d1f",
+    "#17becf", "#b2182b", "#4d9221", "#e69f00", "#555555", "#c51b7d",
+)  # fmt: skip
+_MARKERS = "osD^vPX<>phd"
+# What diverges would squeeze all else into a corner: it is drawn at the edge, so far above the floor.
+_SPAN = {"error": 1e6, "distance": 1e2}
+
+
+class _Style(NamedTuple):
+    color: str
+    marker: str
+    linestyle: Literal["-", "--"]
+    shift: float
+
+
+def draw(report: Report) -> Figure:
+    """The figure: calls and quality on log axes, one line a solver, the distance of real data as the floor."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    names = [floor.problem for floor in report.floors]
+    figure = Figure(figsize=(2.6 + 5.0 * len(names), 8.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, len(names), squeeze=False, sharex="col")
+    styles = _styles(report)
+    for column, floor in enumerate(report.floors):
+        rows = [row for row in report.rows if row.problem == floor.problem]
+        _panel(axes[0][column], rows, "error", styles)
+        _panel(axes[1][column], rows, "distance", styles, floor.distance)
+        _floor(axes[1][column], floor.distance, floor.distance_error)
+        axes[0][column].set_title(floor.problem, fontweight="bold")
+        axes[1][column].set_xlabel("network calls")
+        _ticks(axes[1][column], rows)
+    axes[0][0].set_ylabel("error against the exact flow\n(rms a dimension, median)")
+    axes[1][0].set_ylabel(f"distance to the truth\n({report.settings.get('distance', '')})")
+    _legend(figure, styles)
+    return figure
+
+
+def _styles(report: Report) -> dict[str, _Style]:
+    """Full lines for the flow's solvers, dashed for those that draw noise; a small shift parts error bars."""
+    names = list(dict.fromkeys(row.solver for row in report.rows))
+    flow = {row.solver for row in report.rows if row.error is not None}
+    middle = (len(names) - 1) / 2
+    return {
+        name: _Style(
+            _COLOURS[i % len(_COLOURS)],
+            _MARKERS[i % len(_MARKERS)],
+            "-" if name in flow else "--",
+            (i - middle) * 0.012,
+        )
+        for i, name in enumerate(names)
+    }
+
+
+def _panel(axes: Axes, rows: list[Row], what: str, styles: dict[str, _Style], floor: float = 0.0) -> None:
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.grid(True, which="major", color="#dddddd", linewidth=0.8)
+    axes.set_axisbelow(True)
+    known = [value for row in rows if (value := getattr(row, what)) is not None and value > 0]
+    if not known:
+        axes.text(0.5, 0.5, "no solver has one", ha="center", va="center", transform=axes.transAxes)
+        return
+    top = _SPAN[what] * (floor if floor > 0 else min(known))
+    for name, style in styles.items():
+        points = sorted(
+            (row for row in rows if row.solver == name and getattr(row, what) is not None), key=lambda r: r.calls
+        )  # fmt: skip
+        if points:
+            _line(axes, points, what, style, top)
+    if max(known) > top:
+        axes.set_ylim(top=top * 1.6)
+        axes.text(0.99, 0.985, "at this edge: larger still", ha="right", va="top", fontsize=8, transform=axes.transAxes)
+
+
+def _line(axes: Axes, points: list[Row], what: str, style: _Style, top: float) -> None:
+    shift = math.exp(style.shift) if what == "distance" else 1.0
+    calls = [row.calls * shift for row in points]
+    # An unbiased distance may be negative, which a log axis cannot show.
+    values = [min(v, top) if (v := getattr(row, what)) > 0 else math.nan for row in points]
+    drawn: dict[str, Any] = {
+        "color": style.color, "marker": style.marker, "linestyle": style.linestyle,
+        "markersize": 6.5, "linewidth": 1.5, "markeredgecolor": "white", "markeredgewidth": 0.5,
+    }  # fmt: skip
+    if what == "error":
+        axes.plot(calls, values, **drawn)
+        return
+    # The lower arm may not reach zero on a log axis.
+    spread = [0.0 if v == top else row.distance_error or 0.0 for v, row in zip(values, points, strict=True)]
+    low = [min(s, 0.9 * v) for s, v in zip(spread, values, strict=True)]
+    axes.errorbar(calls, values, yerr=(low, spread), capsize=2, elinewidth=0.9, **drawn)
+
+
+def _floor(axes: Axes, value: float, error: float) -> None:
+    if value <= 0:
+        return
+    axes.axhline(value, color="black", linewidth=1.2, zorder=1.5)
+    axes.axhspan(max(value - error, value * 0.1), value + error, color="black", alpha=0.1, linewidth=0, zorder=1)
+    axes.set_ylim(bottom=min(axes.get_ylim()[0], 0.55 * value))
+    axes.text(
+        0.01, value, "real data", fontsize=8, va="top", transform=axes.get_yaxis_transform()
+    )  # fmt: skip
+
+
+def _ticks(axes: Axes, rows: list[Row]) -> None:
+    """The calls that were asked for, or those counted, as plain numbers far enough apart to be read."""
+    from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+
+    asked = sorted({row.asked if isinstance(row.asked, int) else row.calls for row in rows})
+    shown: list[int] = []
+    for value in asked:
+        if not shown or value > 1.25 * shown[-1]:
+            shown.append(value)
+    axes.xaxis.set_major_locator(FixedLocator([float(v) for v in shown]))
+    axes.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _legend(figure: Figure, styles: dict[str, _Style]) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=s.color, marker=s.marker, linestyle=s.linestyle, label=name, markersize=6, linewidth=1.5)
+        for name, s in styles.items()
+    ]
+    figure.legend(
+        handles=handles, loc="outside right upper", frameon=False, fontsize=9,
+        title="full line: probability flow\ndashed: draws noise", title_fontsize=8, alignment="left",
+    )  # fmt: skip

@@ -1,0 +1,47 @@
+"""The command line: `sdediff`, or `python -m sdediff`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from sdediff.cli.options import BadInput, one_line
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 2 on bad input, with one line on stderr; 130 on Ctrl-C.
+
+    argv: the arguments, by default the process's. With SDEDIFF_DEBUG set errors keep their traceback.
+    """
+    try:
+        import typer
+
+        from sdediff.cli.app import app
+
+        command = typer.main.get_command(app)
+        code = command.main(args=argv, prog_name="sdediff", standalone_mode=False)
+        return _say("interrupted", 130) if code == 130 else code if isinstance(code, int) else 0
+    except BadInput as error:
+        return _say(str(error), error.code)
+    except KeyboardInterrupt:
+        return _say("interrupted", 130)
+    except Exception as error:
+        if os.environ.get("SDEDIFF_DEBUG"):
+            raise
+        return _refused(error)
+
+
+def _refused(error: Exception) -> int:
+    if type(error).__name__ == "Abort":
+        return _say("interrupted", 130)
+    if hasattr(error, "format_message"):  # typer carries its own copy of click, so its errors go by what they do
+        return _say(error.format_message(), 2)
+    if isinstance(error, ValueError | TypeError | OSError | ImportError):
+        return _say(str(error) or type(error).__name__, 2)
+    return _say(f"{type(error).__name__}: {error} (SDEDIFF_DEBUG=1 shows where)", 1)
+
+
+def _say(message: str, code: int) -> int:
+    print(f"sdediff: {one_line(message)}", file=sys.stderr)
+    return code

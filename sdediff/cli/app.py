@@ -1,0 +1,36 @@
+"""The commands in their order."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sdediff.cli.bench import bench
+from sdediff.cli.likelihood import likelihood
+from sdediff.cli.lists import check, models, solvers
+from sdediff.cli.sample import sample
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from sdediff import __version__
+
+        print(f"sdediff {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Score-based SDEs and ODEs: sample, score and compare solvers."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+for command in (solvers, models, sample, likelihood, bench, check):
+    app.command()(command)

@@ -1,0 +1,63 @@
+"""`bench`: solvers side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sdediff.cli.options import BadInput, Device, Dtype, Json, Out, Seed, made, naming, placed, writable
+from sdediff.cli.output import emit, show
+
+
+def bench(
+    problem: Annotated[list[str] | None, typer.Option(help="digits, gmm64, a model, ...; may be repeated.")] = None,
+    solver: Annotated[list[str] | None, typer.Option(help="name or name:key=value,...; may be repeated.")] = None,
+    calls: Annotated[list[str] | None, typer.Option(help="Network calls, such as 5,10; may be repeated.")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Samples a solver draws.")] = None,
+    distance: Annotated[str, typer.Option(help="frechet[pca32], energy, mmd, sliced_wasserstein.")] = "frechet[pca32]",
+    out: Out = Path("bench-results"),
+    seed: Seed = 0,
+    device: Device = "cpu",
+    dtype: Dtype = None,
+    as_json: Json = False,
+) -> None:
+    """Compare solvers for speed and quality: a table, bench.png and bench.json."""
+    from sdediff.benchmark import bench as sweep
+    from sdediff.benchmark.problems import found
+    from sdediff.benchmark.sweep import measure
+
+    place, kind = placed(device, dtype)
+    named = {text: made(text.partition(":")[0], _options(text), option_flag="--solver") for text in solver or ()}
+    counts = _counts(calls) if calls else (5, 10, 20, 50)
+    with naming("--distance"):
+        measured = measure(distance)
+    with naming("--problem"):
+        problems = [found(name, place, kind) for name in problem or ("digits", "gmm64")]
+    folder = writable(out)
+    report = sweep(problems, named or None, counts, samples=samples, distance=measured, seed=seed, dtype=kind)
+    with naming("--out"):
+        files = {"json": report.save(folder / "bench.json"), "png": report.plot(folder / "bench.png")}
+    if as_json:
+        emit({**report.to_dict(), "files": files})
+        return
+    show(report.table())
+    for skip in report.skipped:
+        typer.echo(f"left out: {skip.problem}, {skip.solver} at {skip.asked}: {skip.reason}")
+    typer.echo("\n".join(str(path) for path in files.values()))
+
+
+def _options(text: str) -> list[str]:
+    options = text.partition(":")[2]
+    return options.split(",") if options else []
+
+
+def _counts(given: list[str]) -> list[int]:
+    try:
+        counts = sorted({int(part) for text in given for part in text.split(",")})
+    except ValueError:
+        counts = []
+    if not counts or counts[0] < 1:
+        raise BadInput(f"--calls: {' '.join(given)!r} is not a list of positive integers: write it as 5,10,20")
+    return counts

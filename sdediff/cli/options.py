@@ -1,0 +1,126 @@
+"""Options that commands share, and what turns their text into values."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import torch
+
+    from sdediff.solvers import Solver
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Of all that is drawn.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
+Dtype = Annotated[str | None, typer.Option(help="float32, float64, ...; by default as the weights are stored.")]
+Out = Annotated[Path, typer.Option(help="Folder for the results; it is made.")]
+
+_DTYPES = ("float32", "float64", "bfloat16", "float16")
+
+
+class BadInput(Exception):
+    """What the user gave cannot be used: one line that names the option or file and the mend."""
+
+    def __init__(self, message: str, code: int = 2) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def one_line(message: str) -> str:
+    """A message without line breaks."""
+    return " ".join(message.split())
+
+
+@contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Errors of the package inside carry the name of the option or argument that brought them."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        raise BadInput(f"{what}: {error}") from error
+
+
+def placed(device: str, dtype: str | None) -> tuple[torch.device, torch.dtype | None]:
+    """The device and dtype by name, refused where this machine lacks them."""
+    import torch
+
+    from sdediff.grid import nearest
+
+    try:
+        place = torch.device(device)
+        torch.empty(1, device=place)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        have = "cpu or cuda" if torch.cuda.is_available() else "cpu"
+        raise BadInput(f"--device: {device!r} is not usable on this machine: write {have}") from error
+    if place.type == "meta":
+        raise BadInput("--device: 'meta' holds no values: write cpu")
+    if dtype is not None and dtype not in _DTYPES:
+        raise BadInput(f"--dtype: {nearest(dtype, _DTYPES, 'dtype')}")
+    return place, None if dtype is None else getattr(torch, dtype)
+
+
+def made(name: str, options: Sequence[str] = (), flag: str = "--solver", option_flag: str = "--option") -> Solver:
+    """A solver by name with options as key=value texts."""
+    from sdediff.grid import nearest
+    from sdediff.solvers import REGISTRY, solver
+
+    with naming(flag):
+        plain = solver(name)
+    takes = inspect.signature(REGISTRY.get(name, type(plain))).parameters
+    values: dict[str, Any] = {}
+    for text in options:
+        key, sign, value = text.partition("=")
+        if not sign or not key:
+            raise BadInput(f"{option_flag}: {text!r} is not key=value; {name} takes {', '.join(takes) or 'none'}")
+        if key not in takes:
+            known = nearest(key, takes, f"option of {name}") if takes else f"{name} takes no options, given {key!r}"
+            raise BadInput(f"{option_flag}: {known}")
+        values[key] = _value(value)
+        default = takes[key].default
+        if isinstance(default, int | float) and not isinstance(values[key], int | float):
+            raise BadInput(f"{option_flag}: {key}={value!r} must be a number, such as {default}")
+    with naming(option_flag):
+        return solver(name, **values)
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def pair(text: str | None, flag: str) -> tuple[float, float] | None:
+    """Two rising numbers from "low,high"."""
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low = high = 0.0
+    if not low < high:
+        raise BadInput(f"{flag}: {text!r} is not two rising numbers: write low,high such as 0,255")
+    return low, high
+
+
+def writable(out: Path) -> Path:
+    """The folder, made, and found to take files before any work is done."""
+    out = out.expanduser()
+    trial = out / f".trial.{os.getpid()}"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise BadInput(
+            f"--out: {out} cannot be written ({error.strerror}): give a folder that you may write to"
+        ) from error
+    return out

@@ -1,0 +1,123 @@
+"""`sample`: a grid of pictures and the samples themselves."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sdediff.cli.options import BadInput, Device, Dtype, Json, Out, Seed, made, naming, placed, writable
+from sdediff.cli.output import emit
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sdediff.model import ScoreModel
+
+_BATCH, _SHOWN = 256, 400
+
+
+def sample(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `sdediff models`, a folder, or a hub id.")],
+    solver: Annotated[str, typer.Option(help="A name of `sdediff solvers`.")] = "dpmpp_2m",
+    steps: Annotated[int | None, typer.Option(min=1, help="Moves; the last jump to data comes on top.")] = None,
+    calls: Annotated[int | None, typer.Option(min=1, help="Network calls, the last included; or give steps.")] = None,
+    grid: Annotated[str | None, typer.Option(help="uniform, log_snr, karras, ...; default: the solver's own.")] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many samples.")] = 64,
+    index: Annotated[int, typer.Option(min=0, help="Number of the first sample: sample i hangs on (seed, i).")] = 0,
+    option: Annotated[list[str] | None, typer.Option(help="key=value for the solver; may be repeated.")] = None,
+    shape: Annotated[str | None, typer.Option(help="Of one sample, such as 1,8,8, where the card has none.")] = None,
+    out: Out = Path("sample-results"),
+    seed: Seed = 0,
+    device: Device = "cpu",
+    dtype: Dtype = None,
+    as_json: Json = False,
+) -> None:
+    """Draw samples of a model: samples.npz, and samples.png for images."""
+    import sdediff as sd
+    from sdediff.plan import plan
+
+    place, kind = placed(device, dtype)
+    used = made(solver, option or ())
+    with naming("MODEL"):
+        loaded = sd.load(model, place, kind)
+    size = _shape(loaded, shape)
+    _known_grid(grid)
+    given = (("--calls", calls), ("--steps", steps), ("--grid", grid))
+    with naming(next((flag for flag, value in given if value is not None), "--solver")):
+        planned = plan(loaded, used, steps, calls, grid)
+    folder, began = writable(out), time.perf_counter()
+    x, counted = _drawn(loaded, n, size, index, solver=used, steps=steps, calls=calls, grid=grid, seed=seed)
+    settings = {
+        "model": model, "solver": repr(used), "moves": len(planned.times) - 1, "calls": counted, "n": n,
+        "index": index, "seed": seed, "device": str(place), "dtype": str(x.dtype).removeprefix("torch."),
+        "seconds": round(time.perf_counter() - began, 3),
+    }  # fmt: skip
+    with naming("--out"):
+        files = _written(folder, x, loaded)
+    if as_json:
+        emit({**settings, "files": files})
+        return
+    typer.echo(f"{n} samples of {model} by {used!r}: {counted} calls, {settings['seconds']} s")
+    typer.echo("\n".join(str(path) for path in files.values()))
+
+
+def _shape(model: ScoreModel, given: str | None) -> tuple[int, ...]:
+    known: Any = (model.card.get("data") or {}).get("shape")
+    if given is None and known is None:
+        raise BadInput("--shape: the model's card does not say the shape of a sample: write it, such as 1,8,8")
+    try:
+        size = tuple(int(part) for part in given.split(",")) if given is not None else tuple(known)
+    except ValueError:
+        size = ()
+    if not size or min(size) < 1:
+        raise BadInput(f"--shape: {given!r} is not a list of positive integers: write it as 1,8,8")
+    if known is not None and size != tuple(known):
+        raise BadInput(f"--shape: {given!r}, but the model's samples are {tuple(known)}: leave it out")
+    return size
+
+
+def _known_grid(name: str | None) -> None:
+    from sdediff.grid import GRIDS, nearest
+
+    if name is not None and name not in GRIDS:
+        raise BadInput(f"--grid: {nearest(name, GRIDS, 'grid')}")
+
+
+def _drawn(model: ScoreModel, n: int, size: tuple[int, ...], index: int, **options: Any) -> tuple[Tensor, int]:
+    """The samples and the network calls of one of them, at most."""
+    import torch
+
+    import sdediff as sd
+    from sdediff.progress import track
+
+    starts, parts, counted = range(0, n, _BATCH), [], 0
+    for start in track(starts, len(starts), "sampling") if len(starts) > 1 else starts:
+        shape = (min(_BATCH, n - start), *size)
+        show = None if len(starts) == 1 else False
+        record = sd.sample(model, shape, index=index + start, full=True, progress=show, **options)
+        parts.append(record.x.cpu())
+        counted = max(counted, record.calls)
+    x = torch.cat(parts)
+    bad = int((~torch.isfinite(x.flatten(1)).all(1)).sum())
+    if bad:
+        raise BadInput(f"--solver: {bad} of {n} samples are not finite: give it more calls, or another solver", 1)
+    return x, counted
+
+
+def _written(folder: Path, x: Tensor, model: ScoreModel) -> dict[str, str]:
+    import numpy as np
+
+    from sdediff.benchmark import whole
+    from sdediff.datasets import save_grid
+
+    values = x if x.dtype.itemsize > 2 else x.float()
+    files = {"npz": folder / "samples.npz"}
+    with whole(files["npz"]) as unfinished, unfinished.open("wb") as stream:
+        np.savez(stream, x=values.numpy())
+    if x.ndim == 4 and x.shape[1] in (1, 3):
+        low, high = (model.card.get("data") or {}).get("range", (-1.0, 1.0))
+        files["png"] = save_grid(values[:_SHOWN], folder / "samples.png", range=(low, high))
+    return {kind: str(path) for kind, path in files.items()}
