@@ -107,7 +107,7 @@ def test_table_holds_every_row_within_eighty_columns(report):
     lines = out.getvalue().splitlines()
     assert sum(any(line.startswith(f" {name} ") for name in SOLVERS) for line in lines) == len(report.rows)
     assert sum("real data" in line for line in lines) == 2
-    assert "…" not in out.getvalue()
+    assert "\u2026" not in out.getvalue()
 
 
 def test_plot_draws_every_solver_and_the_floor(report, tmp_path):
@@ -153,7 +153,7 @@ def test_own_problem_with_a_network(tmp_path):
         ({"problems": ["gmm46"]}, "gmm64"),
         ({"problems": [3]}, "a problem is a name"),
         ({"solvers": ["hun"]}, "heun"),
-        ({"distance": "fréchet"}, "unknown distance"),
+        ({"distance": "fr\u00e9chet"}, "unknown distance"),
         ({"distance": "frechett"}, "frechet"),
         ({"samples": 5}, "samples=5 of ring"),
         ({"samples": 0}, "must be positive"),

@@ -38,7 +38,7 @@ process = __import__("sdediff").VP
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """A folder with two small models, data for them, and a user's solver."""
-    home = tmp_path_factory.mktemp("home with spaces and é")
+    home = tmp_path_factory.mktemp("home with spaces and \u00e9")
     torch.manual_seed(0)
     for name, shape, data in (("pictures", [1, 8, 8], {"name": "digits", "levels": 17}), ("points", [2], {})):
         model = sd.ScoreModel(MLP(int(np.prod(shape)), width=8, blocks=1).eval(), sd.VP())

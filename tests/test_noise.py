@@ -305,9 +305,9 @@ INTERVALS = [(0.1, 0.3), (0.3, 0.7), (0.7, 0.701), (0.999, 1.0)]
 
 @pytest.fixture(scope="module")
 def paths():
-    """(W, H) of 20,000 paths over each of INTERVALS."""
+    """(W, H) of 80,000 paths over each of INTERVALS."""
     path = Brownian(seed=8)
-    return {ends: [v.numpy().ravel() for v in path.increment(*ends, empty(20_000, 1))] for ends in INTERVALS}
+    return {ends: [v.numpy().ravel() for v in path.increment(*ends, empty(10_000, 8))] for ends in INTERVALS}
 
 
 @pytest.mark.parametrize("ends", INTERVALS)
@@ -355,6 +355,28 @@ def test_a_corrector_takes_no_path_from_its_mover(first):
     both = sd.solver("predictor_corrector", predictor="euler_maruyama", corrector=still, first=first)
     alone = sd.sample(model, (2, 3), solver="euler_maruyama", **options)
     torch.testing.assert_close(sd.sample(model, (2, 3), solver=both, **options), alone, rtol=1e-8, atol=1e-8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked(Counter):
+    """The counter, with a list of the draws that were asked of it."""
+
+    asked: list = dataclasses.field(default_factory=list, compare=False)
+
+    def __call__(self, t, s, like, draw=0):
+        self.asked.append((t.index, draw + self.offset))
+        return super().__call__(t, s, like, draw)
+
+
+@pytest.mark.parametrize("first", ["corrector", "predictor"])
+def test_two_solvers_in_one_step_never_share_a_draw(first):
+    model, steps = sd.ScoreModel(lambda x, t: torch.tanh(x), sd.VP()), 4
+    for predictor in ("euler_maruyama", "ancestral"):
+        langevin = sd.solver("langevin", n=3)
+        both = sd.solver("predictor_corrector", predictor=predictor, corrector=langevin, first=first)
+        noise = Asked()
+        sd.sample(model, (2, 3), solver=both, steps=steps, noise=noise)
+        assert len(set(noise.asked)) == len(noise.asked) == steps * (3 + 1)
 
 
 def test_times_off_the_path_are_refused():

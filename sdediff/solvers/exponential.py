@@ -75,11 +75,11 @@ class DPMpp2M(Solver):
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         h = s.lam - t.lam
-        on_x, on_x0, _ = exact(t, s)
+        on_x, on_x0 = s.sigma / t.sigma, -s.alpha * math.expm1(-h)
         weight, x0 = model(x, t).scaled("x0")
         if state is None:
-            return torch.add(x * on_x, x0, alpha=on_x0 * weight), (h, weight, x0)
+            return (x * on_x).add_(x0, alpha=on_x0 * weight), (h, weight, x0)
         h_last, weight_last, x0_last = state
-        share = h / (2 * h_last)
-        x = torch.add(x * on_x, x0, alpha=on_x0 * (1 + share) * weight)
-        return x.add_(x0_last, alpha=-on_x0 * share * weight_last), (h, weight, x0)
+        share = on_x0 * h / (2 * h_last)
+        x = (x * on_x).add_(x0, alpha=(on_x0 + share) * weight)
+        return x.add_(x0_last, alpha=-share * weight_last), (h, weight, x0)

@@ -1,0 +1,442 @@
+"""Microseconds a step over the network call: sdediff beside its peers, in one run.
+
+The network returns a constant tensor, one image of 3x32x32 in float32 on one thread, so that what remains is
+the solver's own work: its tensor arithmetic and its Python. Peers that are not installed are skipped.
+
+    python benchmarks/overhead.py [--repeats 40] [--json benchmarks/results/overhead.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import gc
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import statistics
+import sys
+import time
+import types
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+import sdediff as sd
+from sdediff.benchmark import machine
+
+STEPS, LONG = 50, 200  # a step is the difference of the two runs over 150; what is left of the short run is set-up
+SHAPE = (1, 3, 32, 32)
+GATES = {"euler": 25.0, "ddim": 25.0, "dpmpp_2m": 25.0}
+RESULTS = Path(__file__).parent / "results"
+# The peers that the table can hold, by the names of their distributions.
+PEERS = ("diffusers", "k-diffusion", "azula", "flow-matching", "torchdiffeq")
+
+Run = Callable[[int], Any]
+
+
+class Case(NamedTuple):
+    """One row: a run of n steps by one system; `ours` names the sdediff solver that does the same."""
+
+    system: str
+    name: str
+    ours: str
+    run: Run
+
+
+class Times(NamedTuple):
+    """A row's figures in microseconds: a step over the network, its quartiles, a run's set-up, calls a step."""
+
+    step: float
+    low: float
+    high: float
+    setup: float
+    calls: float
+
+
+class Net:
+    """The trivial network: it returns one constant tensor and counts its calls while `counting`."""
+
+    def __init__(self, value: torch.Tensor) -> None:
+        self.value, self.calls = value, 0
+        self.counting = False
+
+    def plain(self) -> Callable[..., torch.Tensor]:
+        """The network as a bare function; when counting, one that counts."""
+        value = self.value
+
+        def net(x: Any, t: Any = None, **cond: Any) -> torch.Tensor:
+            return value
+
+        def counted(x: Any, t: Any = None, **cond: Any) -> torch.Tensor:
+            self.calls += 1
+            return value
+
+        return counted if self.counting else net
+
+
+def clock() -> float:
+    """CPU microseconds of this thread: what a step costs, whoever else is busy on the machine."""
+    return time.thread_time_ns() / 1e3
+
+
+def timed(run: Callable[[], Any]) -> float:
+    """CPU microseconds of one run."""
+    begin = clock()
+    run()
+    return clock() - begin
+
+
+def interleaved(runs: dict[Any, Callable[[], Any]], repeats: int, warm_up: int = 2) -> dict[Any, list[float]]:
+    """Microseconds of every run, one of each a round, so that a busy moment meets all of them alike."""
+    found: dict[Any, list[float]] = {key: [] for key in runs}
+    gc.collect()
+    gc.freeze()
+    for turn in range(repeats + warm_up):
+        keys = list(runs) if turn % 2 else list(reversed(runs))
+        for key in keys:
+            spent = timed(runs[key])
+            if turn >= warm_up:
+                found[key].append(spent)
+        show(turn + 1, repeats + warm_up)
+    gc.unfreeze()
+    return found
+
+
+def show(done: int, total: int) -> None:
+    """Progress on a terminal, nothing elsewhere."""
+    if sys.stderr.isatty():
+        print(f"\rround {done} of {total} ", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+def versions(names: Iterable[str]) -> dict[str, str | None]:
+    """Versions of distributions, None where one is not installed."""
+    found: dict[str, str | None] = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def write(path: Path, record: dict[str, Any]) -> None:
+    """A record as JSON, its folder made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    print(f"written: {path.name}")
+
+
+# The floor: what is left when every coefficient and clock is a number that is ready.
+
+
+def floor_cases(net: Net, x: torch.Tensor) -> list[Case]:
+    """Hand-written loops with precomputed numbers and no framework."""
+    call, now = net.plain(), torch.ones(SHAPE[0])
+
+    def one_step(n: int) -> torch.Tensor:
+        y = x
+        for p, q in [(0.99, 0.01)] * n:
+            y = torch.add(y * p, call(y, now), alpha=q)
+        return y
+
+    def two_step(n: int) -> torch.Tensor:
+        y, last = x, net.value
+        for a, b, p, q, r in [(1.01, -0.1, 0.99, 0.02, -0.01)] * n:
+            x0 = torch.add(y * a, call(y, now), alpha=b)
+            y = torch.add(y * p, x0, alpha=q).add_(last, alpha=r)
+            last = x0
+        return y
+
+    return [Case("floor", "x = p x + q F", "ddim", one_step), Case("floor", "two-step", "dpmpp_2m", two_step)]
+
+
+OURS: dict[str, dict[str, Any]] = {
+    "euler": {},
+    "ddim": {},
+    "dpmpp_2m": {},
+    "dpmpp_2m, a condition": {"solver": "dpmpp_2m", "cond": {"label": torch.zeros(1, dtype=torch.long)}},
+    "dpmpp_2m, v network": {"solver": "dpmpp_2m", "predicts": "v"},
+    "heun": {},
+    "rk4": {},
+    "ancestral": {},
+    "ancestral, stream": {"solver": "ancestral", "noise": "stream"},
+    "euler_maruyama": {},
+    "reverse_diffusion": {},
+}
+
+
+def our_cases(net: Net, x: torch.Tensor) -> list[Case]:
+    """`sd.sample` with an eps network under VP; the last call to data is left out."""
+
+    def case(name: str, options: dict[str, Any]) -> Case:
+        options = {"solver": name, **options}
+        model = sd.ScoreModel(net.plain(), sd.VP(), predicts=options.pop("predicts", "eps"))
+        run = lambda n: sd.sample(model, x=x, steps=n, denoise=False, **options)  # noqa: E731
+        return Case("sdediff", name, name, run)
+
+    return [case(name, options) for name, options in OURS.items()]
+
+
+# class, our solver, the arguments that make it do the same
+SCHEDULERS: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("DDIM", "ddim", "DDIMScheduler", {"clip_sample": False}),
+    ("Euler", "euler", "EulerDiscreteScheduler", {}),
+    ("DPM++ 2M", "dpmpp_2m", "DPMSolverMultistepScheduler", {}),
+    ("UniPC", "dpmpp_2m", "UniPCMultistepScheduler", {}),
+    ("DEIS", "dpmpp_2m", "DEISMultistepScheduler", {}),
+    ("Heun", "heun", "HeunDiscreteScheduler", {}),
+    ("Euler ancestral", "ancestral", "EulerAncestralDiscreteScheduler", {}),
+    ("DDPM", "ancestral", "DDPMScheduler", {"clip_sample": False}),
+]
+
+
+def diffusers_cases(net: Net, x: torch.Tensor) -> list[Case]:
+    """The documented loop: set_timesteps, then scale_model_input, the network, step(...).prev_sample."""
+    diffusers = importlib.import_module("diffusers")
+    call = net.plain()
+
+    def case(label: str, ours: str, kind: str, options: dict[str, Any]) -> Case:
+        scheduler = getattr(diffusers, kind)(**options)
+
+        @torch.no_grad()
+        def run(n: int) -> torch.Tensor:
+            # Heun's scheduler counts each of its two calls as a step.
+            scheduler.set_timesteps(n)
+            y = x * scheduler.init_noise_sigma
+            for t in scheduler.timesteps:
+                y = scheduler.step(call(scheduler.scale_model_input(y, t), t), t, y).prev_sample
+            return y
+
+        return Case("diffusers", label, ours, run)
+
+    return [case(*row) for row in SCHEDULERS]
+
+
+@functools.cache
+def k_diffusion() -> tuple[Any, Any]:
+    """Its modules sampling and external without its package's __init__ and utils, which import torchvision."""
+    found = importlib.util.find_spec("k_diffusion")
+    if found is None or found.submodule_search_locations is None:
+        raise ImportError("k_diffusion")
+    package, utils = types.ModuleType("k_diffusion"), types.ModuleType("k_diffusion.utils")
+    package.__path__ = list(found.submodule_search_locations)
+
+    def append_dims(x: torch.Tensor, target_dims: int) -> torch.Tensor:
+        """k_diffusion.utils.append_dims."""
+        missing = target_dims - x.ndim
+        if missing < 0:
+            raise ValueError(f"input has {x.ndim} dims but target_dims is {target_dims}, which is less")
+        expanded = x[(...,) + (None,) * missing]
+        return expanded.detach().clone() if expanded.device.type == "mps" else expanded
+
+    utils.append_dims = append_dims  # type: ignore[attr-defined]
+    package.utils = utils  # type: ignore[attr-defined]
+    sys.modules["k_diffusion"], sys.modules["k_diffusion.utils"] = package, utils
+    return importlib.import_module("k_diffusion.sampling"), importlib.import_module("k_diffusion.external")
+
+
+def k_diffusion_cases(net: Net, x: torch.Tensor) -> list[Case]:
+    """Its samplers on a bare denoiser (the network's output is x0) and on its own wrappers of a network."""
+    sampling, external = k_diffusion()
+    call = net.plain()
+
+    class Inner(torch.nn.Module):
+        def forward(self, y: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            return call(y, t)
+
+    bars = torch.linspace(0.9999, 0.9800, 1000).cumprod(0)
+    wrapped = {
+        "": call,
+        ", v network": external.VDenoiser(Inner()),
+        ", eps network": external.DiscreteEpsDDPMDenoiser(Inner(), bars, quantize=False),
+    }
+
+    def case(name: str, ours: str, wrapper: str = "") -> Case:
+        sampler, model = getattr(sampling, name), wrapped[wrapper]
+
+        @torch.no_grad()
+        def run(n: int) -> torch.Tensor:
+            # n + 1 levels above zero are n moves: the jump to zero is left out, as everywhere here.
+            sigmas = sampling.get_sigmas_karras(n + 1, 0.02, 80.0)[:-1]
+            return sampler(model, x, sigmas, disable=True)
+
+        return Case("k-diffusion", name.removeprefix("sample_") + wrapper, ours, run)
+
+    return [
+        case("sample_euler", "euler"),
+        case("sample_dpmpp_2m", "dpmpp_2m"),
+        case("sample_dpmpp_2m", "dpmpp_2m, v network", ", v network"),
+        case("sample_dpmpp_2m", "dpmpp_2m", ", eps network"),
+        case("sample_heun", "heun"),
+        case("sample_euler_ancestral", "ancestral, stream"),
+    ]
+
+
+def azula_cases(net: Net, x: torch.Tensor) -> list[Case]:
+    """Its samplers with its simplest denoiser."""
+    denoise, noise, sample = (importlib.import_module(f"azula.{part}") for part in ("denoise", "noise", "sample"))
+    call = net.plain()
+
+    class Backbone(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, y: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            return call(y, t)
+
+    denoiser = denoise.SimpleDenoiser(Backbone(), noise.VPSchedule())
+
+    def case(kind: str, ours: str, **options: Any) -> Case:
+        run = lambda n: getattr(sample, kind)(denoiser, steps=n, stop=1e-3, silent=True, **options)(x)  # noqa: E731
+        return Case("azula", kind.removesuffix("Sampler"), ours, run)
+
+    return [case("EulerSampler", "euler"), case("DDIMSampler", "ddim"), case("HeunSampler", "heun")]
+
+
+def flow_matching_cases(net: Net, x: torch.Tensor) -> list[Case]:
+    """Its ODESolver on a bare velocity."""
+    solver = importlib.import_module("flow_matching.solver").ODESolver(velocity_model=net.plain())
+    run = lambda n: solver.sample(x_init=x, step_size=1 / n, method="euler")  # noqa: E731
+    return [Case("flow_matching", "euler", "euler", run)]
+
+
+def torchdiffeq_cases(net: Net, x: torch.Tensor) -> list[Case]:
+    """odeint on a bare velocity; dopri5 with the step capped, so that n steps are taken."""
+    odeint = importlib.import_module("torchdiffeq").odeint
+    call = net.plain()
+    span = torch.tensor([0.0, 1.0])
+
+    @torch.no_grad()
+    def euler(n: int) -> torch.Tensor:
+        return odeint(lambda t, y: call(y, t), x, torch.linspace(0, 1, n + 1), method="euler")[-1]
+
+    @torch.no_grad()
+    def dopri5(n: int) -> torch.Tensor:
+        options = {"max_step": 1 / n, "first_step": 1 / n}
+        return odeint(lambda t, y: call(y, t), x, span, method="dopri5", options=options)[-1]
+
+    return [Case("torchdiffeq", "euler", "euler", euler), Case("torchdiffeq", "dopri5", "rk4", dopri5)]
+
+
+MAKERS = {
+    "diffusers": diffusers_cases,
+    "k-diffusion": k_diffusion_cases,
+    "azula": azula_cases,
+    "flow-matching": flow_matching_cases,
+    "torchdiffeq": torchdiffeq_cases,
+}
+
+
+def cases(net: Net, x: torch.Tensor) -> tuple[list[Case], dict[str, str]]:
+    """Every row that this environment can run, and why the others are missing."""
+    rows, missing = floor_cases(net, x) + our_cases(net, x), {}
+    for peer, make in MAKERS.items():
+        try:
+            rows += make(net, x)
+        except ImportError as error:
+            missing[peer] = str(error)
+    return rows, missing
+
+
+def calls_a_step(x: torch.Tensor) -> list[float]:
+    """Network calls a step of every row, counted on a copy of the rows whose network counts."""
+    net = Net(torch.zeros(SHAPE))
+    net.counting = True
+    found = []
+    for case in cases(net, x)[0]:
+        net.calls = 0
+        case.run(STEPS)
+        few, net.calls = net.calls, 0
+        case.run(LONG)
+        found.append((net.calls - few) / (LONG - STEPS))
+    return found
+
+
+def measure(rows: list[Case], net: Net, x: torch.Tensor, calls: list[float], repeats: int) -> list[Times]:
+    """Each row's microseconds a step: a long run less a short one, a step, less the network's own."""
+    call, now = net.plain(), torch.ones(SHAPE[0])
+
+    def bare() -> None:
+        for _ in range(20 * STEPS):
+            call(x, now)
+
+    runs: dict[Any, Callable[[], Any]] = {"net": bare}
+    for i, case in enumerate(rows):
+        runs[i, 1] = lambda case=case: case.run(STEPS)
+        runs[i, 2] = lambda case=case: case.run(LONG)
+    found = interleaved(runs, repeats)
+    own = statistics.median(found["net"]) / (20 * STEPS)
+    result = []
+    for i, per_step in enumerate(calls):
+        slopes = [(b - a) / (LONG - STEPS) - per_step * own for a, b in zip(found[i, 1], found[i, 2], strict=True)]
+        low, step, high = statistics.quantiles(slopes, n=4)
+        setup = statistics.median(found[i, 1]) - STEPS * (step + per_step * own)
+        result.append(Times(step, low, high, setup, per_step))
+    return result
+
+
+def table(rows: list[Case], times: list[Times]) -> list[str]:
+    """The printed table; ratio is a row's step over that of our solver which does the same."""
+    ours = {case.name: t.step for case, t in zip(rows, times, strict=True) if case.system == "sdediff"}
+    lines = [
+        f"{'system':14s}{'solver':28s}{'us a step':>10s}{'quartiles':>16s}{'calls':>7s}{'set-up us':>11s}{'ratio':>9s}"
+    ]
+    for case, t in zip(rows, times, strict=True):
+        ratio = f"{t.step / ours[case.ours]:9.2f}"
+        spread = f"{t.low:.1f}-{t.high:.1f}"
+        lines.append(f"{case.system:14s}{case.name:28s}{t.step:10.1f}{spread:>16s}{t.calls:7.1f}{t.setup:11.0f}{ratio}")
+    return lines
+
+
+def gates(rows: list[Case], times: list[Times]) -> list[tuple[str, float, float, bool]]:
+    """What must hold: (gate, figure, bound, held)."""
+    step = {(case.system, case.name): t.step for case, t in zip(rows, times, strict=True)}
+    found = [(f"{name} a step, us", step["sdediff", name], bound) for name, bound in GATES.items()]
+    peer = step.get(("k-diffusion", "dpmpp_2m"))
+    if peer is not None:
+        found.append(("dpmpp_2m over k-diffusion's on a bare denoiser", step["sdediff", "dpmpp_2m"] / peer, 0.5))
+    return [(name, value, bound, value <= bound) for name, value, bound in found]
+
+
+def main() -> int:
+    """Measure, print, write; exit status 1 when a gate fails."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=40, help="interleaved rounds (40)")
+    parser.add_argument("--json", type=Path, default=RESULTS / "overhead.json", help="where the record goes")
+    chosen = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    net, x = Net(torch.zeros(SHAPE)), torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
+    rows, missing = cases(net, x)
+    times = measure(rows, net, x, calls_a_step(x), chosen.repeats)
+    place = machine() | {"load": round(os.getloadavg()[0], 1)}
+    packages = {"sdediff": sd.__version__, **versions(["torch", "numpy", *PEERS])}
+    print(f"{SHAPE}, float32, {STEPS} and {LONG} steps, {chosen.repeats} rounds; {place}")
+    print(*table(rows, times), sep="\n")
+    for peer, why in missing.items():
+        print(f"skipped: {peer} ({why})")
+    held = gates(rows, times)
+    for name, value, bound, kept in held:
+        print(f"gate: {name}: {value:.2f}, at most {bound:g}: {'held' if kept else 'FAILED'}")
+    write(chosen.json, {
+        "shape": SHAPE, "dtype": "float32", "steps": [STEPS, LONG],
+        "repeats": chosen.repeats, "clock": "thread CPU time",
+        "machine": place, "versions": packages, "skipped": missing,
+        "rows": [
+            {"system": case.system, "solver": case.name, "same_as": case.ours, **t._asdict()}
+            for case, t in zip(rows, times, strict=True)
+        ],
+        "gates": [dict(zip(("gate", "value", "bound", "held"), row, strict=True)) for row in held],
+    })  # fmt: skip
+    return 0 if all(row[-1] for row in held) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
