@@ -1,9 +1,10 @@
 """What per-sample noise costs: sdediff's counter beside torch.randn and a small U-Net's forward pass.
 
-One draw and one forward pass are what a stochastic step needs. 3x32x32, float32, one thread, batch 1 and 16,
-the U-Net of about 1.7 million parameters. The gate: a draw takes at most 2 % of the U-Net's time.
+A stochastic step is one forward pass and one draw, so the draws of 16 consecutive levels are timed, each right after
+a forward pass (with the caches as the network leaves them) and once more alone. 3x32x32, float32, one thread, batch
+1 and 16, a U-Net of about 1.7 million parameters. The gate: a draw takes at most 2 % of the U-Net's time.
 
-    python benchmarks/noise.py [--repeats 30] [--json benchmarks/results/noise.json]
+    python benchmarks/noise.py [--repeats 7] [--json benchmarks/results/noise.json]
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from sdediff.nets import UNet
 
 IMAGE = (3, 32, 32)
 BATCHES = (1, 16)
+STEPS = 16
 GATE = 0.02
 
 
@@ -37,51 +39,50 @@ def network() -> UNet:
     return net
 
 
-def draws(batch: int) -> dict[str, Callable[[], Any]]:
-    """One draw of a batch by every source of noise."""
-    x = torch.zeros(batch, *IMAGE)
-    t, s = sd.levels(sd.VP(), [0.5, 0.4])
-    counter, stream, path = sd.Counter(0), sd.Stream(0), sd.Brownian(0)
-    return {
-        "torch.randn": lambda: torch.randn(x.shape),
-        "Stream": lambda: stream(t, s, x),
-        "Counter": lambda: counter(t, s, x),
-        # A fresh path, as a run's first step finds it; later steps look up one end, not two.
-        "Brownian": lambda: sd.Brownian(path.seed)(t, s, x),
-    }
+def sources(batch: int) -> dict[str, Callable[[int], Any]]:
+    """Every source of noise as a function of the level's number, made anew: nothing drawn, nothing kept."""
+    x, row = torch.zeros(batch, *IMAGE), sd.levels(sd.VP(), torch.linspace(1.0, 1e-3, STEPS + 1))
+    found: dict[str, Callable[[int], Any]] = {"torch.randn": lambda i: torch.randn(x.shape)}
+    for noise in (sd.Stream(0), sd.Counter(0), sd.Brownian(0)):
+        found[type(noise).__name__] = lambda i, noise=noise: noise(row[i], row[i + 1], x)
+    return found
 
 
 @torch.no_grad()
 def measure(net: UNet, repeats: int) -> list[dict[str, Any]]:
-    """One row a source and batch: median microseconds, its share of the U-Net's time, and over randn.
-
-    Every draw is timed right after a forward pass, with the caches as the network leaves them, as in a step.
-    """
+    """One row a source and batch: microseconds a draw in a step and alone, and the share of the U-Net's time."""
     rows = []
     for batch in BATCHES:
         x, clock = torch.randn(batch, *IMAGE), torch.full((batch,), 0.5)
-        sources = draws(batch)
-        found: dict[str, list[float]] = {"U-Net": [], **{name: [] for name in sources}}
-        for turn in range(repeats + 2):
-            for name, draw in sources.items():
-                forward, drawn = timed(lambda x=x, clock=clock: net(x, clock)), timed(draw)
-                if turn >= 2:
-                    found["U-Net"].append(forward)
-                    found[name].append(drawn)
-            show(turn + 1, repeats + 2)
-        middle = {name: statistics.median(v) for name, v in found.items()}
-        rows += [
-            {"batch": batch, "what": name, "us": us, "of_unet": us / middle["U-Net"],
-             "over_randn": us / middle["torch.randn"]}
-            for name, us in middle.items()
-        ]  # fmt: skip
+        net(x, clock)
+        forward: list[float] = []
+        step: dict[str, list[float]] = {name: [] for name in sources(batch)}
+        alone: dict[str, list[float]] = {name: [] for name in step}
+        for turn in range(repeats):
+            for name, draw in sources(batch).items():
+                spent = []
+                for i in range(STEPS):
+                    forward.append(timed(lambda x=x, clock=clock: net(x, clock)))
+                    spent.append(timed(lambda draw=draw, i=i: draw(i)))
+                step[name].append(statistics.mean(spent))
+            for name, draw in sources(batch).items():
+                alone[name].append(timed(lambda draw=draw: [draw(i) for i in range(STEPS)]) / STEPS)
+            show(turn + 1, repeats)
+        unet = statistics.median(forward)
+        rows.append({"batch": batch, "what": "U-Net", "us": unet, "alone_us": None, "of_unet": 1.0})
+        for name, spent in step.items():
+            us = statistics.median(spent)
+            rows.append(
+                {"batch": batch, "what": name, "us": us, "alone_us": statistics.median(alone[name]),
+                 "of_unet": us / unet}
+            )  # fmt: skip
     return rows
 
 
 def main() -> int:
     """Measure, print, write; exit status 1 when the gate fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=30, help="interleaved rounds (30)")
+    parser.add_argument("--repeats", type=int, default=7, help="interleaved rounds (7)")
     parser.add_argument("--json", type=Path, default=RESULTS / "noise.json", help="where the record goes")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
@@ -90,9 +91,10 @@ def main() -> int:
     rows = measure(net, chosen.repeats)
     place = machine() | {"load": round(os.getloadavg()[0], 1)}
     print(f"{IMAGE}, float32, U-Net of {size / 1e6:.2f}M parameters, {chosen.repeats} rounds; {place}")
-    print(f"{'batch':>5s}  {'':14s}{'us':>10s}{'of U-Net':>10s}{'over randn':>12s}")
+    print(f"{'batch':>5s}  {'':14s}{'us in a step':>13s}{'of U-Net':>10s}{'us alone':>10s}")
     for row in rows:
-        print(f"{row['batch']:5d}  {row['what']:14s}{row['us']:10.0f}{row['of_unet']:10.2%}{row['over_randn']:12.1f}")
+        alone = "" if row["alone_us"] is None else f"{row['alone_us']:10.0f}"
+        print(f"{row['batch']:5d}  {row['what']:14s}{row['us']:13.0f}{row['of_unet']:10.2%}{alone:>10s}")
     held = [
         {"gate": f"Counter of U-Net, batch {row['batch']}", "value": row["of_unet"], "bound": GATE,
          "held": row["of_unet"] <= GATE}
@@ -101,8 +103,8 @@ def main() -> int:
     for gate in held:
         print(f"gate: {gate['gate']}: {gate['value']:.2%}, at most {GATE:.0%}: {'held' if gate['held'] else 'FAILED'}")
     write(chosen.json, {
-        "image": IMAGE, "dtype": "float32", "unet": net.config | {"parameters": size}, "repeats": chosen.repeats,
-        "clock": "thread CPU time", "machine": place,
+        "image": IMAGE, "dtype": "float32", "unet": net.config | {"parameters": size}, "steps": STEPS,
+        "repeats": chosen.repeats, "clock": "thread CPU time", "machine": place,
         "versions": {"sdediff": sd.__version__, **versions(["torch", "numpy"])}, "rows": rows, "gates": held,
     })  # fmt: skip
     return 0 if all(gate["held"] for gate in held) else 1

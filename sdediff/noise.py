@@ -56,7 +56,9 @@ def _bits(seed: int, index: np.ndarray, stream: tuple[int, int], size: int) -> n
 def uniforms(seed: int, index: np.ndarray, stream: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
     """Uniform numbers in [0, 1), float64 (B, *shape), element by element a function of (seed, index, stream)."""
     size = math.prod(shape)
-    words = _bits(seed, index, (_UNIFORM, stream[0] ^ (stream[1] << 16)), 2 * size)
+    if not 0 <= stream[1] < 1 << 28:
+        raise ValueError(f"stream={stream}: the second word must lie in [0, 2**28)")
+    words = _bits(seed, index, (_UNIFORM - stream[1], stream[0]), 2 * size)
     flat = words.transpose(1, 2, 0).reshape(len(index), -1)[:, : 2 * size]
     pairs = flat.reshape(len(index), size, 2)
     mantissa = (pairs[..., 0] >> np.uint64(5)) * np.uint64(1 << 26) + (pairs[..., 1] >> np.uint64(6))
@@ -151,7 +153,7 @@ class Stream(Noise):
 class Brownian(Noise):
     """Increments of one Wiener path per sample over [0, span], in the SDE's own time.
 
-    Called for a step it returns (W_t - W_s) / sqrt(|t - s|); with draw=1 the independent unit normal of
+    Called for a step it returns the path's rise over the interval, divided by sqrt(|t - s|); with draw=1 the independent unit normal of
     the space-time Levy area, sqrt(12 / h) H with h H = int (W_r - W_s) dr - h (W_t - W_s) / 2. Other draws
     and s = t fall back to the counter. The path is a dyadic tree, 2**-depth * span fine (Foster 2020, ch. 4).
     """

@@ -40,10 +40,12 @@ class VP(LinearSDE):
     def sigma(self, t: Tensor) -> Tensor:
         return torch.sqrt(-torch.expm1(-self._integral(t)))
 
+    def _integral_of_lam(self, lam: Tensor) -> Tensor:
+        return torch.nn.functional.softplus(-2 * lam)
+
     def t_of_lam(self, lam: Any) -> Tensor:
-        # exp(-B) = sigmoid(2 lam), then the quadratic in t in its stable form.
-        end = self._integral(times64(self.T))
-        b = torch.nn.functional.softplus(-2 * times64(lam)).clamp(max=end)
+        # B from lam, then the quadratic in t in its stable form.
+        b = self._integral_of_lam(times64(lam)).clamp(max=self._integral(times64(self.T)))
         slope = (self.beta_max - self.beta_min) / self.T
         return (2 * b / (self.beta_min + torch.sqrt(self.beta_min**2 + 2 * slope * b))).clamp(0, self.T)
 
@@ -55,8 +57,8 @@ class SubVP(VP):
     def sigma(self, t: Tensor) -> Tensor:
         return -torch.expm1(-self._integral(t))
 
-    def t_of_lam(self, lam: Any) -> Tensor:
-        return LinearSDE.t_of_lam(self, lam)
+    def _integral_of_lam(self, lam: Tensor) -> Tensor:
+        return 2 * torch.asinh(torch.exp(-lam) / 2)
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,17 @@ class Cosine(LinearSDE):
         start = 0.5 * math.pi * self.s / (1 + self.s)
         passed = t / self.T / (1 + self.s) * (math.pi / 2)
         return torch.sqrt(torch.sin(passed) * torch.sin(passed + 2 * start)) / math.cos(start)
+
+    def t_of_lam(self, lam: Any) -> Tensor:
+        # cos A = alpha cos A_0 for the angle A, which is A_0 at t = 0; its sine keeps A - A_0 exact near data.
+        target = times64(lam)
+        start = 0.5 * math.pi * self.s / (1 + self.s)
+        cos = torch.sqrt(torch.sigmoid(2 * target)) * math.cos(start)
+        rise = torch.sigmoid(-2 * target) * math.cos(start) ** 2
+        sin = torch.sqrt(math.sin(start) ** 2 + rise)
+        near = torch.asin((rise / (sin * math.cos(start) + cos * math.sin(start))).clamp(max=1))
+        passed = torch.where(cos < 0.5, 0.5 * math.pi - start - torch.asin(cos), near)
+        return (2 * self.T * (1 + self.s) * passed / math.pi).clamp(0, self.T)
 
     def betas(self, n: int, cap: float = 0.999) -> Tensor:
         """The n betas of the table form, 1 - alpha^2((i + 1)/n)/alpha^2(i/n), at most `cap`."""

@@ -346,6 +346,14 @@ def test_no_interval_and_other_draws_fall_back_to_the_counter():
     assert [v.abs().max().item() for v in path.increment(0.5, 0.5, like)] == [0.0, 0.0]
 
 
+def test_a_corrector_alone_draws_from_the_counter():
+    # It stays where it is, so no piece of the path is its own.
+    model = sd.ScoreModel(lambda x, t: torch.tanh(x), sd.VP())
+    for solver in ("langevin", "annealed_langevin"):
+        one, two = (sd.sample(model, (2, 3), solver=solver, steps=4, noise=kind) for kind in ("counter", "brownian"))
+        assert torch.equal(one, two)
+
+
 @pytest.mark.parametrize("first", ["corrector", "predictor"])
 def test_a_corrector_takes_no_path_from_its_mover(first):
     # With a corrector of no weight, predictor-corrector on a path is the predictor on that path.

@@ -26,7 +26,7 @@ def readme(name: str, config: dict[str, Any]) -> str:
     """The card as Markdown: what the model is, how it was trained, what was measured and how."""
     card = config.get("card") or {}
     lines = [f"# {name}", "", str(card.get("about", "A model of sdediff.")), ""]
-    lines += ["```python", "import sdediff as sd", f'model = sd.load("{name}")', "```", ""]
+    lines += ["```python", "import sdediff as sd", "", f'model = sd.load("{name}")', "```", ""]
     lines += ["| | |", "|---|---|", f"| process | {_process(config.get('sde') or {})} |"]
     if config.get("weights_of"):
         lines.append(f"| weights | those of {config['weights_of']}, moved to this process by matching lam |")

@@ -21,7 +21,7 @@ FORMAT = 1
 _LARGEST = 16 << 20  # bytes of a config.json; a table of a million knots needs less
 SDES: dict[str, type[SDE]] = {
     name: kind
-    for name, kind in vars(processes).items()
+    for name, kind in {**vars(processes), "Table": Table}.items()
     if isinstance(kind, type) and issubclass(kind, SDE) and dataclasses.is_dataclass(kind)
 }
 _TABLES: dict[str, Callable[[list[float]], Table]] = {

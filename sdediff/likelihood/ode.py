@@ -91,7 +91,7 @@ def log_likelihood(
     """log p(x) of data x (B, ...) in nats, by the probability-flow ODE. Song et al. 2021, eq. 39.
 
     integrator: any ODE method of torchdiffeq or scipy, with rtol, atol, over the angle atan(sigma/alpha),
-    in which the flow is not stiff, or over "t" as published. trace: "exact", "rademacher" or
+    with x whitened, in which the flow is not stiff, or over "t" as published. trace: "exact", "rademacher" or
     "gaussian" with `probes` probes, functions of (seed, sample index). prior: "sigma" N(0, sigma_T^2 I),
     "unit" N(0, I), or a function x_T -> log density (B,). end: "t0" gives log p_{t0}(x), "heat" log p_0(x)
     to O(sigma(t0)^4). The state and the density are float64, the network keeps its dtype.
@@ -170,9 +170,11 @@ def _scored(job: _Job, x: Tensor, index: np.ndarray) -> Likelihood:
     clock = _Clock(sde, job.t0, job.variable)
 
     def field(u: float, both: Tensor) -> Tensor:
-        here, speed = clock.level(u)
-        velocity, div, _ = slope(here, both[:, :dims].reshape(x.shape))
-        slopes = torch.cat([velocity.reshape(size, dims).double(), div.T], 1) / speed
+        here, speed, growth = clock.level(u)
+        y, w = both[:, :dims], clock.width(here)
+        velocity, div, _ = slope(here, (w * y).reshape(x.shape))
+        turned = velocity.reshape(size, dims).double() / w - growth * y
+        slopes = torch.cat([turned, div.T - dims * growth], 1) / speed
         if not bool(torch.isfinite(slopes).all()):
             raise _NotFinite(f"the network is not finite at t={here.t:.4g}")
         return slopes
@@ -184,15 +186,20 @@ def _scored(job: _Job, x: Tensor, index: np.ndarray) -> Likelihood:
         score = prediction.score.detach().double().flatten(1)
         spread = 2 / first.g2 * (dims * first.f - div)
         gain += dims * math.log(first.alpha) - first.sigma**2 / 2 * (spread + score.square().sum(1))
-    both = torch.cat([begin.reshape(size, dims), gain.T], 1)
+    low, high = clock.width(first), clock.width(level(sde, sde.t_max))
+    gain += dims * (math.log(high) - math.log(low))
+    both = torch.cat([begin.reshape(size, dims) / low, gain.T], 1)
     ends = integrate.odeint(field, both, clock.start, clock.stop, job.method, job.rtol, job.atol)
-    latent = ends[:, :dims].reshape(x.shape)
+    latent = high * ends[:, :dims].reshape(x.shape)
     tail = job.prior(latent) if callable(job.prior) else sde.prior_log_prob(latent, job.prior)
     return _result(job, ends[:, dims:] + tail.double()[:, None], tail, latent, counter.calls, dims)
 
 
 class _Clock:
-    """The variable that the flow is integrated over, u = t or u = atan(sigma/alpha), and its speed du/dt."""
+    """The coordinates that the flow is integrated in: u = t and x, or u = atan(sigma/alpha) and x/w.
+
+    w = sqrt(alpha^2 + sigma^2). In the second pair the flow of data of unit scale stands still.
+    """
 
     def __init__(self, sde: LinearSDE, t0: float, variable: str) -> None:
         self._sde, self._plain = sde, variable == "t"
@@ -202,13 +209,20 @@ class _Clock:
     def _of(self, here: Level) -> float:
         return here.t if self._plain else math.atan2(here.sigma, here.alpha)
 
-    def level(self, u: float) -> tuple[Level, float]:
-        """The level at u, and du/dt there."""
+    def width(self, here: Level) -> float:
+        """What x is divided by."""
+        return 1.0 if self._plain else math.hypot(here.alpha, here.sigma)
+
+    def level(self, u: float) -> tuple[Level, float, float]:
+        """The level at u, du/dt there, and the slope of log w in t."""
         here = self._ends.get(u)
         if here is None:
             here = level(self._sde, u if self._plain else self._sde.t_of_lam(-math.log(math.tan(u))))
+        if self._plain:
+            return here, 1.0, 0.0
+        w2 = here.alpha**2 + here.sigma**2
         turn = here.alpha * here.sigma_dot - here.sigma * here.alpha_dot
-        return here, 1.0 if self._plain else turn / (here.alpha**2 + here.sigma**2)
+        return here, turn / w2, (here.alpha * here.alpha_dot + here.sigma * here.sigma_dot) / w2
 
 
 def _result(job: _Job, values: Tensor, tail: Tensor, latent: Tensor, calls: int, dims: int) -> Likelihood:
