@@ -153,9 +153,10 @@ class Stream(Noise):
 class Brownian(Noise):
     """Increments of one Wiener path per sample over [0, span], in the SDE's own time.
 
-    Called for a step it returns the path's rise over the interval, divided by sqrt(|t - s|); with draw=1 the independent unit normal of
-    the space-time Levy area, sqrt(12 / h) H with h H = int (W_r - W_s) dr - h (W_t - W_s) / 2. Other draws
-    and s = t fall back to the counter. The path is a dyadic tree, 2**-depth * span fine (Foster 2020, ch. 4).
+    Called for a step it returns the path's rise over the interval divided by sqrt(|t - s|); with draw=1 the
+    independent unit normal of the space-time Levy area, sqrt(12 / h) H with h H = int (W_r - W_low) dr - h rise/2.
+    Other draws and s = t fall back to the counter. The path is a dyadic tree, 2**-depth * span fine (Foster
+    2020, ch. 4).
     """
 
     span: float = 1.0
