@@ -8,7 +8,9 @@ same path. `Stream` is a plain generator for speed; it depends on the batch.
 
 from __future__ import annotations
 
+import functools
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,37 +22,45 @@ from torch import Tensor
 
 _WORD = 0xFFFFFFFF
 _MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], dtype=np.uint64)
+_HIGH = 1 if sys.byteorder == "little" else 0
 _WEYL = np.array([0x9E3779B9, 0xBB67AE85], dtype=np.uint64)
 # Streams of one seed that no level index can reach: level and draw indices stay below 2**31.
 _INITIAL, _UNIFORM, _TREE = 0xFFFFFFFF, 0xFFFFFFFE, 0x80000000
+
+
+@functools.lru_cache(maxsize=64)
+def _keys(low: int, high: int) -> np.ndarray:
+    """The ten round keys (10, 2) of a 64-bit key."""
+    keys = np.array([low, high], dtype=np.uint64) + np.arange(10, dtype=np.uint64)[:, None] * _WEYL
+    return (keys & np.uint64(_WORD)).astype(np.uint32)
 
 
 def philox(counter: Sequence[Any], key: tuple[int, int]) -> np.ndarray:
     """Ten rounds of Philox4x32 on arrays of counters.
 
     counter: four arrays (or scalars) of 32-bit words, broadcast together to a shape S; key: two 32-bit
-    words. Returns uint64 (4, *S) holding 32-bit words. Salmon et al. 2011, section 3.3.
+    words. Returns uint32 (4, *S). Salmon et al. 2011, section 3.3.
     """
-    words = np.stack(np.broadcast_arrays(*(np.asarray(c, dtype=np.uint64) for c in counter)))
-    even, odd = words[::2], words[1::2]
-    lanes = (2,) + (1,) * (words.ndim - 1)
-    multipliers, mask, shift = _MULTIPLIERS.reshape(lanes), np.uint64(_WORD), np.uint64(32)
-    rounds = np.arange(10, dtype=np.uint64)[:, None]
-    keys = ((np.array(key, dtype=np.uint64) + rounds * _WEYL) & mask).reshape(10, *lanes)
-    for k in keys:
-        product = (even * multipliers)[::-1]
-        even = product >> shift
-        even ^= odd
+    shape = np.broadcast_shapes(*(np.shape(c) for c in counter))
+    words = np.empty((4, *shape), dtype=np.uint32)
+    for lane, word in zip((0, 2, 1, 3), counter, strict=True):
+        words[lane] = word
+    even, odd, lanes = words[:2], words[2:], (2,) + (1,) * len(shape)
+    for k in _keys(*key).reshape(10, *lanes):
+        # A product's halves are read in place: low words first, as the byte order has it.
+        product = np.multiply(even, _MULTIPLIERS.reshape(lanes), dtype=np.uint64, order="C")
+        halves = product[..., None].view(np.uint32)[::-1]
+        even = halves[..., _HIGH] ^ odd
         even ^= k
-        odd = np.bitwise_and(product, mask, out=product)
+        odd = halves[..., 1 - _HIGH]
     return np.stack([even[0], odd[0], even[1], odd[1]])
 
 
 def _bits(seed: int, index: np.ndarray, stream: tuple[int, int], size: int) -> np.ndarray:
     """32-bit words (4, B, ceil(size / 4)) that depend on (seed, index[b], stream, position) alone."""
-    blocks = np.arange(-(-size // 4), dtype=np.uint64)[None, :]
-    samples = index.astype(np.uint64)[:, None]
-    return philox((blocks, samples, stream[0] & _WORD, stream[1] & _WORD), (seed & _WORD, seed >> 32))
+    blocks = np.arange(-(-size // 4), dtype=np.uint32)[None, :]
+    counter = (blocks, index.astype(np.uint32)[:, None], stream[0] & _WORD, stream[1] & _WORD)
+    return philox(counter, (seed & _WORD, seed >> 32))
 
 
 def uniforms(seed: int, index: np.ndarray, stream: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
@@ -59,18 +69,19 @@ def uniforms(seed: int, index: np.ndarray, stream: tuple[int, int], shape: tuple
     if not 0 <= stream[1] < 1 << 28:
         raise ValueError(f"stream={stream}: the second word must lie in [0, 2**28)")
     words = _bits(seed, index, (_UNIFORM - stream[1], stream[0]), 2 * size)
-    flat = words.transpose(1, 2, 0).reshape(len(index), -1)[:, : 2 * size]
+    flat = words.transpose(1, 2, 0).reshape(len(index), -1)[:, : 2 * size].astype(np.uint64)
     pairs = flat.reshape(len(index), size, 2)
     mantissa = (pairs[..., 0] >> np.uint64(5)) * np.uint64(1 << 26) + (pairs[..., 1] >> np.uint64(6))
     return (mantissa.astype(np.float64) * 2.0**-53).reshape(len(index), *shape)
 
 
 def normals(seed: int, index: np.ndarray, stream: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
-    """Unit normals, float64 (B, *shape), by Box and Muller's transform of 32-bit words (tails to 6.7)."""
+    """Unit normals, float32 (B, *shape), by Box and Muller's transform of 32-bit words (tails to 6.7)."""
     size = math.prod(shape)
-    words = _bits(seed, index, stream, size).astype(np.float64)
-    radius = np.sqrt(-2.0 * np.log((words[:2] + 0.5) * 2.0**-32))
-    angle = words[2:] * (2.0 * math.pi * 2.0**-32)
+    words = _bits(seed, index, stream, size).astype(np.float32)
+    unit = np.float32(2.0**-32)
+    radius = np.sqrt(np.log((words[:2] + np.float32(0.5)) * unit) * np.float32(-2.0))
+    angle = words[2:] * (np.float32(2.0 * math.pi) * unit)
     quads = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])
     flat = quads.transpose(1, 2, 0).reshape(len(index), -1)[:, :size]
     return flat.reshape(len(index), *shape)
@@ -155,8 +166,7 @@ class Brownian(Noise):
 
     Called for a step it returns the path's rise over the interval divided by sqrt(|t - s|); with draw=1 the
     independent unit normal of the space-time Levy area, sqrt(12 / h) H with h H = int (W_r - W_low) dr - h rise/2.
-    Other draws and s = t fall back to the counter. The path is a dyadic tree, 2**-depth * span fine (Foster
-    2020, ch. 4).
+    Other draws and s = t fall back to the counter. A dyadic tree, 2**-depth * span fine (Foster 2020, ch. 4).
     """
 
     span: float = 1.0
@@ -202,7 +212,7 @@ class Brownian(Noise):
 
         def drawn() -> np.ndarray:
             index = indices(self.index, shape[0])
-            return normals(self.seed, index, (_TREE + level, node), (2, *shape[1:]))
+            return normals(self.seed, index, (_TREE + level, node), (2, *shape[1:])).astype(np.float64)
 
         return self._kept(level, (node, shape), drawn)
 

@@ -194,3 +194,15 @@ def _printed(report):
     out = io.StringIO()
     Console(file=out, width=80).print(report.table())
     return out.getvalue()
+
+
+def test_threads_are_chosen_for_the_sweep_and_left_as_they_were(report):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = sd.bench(["ring"], ["ddim"], (4,), samples=40, distance="energy")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert found.settings["problems"]["ring"]["threads"] in (1, 2)
+    assert report.settings["problems"]["ring"]["threads"] == before

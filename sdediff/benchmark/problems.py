@@ -44,7 +44,7 @@ class Problem:
     model: ScoreModel
     truth: Tensor
     real: Tensor
-    samples: int = 256
+    samples: int = 200
     reference: Reference = _FINE
 
     @property
@@ -81,7 +81,7 @@ def _mixture(name: str, device: Any, dtype: torch.dtype | None) -> Problem:
     model.net.to(device or "cpu")  # type: ignore[attr-defined]
     truth, real = (target.sample(_TRUTH, index=first, dtype=kind) for first in (0, _TRUTH))
     tight = Reference(ODE("DOP853", 1e-8, 1e-8), None, torch.float64)
-    return Problem(name, model, truth, real, 512, tight)
+    return Problem(name, model, truth, real, 400, tight)
 
 
 def _network(name: str, stored: str, device: Any, dtype: torch.dtype | None) -> Problem:

@@ -102,11 +102,12 @@ class Report:
     def _caption(self) -> str:
         from rich.markup import escape
 
-        s, m = self.settings, self.machine
+        about, problems = self.settings, self.settings.get("problems", {})
+        used = ", ".join(f"{name} {p.get('threads')}" for name, p in problems.items())
         lines = [
-            f"error: to the exact flow, median; {s.get('distance')}: to the truth",
+            f"error: to the exact flow, median; {about.get('distance')}: to the truth",
             "ms/sample: wall time; ratio: that over the network's own time",
-            f"{m.get('cpu')}, {m.get('threads')} threads, {m.get('device')}, {self.seconds:.0f} s",
+            f"{self.machine.get('cpu')}, {self.machine.get('device')}, threads: {used}; {self.seconds:.0f} s in all",
         ]
         return escape("\n".join(lines))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from sdediff import metrics
 from sdediff.benchmark.problems import Problem
 from sdediff.benchmark.report import Row
+from sdediff.model import ScoreModel
 from sdediff.plan import plan
 from sdediff.sampling import sample
 from sdediff.solvers import Solver
@@ -47,7 +49,36 @@ class Setting:
     dtype: torch.dtype
     device: torch.device
     distance: Distance
-    exact: Tensor | None
+    threads: int
+    exact: Tensor | None = None
+
+
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Torch's number of threads is afterwards what it was."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def quickest(model: ScoreModel, x: Tensor) -> int:
+    """The number of threads, all or one, that runs the network on states like x faster right now.
+
+    Threads that share a busy core wait for each other: on small networks two can take ten times as long as one.
+    """
+    found: dict[int, float] = {}
+    with threads_kept(), torch.no_grad():
+        for count in sorted({1, torch.get_num_threads()}):
+            torch.set_num_threads(count)
+            times = []
+            for _ in range(5):
+                began = time.perf_counter()
+                model(x, model.sde.t_max / 2)
+                times.append(time.perf_counter() - began)
+            found[count] = median(times)
+    return min(found, key=found.__getitem__)
 
 
 def on_flow(s: Solver) -> bool:
@@ -58,6 +89,7 @@ def on_flow(s: Solver) -> bool:
 def exact_flow(setting: Setting) -> Tensor:
     """The flow's own end points from the first samples' noise, by the problem's reference."""
     problem, (used, calls, dtype) = setting.problem, setting.problem.reference
+    torch.set_num_threads(setting.threads)
     shape = (min(setting.samples, PAIRED), *problem.shape)
     return sample(
         problem.model, shape, solver=used, calls=calls, seed=setting.seed,
@@ -87,6 +119,7 @@ def row(setting: Setting, job: Job) -> Row:
     """The samples of a job, drawn a batch at a time and timed, with their error and distance."""
     model, used, parts, counts, times, ratios = setting.problem.model, job.solver, [], [], [], []
     made = plan(model, used, calls=job.calls)
+    torch.set_num_threads(setting.threads)
     for first in range(0, setting.samples, setting.batch):
         size = min(setting.batch, setting.samples - first)
         timed = _Timed(model.net, setting.device)

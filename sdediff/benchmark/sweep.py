@@ -14,8 +14,8 @@ import torch
 from sdediff import metrics
 from sdediff.benchmark.machine import machine, versions
 from sdediff.benchmark.problems import Problem, found
-from sdediff.benchmark.report import Floor, Report, Skip
-from sdediff.benchmark.runs import PAIRED, Distance, Job, Setting, exact_flow, on_flow, row
+from sdediff.benchmark.report import Floor, Report, Row, Skip
+from sdediff.benchmark.runs import PAIRED, Distance, Job, Setting, exact_flow, on_flow, quickest, row, threads_kept
 from sdediff.integrate import IntegrationError
 from sdediff.plan import check_eval, placement
 from sdediff.progress import track
@@ -46,7 +46,7 @@ def bench(
     *,
     tolerances: Sequence[float] = (1e-2, 1e-3, 1e-4),
     samples: int | None = None,
-    batch: int = 64,
+    batch: int = 100,
     distance: str | Distance = "frechet[pca32]",
     seed: int = 0,
     device: Any = None,
@@ -63,28 +63,39 @@ def bench(
     began = time.perf_counter()
     if (samples is not None and samples < 1) or batch < 1:
         raise ValueError(f"samples={samples}, batch={batch}: both must be positive")
-    jobs = list(_jobs(solvers, calls, tolerances))
-    metric, settings = measure(distance), []
-    for kind in problems:
-        settings.append(_setting(found(kind, device, dtype), samples, batch, seed, dtype, device, metric))
-    rows, skipped = [], []
-    work = [(at, job) for at in range(len(settings)) for job in jobs]
+    jobs, metric = list(_jobs(solvers, calls, tolerances)), measure(distance)
+    chosen = [found(kind, device, dtype) for kind in problems]
+    settings = [_setting(problem, samples, batch, seed, dtype, device, metric) for problem in chosen]
     floors = [_floor(setting) for setting in settings]
-    for at, job in track(work, len(work), "bench", progress):
-        if settings[at].exact is None and any(on_flow(j.solver) for j in jobs):
-            settings[at] = dataclasses.replace(settings[at], exact=exact_flow(settings[at]))
-        try:
-            rows.append(row(settings[at], job))
-        except (ValueError, IntegrationError) as error:
-            skipped.append(Skip(settings[at].problem.name, job.name, job.asked, str(error)))
+    rows, skipped = _swept(settings, jobs, progress)
     if not rows:
         raise ValueError(f"nothing could run: {skipped[0].reason}" if skipped else "nothing to run: give solvers")
-    about = _about(settings, jobs, calls, tolerances, floors[0].name)
     return Report(
         tuple(rows),
         tuple(Floor(s.problem.name, f.value, f.std_error) for s, f in zip(settings, floors, strict=True)),
-        tuple(skipped), about, versions(), machine(settings[0].device), time.perf_counter() - began,
-    )  # fmt: skip
+        tuple(skipped),
+        _about(settings, jobs, calls, tolerances, floors[0].name),
+        versions(),
+        machine(settings[0].device),
+        time.perf_counter() - began,
+    )
+
+
+def _swept(settings: Sequence[Setting], jobs: Sequence[Job], progress: bool | None) -> tuple[list[Row], list[Skip]]:
+    """A row for every problem and job that runs, and a reason for every other."""
+    rows: list[Row] = []
+    skipped: list[Skip] = []
+    work = [(at, job) for at in range(len(settings)) for job in jobs]
+    ready = list(settings)
+    with threads_kept():
+        for at, job in track(work, len(work), "bench", progress):
+            if ready[at].exact is None and any(on_flow(j.solver) for j in jobs):
+                ready[at] = dataclasses.replace(ready[at], exact=exact_flow(ready[at]))
+            try:
+                rows.append(row(ready[at], job))
+            except (ValueError, IntegrationError) as error:
+                skipped.append(Skip(ready[at].problem.name, job.name, job.asked, str(error)))
+    return rows, skipped
 
 
 def _jobs(solvers: Solvers | None, calls: Sequence[int], tolerances: Sequence[float]) -> Iterator[Job]:
@@ -120,7 +131,10 @@ def _setting(
 ) -> Setting:
     check_eval(problem.model)
     kind, place = placement(problem.model, dtype, device)
-    return Setting(problem, samples or problem.samples, batch, seed, kind, place, d, None)
+    size = samples or problem.samples
+    trial = torch.zeros((min(batch, size), *problem.shape), dtype=kind, device=place)
+    threads = quickest(problem.model, trial) if place.type == "cpu" else torch.get_num_threads()
+    return Setting(problem, size, batch, seed, kind, place, d, threads)
 
 
 def _floor(setting: Setting) -> metrics.Estimate:
@@ -139,7 +153,7 @@ def _about(
     return {
         "problems": {s.problem.name: {
             "model": s.problem.describe(), "samples": s.samples, "truth": len(s.problem.truth),
-            "dtype": str(s.dtype).removeprefix("torch."), "device": str(s.device),
+            "dtype": str(s.dtype).removeprefix("torch."), "device": str(s.device), "threads": s.threads,
             "reference": f"{s.problem.reference} on the first {PAIRED} samples' noise",
         } for s in settings},
         "solvers": {job.name: repr(job.solver) for job in jobs},
