@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from sdediff.brownian import Brownian
 from sdediff.grid import Level, grid, level, levels
 from sdediff.losses import loss
 from sdediff.model import ModelError, ScoreModel, reschedule
-from sdediff.noise import Brownian, Counter, Noise, Stream
+from sdediff.noise import Counter, Noise, Stream
 from sdediff.prediction import Prediction
 from sdediff.processes import EDM, VE, VP, Cosine, RectifiedFlow, SubVP
 from sdediff.run import State

@@ -54,7 +54,7 @@ def sliced_wasserstein(x: Any, y: Any, projections: int = 200, p: float = 2, see
         raise ValueError(f"projections={projections}, p={p}: give at least one projection and 1 <= p < inf")
     transport = needed("ot", "sdediff[metrics]")
     first, second = (_flat(v).cpu().numpy() for v in _checked(x, y))
-    directions = normals(seed, np.arange(projections), _DIRECTIONS, first.shape[1:])
+    directions = normals(seed, np.arange(projections), _DIRECTIONS, first.shape[1:]).astype(np.float64)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     sets = [_projected(v, b, directions) for v, b in zip((first, second), _blocks(first, second), strict=True)]
     step = max(1, _AT_ONCE // (len(first) + len(second)))

@@ -2,8 +2,7 @@
 
 `Counter` is the default: Philox4x32-10 bits (Salmon et al. 2011) and our own normal transform, evaluated
 on the CPU, so that a sample's noise is the same on any device, in any batch and in any order.
-`Brownian` looks up one Wiener path per sample in the SDE's own time, so that refining a grid refines the
-same path. `Stream` is a plain generator for speed; it depends on the batch.
+`Stream` is a plain generator for speed; it depends on the batch. Paths are in brownian.py.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import functools
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,8 +23,10 @@ _WORD = 0xFFFFFFFF
 _MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], dtype=np.uint64)
 _HIGH = 1 if sys.byteorder == "little" else 0
 _WEYL = np.array([0x9E3779B9, 0xBB67AE85], dtype=np.uint64)
+# At most so many numbers are drawn ahead.
+_AHEAD = 1 << 15
 # Streams of one seed that no level index can reach: level and draw indices stay below 2**31.
-_INITIAL, _UNIFORM, _TREE = 0xFFFFFFFF, 0xFFFFFFFE, 0x80000000
+_INITIAL, _UNIFORM, TREE = 0xFFFFFFFF, 0xFFFFFFFE, 0x80000000
 
 
 @functools.lru_cache(maxsize=64)
@@ -56,10 +57,13 @@ def philox(counter: Sequence[Any], key: tuple[int, int]) -> np.ndarray:
     return np.stack([even[0], odd[0], even[1], odd[1]])
 
 
-def _bits(seed: int, index: np.ndarray, stream: tuple[int, int], size: int) -> np.ndarray:
-    """32-bit words (4, B, ceil(size / 4)) that depend on (seed, index[b], stream, position) alone."""
-    blocks = np.arange(-(-size // 4), dtype=np.uint32)[None, :]
-    counter = (blocks, index.astype(np.uint32)[:, None], stream[0] & _WORD, stream[1] & _WORD)
+def _bits(seed: int, index: np.ndarray, stream: tuple[Any, int], size: int) -> np.ndarray:
+    """32-bit words (4, ..., B, ceil(size / 4)) that depend on (seed, index[b], stream, position) alone.
+
+    The stream's first word may be an array, whose shape leads the result's.
+    """
+    blocks, first = np.arange(-(-size // 4), dtype=np.uint32), np.asarray(stream[0], dtype=np.uint32)
+    counter = (blocks, index.astype(np.uint32)[:, None], first[..., None, None], stream[1] & _WORD)
     return philox(counter, (seed & _WORD, seed >> 32))
 
 
@@ -75,16 +79,16 @@ def uniforms(seed: int, index: np.ndarray, stream: tuple[int, int], shape: tuple
     return (mantissa.astype(np.float64) * 2.0**-53).reshape(len(index), *shape)
 
 
-def normals(seed: int, index: np.ndarray, stream: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
-    """Unit normals, float32 (B, *shape), by Box and Muller's transform of 32-bit words (tails to 6.7)."""
+def normals(seed: int, index: np.ndarray, stream: tuple[Any, int], shape: tuple[int, ...]) -> np.ndarray:
+    """Unit normals, float32 (..., B, *shape), by Box and Muller's transform of 32-bit words (tails to 6.7)."""
     size = math.prod(shape)
     words = _bits(seed, index, stream, size).astype(np.float32)
     unit = np.float32(2.0**-32)
     radius = np.sqrt(np.log((words[:2] + np.float32(0.5)) * unit) * np.float32(-2.0))
     angle = words[2:] * (np.float32(2.0 * math.pi) * unit)
     quads = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])
-    flat = quads.transpose(1, 2, 0).reshape(len(index), -1)[:, :size]
-    return flat.reshape(len(index), *shape)
+    lead = words.shape[1:-1]
+    return np.moveaxis(quads, 0, -1).reshape(*lead, -1)[..., :size].reshape(*lead, *shape)
 
 
 def indices(index: int | Sequence[int], batch: int) -> np.ndarray:
@@ -133,10 +137,29 @@ class Noise(ABC):
 
 @dataclass(frozen=True)
 class Counter(Noise):
-    """Per-sample counter-based noise: sample i's draws depend on (seed, i, level index, draw) alone."""
+    """Per-sample counter-based noise: sample i's draws depend on (seed, i, level index, draw) alone.
+
+    Small states draw for up to eight levels of the grid at once: a call of numpy costs more than its numbers.
+    """
+
+    _ahead: dict[int, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __call__(self, t: Any, s: Any, like: Tensor, draw: int = 0) -> Tensor:
-        return self._counter(like, (t.index, draw + self.offset))
+        stream = draw + self.offset
+        wide = min(_AHEAD // max(1, like.numel()), 8, len(getattr(t, "grid", ())) - t.index)
+        if wide < 2:
+            return self._counter(like, (t.index, stream))
+        key = (like.shape, like.dtype, like.device)
+        # An entry is read and replaced whole, so that threads sharing the noise cannot see half of it.
+        first, known, drawn = self._ahead.get(stream, (0, None, ()))
+        if known != key or not 0 <= t.index - first < len(drawn):
+            first, index = t.index, indices(self.index, like.shape[0])
+            z = normals(self.seed, index, (np.arange(first, first + wide), stream), tuple(like.shape[1:]))
+            drawn = torch.from_numpy(z).to(dtype=like.dtype).to(like.device)
+            if len(self._ahead) > 16:
+                self._ahead.clear()
+            self._ahead[stream] = first, key, drawn
+        return drawn[t.index - first].clone()
 
 
 @dataclass(frozen=True)
@@ -158,93 +181,3 @@ class Stream(Noise):
             return torch.from_numpy(source.standard_normal(like.shape)).to(like.dtype)
         generator = torch.Generator(like.device).manual_seed(int(mixed[0]) | int(mixed[1]) << 32)
         return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
-
-
-@dataclass(frozen=True)
-class Brownian(Noise):
-    """Increments of one Wiener path per sample over [0, span], in the SDE's own time.
-
-    Called for a step it returns the path's rise over the interval divided by sqrt(|t - s|); with draw=1 the
-    independent unit normal of the space-time Levy area, sqrt(12 / h) H with h H = int (W_r - W_low) dr - h rise/2.
-    Other draws and s = t fall back to the counter. A dyadic tree, 2**-depth * span fine (Foster 2020, ch. 4).
-    """
-
-    span: float = 1.0
-    depth: int = 26
-    _seen: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
-
-    def __call__(self, t: Any, s: Any, like: Tensor, draw: int = 0) -> Tensor:
-        low, high = sorted((self._tick(t.t), self._tick(s.t)))
-        if low == high or draw > 1 or self.offset:
-            return self._counter(like, (t.index, draw + self.offset))
-        shape = tuple(like.shape)
-        w, area = self._increment(low, high, shape)
-        h = (high - low) * self.span / 2**self.depth
-        z = w / math.sqrt(h) if draw == 0 else area * math.sqrt(12.0 / h)
-        return torch.from_numpy(z).to(dtype=like.dtype).to(like.device)
-
-    def increment(self, low: float, high: float, like: Tensor) -> tuple[Tensor, Tensor]:
-        """W(high) - W(low) and the space-time area H of [low, high], each shaped like `like`."""
-        a, b = self._tick(low), self._tick(high)
-        if a == b:
-            return torch.zeros_like(like), torch.zeros_like(like)
-        w, area = self._increment(a, b, tuple(like.shape))
-        return tuple(torch.from_numpy(v).to(dtype=like.dtype).to(like.device) for v in (w, area))  # type: ignore[return-value]
-
-    def _tick(self, time: float) -> int:
-        ticks = round(time / self.span * 2**self.depth)
-        if not 0 <= ticks <= 2**self.depth:
-            raise ValueError(f"the Brownian path covers [0, {self.span}], asked for time {time}")
-        return ticks
-
-    def _increment(self, low: int, high: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        (w_high, i_high), (w_low, i_low) = self._at(high, shape), self._at(low, shape)
-        h = (high - low) * self.span / 2**self.depth
-        w = w_high - w_low
-        return w, (i_high - i_low) / h - w_low - w / 2
-
-    def _at(self, tick: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """W and its integral from 0 at a tick; the last look-up is kept (a step starts where one ended)."""
-        return self._kept("at", (tick, shape), lambda: self._descend(tick, shape))
-
-    def _node(self, node: int, level: int, shape: tuple[int, ...]) -> np.ndarray:
-        """The two normals (B, 2, ...) of a node; the last one of every level is kept, neighbours share most."""
-
-        def drawn() -> np.ndarray:
-            index = indices(self.index, shape[0])
-            return normals(self.seed, index, (_TREE + level, node), (2, *shape[1:])).astype(np.float64)
-
-        return self._kept(level, (node, shape), drawn)
-
-    def _kept(self, place: Any, key: Any, make: Callable[[], Any]) -> Any:
-        # Read and replaced whole, so that threads sharing the path cannot see half of it.
-        found = self._seen.get(place)
-        if found is None or found[0] != key:
-            found = self._seen[place] = (key, make())
-        return found[1]
-
-    def _descend(self, tick: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        root = self._node(0, self.depth + 1, shape)
-        h = self.span
-        w, area = root[:, 0] * math.sqrt(h), root[:, 1] * math.sqrt(h / 12)
-        at_w, at_i = np.zeros(shape), np.zeros(shape)
-        if tick == 2**self.depth:
-            return w, h * (w / 2 + area)
-        for level in range(self.depth):
-            rest = tick & ((1 << (self.depth - level)) - 1)
-            if rest == 0:
-                break
-            pair = self._node(tick >> (self.depth - level), level, shape)
-            bridge, twist = pair[:, 0] * math.sqrt(h / 16), pair[:, 1] * math.sqrt(h / 12)
-            left_w, left_a = w / 2 + 1.5 * area + bridge, area / 4 - bridge / 2 + twist / 2
-            h /= 2
-            if rest >> (self.depth - level - 1):
-                at_i += h * (at_w + left_w / 2 + left_a)
-                at_w += left_w
-                w, area = w - left_w, left_a - twist
-            else:
-                w, area = left_w, left_a
-        return at_w, at_i
-
-
-NOISES: dict[str, type[Noise]] = {"counter": Counter, "brownian": Brownian, "stream": Stream}

@@ -8,10 +8,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sdediff.brownian import Brownian
 from sdediff.grid import GridLike, grid, nearest
 from sdediff.model import ModelError, ScoreModel
-from sdediff.noise import NOISES, Brownian, Noise
+from sdediff.noise import Counter, Noise, Stream
 from sdediff.solvers import Solver, SolverError, solver
+
+NOISES: dict[str, type[Noise]] = {"counter": Counter, "brownian": Brownian, "stream": Stream}
 
 
 class Plan(NamedTuple):

@@ -18,7 +18,8 @@ from scipy import stats
 
 import sdediff as sd
 from sdediff import noise as noises
-from sdediff.noise import Brownian, Counter, Noise, Stream, indices, normals, philox, uniforms
+from sdediff.brownian import Brownian
+from sdediff.noise import Counter, Noise, Stream, indices, normals, philox, uniforms
 
 Z, ALPHA = 5.4, 1e-8
 

@@ -82,7 +82,7 @@ def low_rank_mixture(
     """
     if not (components >= 1 and 0 <= rank <= dim):
         raise ValueError(f"needed components >= 1 and 0 <= rank <= dim, given {components}, {rank} and {dim}")
-    z = torch.from_numpy(normals(seed, np.arange(components), _SHAPE, (dim, rank + 1)))
+    z = torch.from_numpy(normals(seed, np.arange(components), _SHAPE, (dim, rank + 1))).double()
     vectors, upper = torch.linalg.qr(z[:, :, 1:])
     # Libraries differ in the signs that they leave on the columns.
     vectors = vectors * torch.diagonal(upper, dim1=1, dim2=2).sign()[:, None]

@@ -98,7 +98,7 @@ class Mixture:
         ids, rank = indices(index, n), 0 if self.basis is None else self.variances.shape[1]
         which = torch.from_numpy(uniforms(seed, ids, _DATA, ()))
         k = torch.searchsorted(self.weights.cumsum(0)[:-1].contiguous(), which, right=True)
-        z = torch.from_numpy(normals(seed, ids, _DATA, (self.dim + rank,)))
+        z = torch.from_numpy(normals(seed, ids, _DATA, (self.dim + rank,))).double()
         own = self.variances if self.floor is None else self.floor[:, None]
         x = self.means[k] + own.sqrt()[k] * z[:, : self.dim]
         for j in range(rank):  # a matrix product's last bits depend on the number of its rows

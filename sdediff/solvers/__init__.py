@@ -1,5 +1,6 @@
 """Solvers: one step from noise towards data, by name or as objects."""
 
+from sdediff.solvers.adams import Adams
 from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.black_box import ODE, ReverseSDE
 from sdediff.solvers.compose import Then
@@ -13,6 +14,7 @@ __all__ = [
     "DDIM",
     "ODE",
     "REGISTRY",
+    "Adams",
     "Ancestral",
     "AnnealedLangevin",
     "DPMpp2M",

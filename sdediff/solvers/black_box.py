@@ -8,9 +8,10 @@ from typing import Any
 from torch import Tensor
 
 from sdediff import integrate
+from sdediff.brownian import Brownian
 from sdediff.grid import Level, nearest
 from sdediff.model import ScoreModel
-from sdediff.noise import Brownian, Noise
+from sdediff.noise import Noise
 from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.sde import finite
 

@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
 from sdediff.grid import nearest
+from sdediff.solvers.adams import Adams
 from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.black_box import ODE, ReverseSDE
 from sdediff.solvers.compose import Then
@@ -44,6 +45,7 @@ REGISTRY: dict[str, Callable[..., Solver]] = {
     "midpoint": functools.partial(RungeKutta, method="midpoint"),
     "rk4": functools.partial(RungeKutta, method="rk4"),
     "dpmpp_2m": DPMpp2M,
+    "adams": Adams,
     "ode": ODE,
     "sde": ReverseSDE,
 }
