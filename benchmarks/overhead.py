@@ -276,7 +276,7 @@ def k_diffusion_cases(net: Net, x: torch.Tensor) -> list[Case]:
         case("sample_dpmpp_2m", "dpmpp_2m, v network", ", v network"),
         case("sample_dpmpp_2m", "dpmpp_2m", ", eps network"),
         case("sample_heun", "heun"),
-        case("sample_euler_ancestral", "ancestral, stream"),
+        case("sample_euler_ancestral", "ancestral"),
     ]
 
 

@@ -142,15 +142,15 @@ class Counter(Noise):
     Small states draw for up to eight levels of the grid at once: a call of numpy costs more than its numbers.
     """
 
-    _ahead: dict[int, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+    _ahead: dict[int, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __call__(self, t: Any, s: Any, like: Tensor, draw: int = 0) -> Tensor:
         stream = draw + self.offset
         wide = min(_AHEAD // max(1, like.numel()), 8, len(getattr(t, "grid", ())) - t.index)
         if wide < 2:
             return self._counter(like, (t.index, stream))
-        key = (like.shape, like.dtype, like.device)
-        # An entry is read and replaced whole, so that threads sharing the noise cannot see half of it.
+        # `shifted` shares the store, so an entry says whose it is; it is read and replaced whole, for threads.
+        key = (self.seed, self.index, like.shape, like.dtype, like.device)
         first, known, drawn = self._ahead.get(stream, (0, None, ()))
         if known != key or not 0 <= t.index - first < len(drawn):
             first, index = t.index, indices(self.index, like.shape[0])
