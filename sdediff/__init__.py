@@ -6,7 +6,8 @@ import importlib
 from typing import Any
 
 from sdediff.brownian import Brownian
-from sdediff.grid import Level, grid, level, levels
+from sdediff.grid import grid
+from sdediff.levels import Level, level, levels
 from sdediff.losses import loss
 from sdediff.model import ModelError, ScoreModel, reschedule
 from sdediff.noise import Counter, Noise, Stream

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff.grid import Level, level, nearest
+from sdediff.levels import Level, level
 from sdediff.model import ScoreModel
+from sdediff.names import nearest
 from sdediff.sde import LinearSDE, per_sample
 
 # The weight of |eps - eps_hat|^2 at a level. The same table serves every parametrisation: the error in

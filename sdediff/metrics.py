@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sdediff.datasets import needed
-from sdediff.grid import nearest
+from sdediff.names import nearest
 from sdediff.noise import normals, uniforms
 
 _BLOCKS = 10

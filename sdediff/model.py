@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sdediff.grid import Level, level, levels, nearest
+from sdediff.levels import Level, level, levels
+from sdediff.names import nearest
 from sdediff.prediction import PARAMETRISATIONS, GeneralPrediction, Prediction
 from sdediff.sde import SDE, LinearSDE, per_sample
 
@@ -61,7 +62,7 @@ class ScoreModel:
     cond: dict[str, Any] = field(default_factory=dict)
     trained: SDE | None = None
     card: dict[str, Any] = field(default_factory=dict, repr=False)
-    _frames: dict[Level, Frame] = field(default_factory=dict, repr=False)
+    _frames: dict[float, Frame] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.predicts not in PARAMETRISATIONS:
@@ -79,7 +80,7 @@ class ScoreModel:
     def __call__(self, x: Tensor, t: Any) -> Prediction:
         """The prediction at states x (B, ...) and time t: a level, a float or a (B,) tensor of times."""
         here = t if isinstance(t, Level) else level(self.sde, t)
-        frame = self._frames.get(here)
+        frame = self._frames.get(here.t)
         if frame is None or frame.clock.shape[0] != x.shape[0]:
             frame = self._frame(here, x)
         scale = frame.scale
@@ -109,7 +110,7 @@ class ScoreModel:
             sources = list(levels(self.trained, self.trained.t_of_lam(lam)))  # type: ignore[attr-defined]
         clocks = self._clocks(sources, x)
         rows = zip(every, sources, clocks, strict=True)
-        return replace(self, _frames={here: self._frame_from(here, old, clock) for here, old, clock in rows})
+        return replace(self, _frames={here.t: self._frame_from(here, old, clock) for here, old, clock in rows})
 
     @property
     def at_zero_alpha(self) -> bool:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from sdediff.brownian import Brownian
-from sdediff.grid import GridLike, grid, nearest
+from sdediff.grid import GridLike, grid
 from sdediff.model import ModelError, ScoreModel
+from sdediff.names import nearest
 from sdediff.noise import Counter, Noise, Stream
 from sdediff.solvers import Solver, SolverError, solver
 

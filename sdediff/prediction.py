@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff.grid import Level
+from sdediff.levels import Level
 from sdediff.sde import SDE, SDEError, per_sample
 
 

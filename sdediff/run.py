@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sdediff.grid import GridLike, Level, levels
+from sdediff.grid import GridLike
+from sdediff.levels import Level, levels
 from sdediff.model import ScoreModel
 from sdediff.noise import Noise
 from sdediff.plan import Plan, check_eval, noise_for, placement, plan

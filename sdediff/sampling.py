@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff.grid import level
+from sdediff.levels import level
 from sdediff.model import ScoreModel
 from sdediff.progress import track
 from sdediff.run import Counter, Run, State, prepare

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import sdediff as sd
-from sdediff.grid import GRIDS, nearest
+from sdediff.grid import GRIDS
+from sdediff.names import nearest
 from sdediff.plan import plan
 
 F64 = torch.float64

@@ -8,7 +8,7 @@ import pickle
 import pytest
 import torch
 
-from sdediff.grid import levels
+from sdediff.levels import levels
 from sdediff.model import ModelError
 from sdediff.problems import (
     PROBLEMS,

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from sdediff import hub
-from sdediff.grid import nearest
 from sdediff.model import ScoreModel
+from sdediff.names import nearest
 from sdediff.problems import PROBLEMS, problem
 from sdediff.processes import VP
 from sdediff.solvers import ODE, DPMpp2M, Solver

@@ -69,9 +69,9 @@ def likelihood(
 
 
 def _known(trace: str, method: str, rtol: float, atol: float) -> None:
-    from sdediff.grid import nearest
     from sdediff.integrate import SCIPY, TORCHDIFFEQ
     from sdediff.likelihood import TRACES
+    from sdediff.names import nearest
 
     for flag, value, names in (("--trace", trace, TRACES), ("--method", method, TORCHDIFFEQ + SCIPY)):
         if value not in names:

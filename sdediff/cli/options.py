@@ -52,7 +52,7 @@ def placed(device: str, dtype: str | None) -> tuple[torch.device, torch.dtype | 
     """The device and dtype by name, refused where this machine lacks them."""
     import torch
 
-    from sdediff.grid import nearest
+    from sdediff.names import nearest
 
     try:
         place = torch.device(device)
@@ -69,7 +69,7 @@ def placed(device: str, dtype: str | None) -> tuple[torch.device, torch.dtype | 
 
 def made(name: str, options: Sequence[str] = (), flag: str = "--solver", option_flag: str = "--option") -> Solver:
     """A solver by name with options as key=value texts."""
-    from sdediff.grid import nearest
+    from sdediff.names import nearest
     from sdediff.solvers import REGISTRY, solver
 
     with naming(flag):

@@ -80,7 +80,8 @@ def _shape(model: ScoreModel, given: str | None) -> tuple[int, ...]:
 
 
 def _known_grid(name: str | None) -> None:
-    from sdediff.grid import GRIDS, nearest
+    from sdediff.grid import GRIDS
+    from sdediff.names import nearest
 
     if name is not None and name not in GRIDS:
         raise BadInput(f"--grid: {nearest(name, GRIDS, 'grid')}")

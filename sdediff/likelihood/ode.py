@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from sdediff import integrate
-from sdediff.grid import Level, level, nearest
+from sdediff.levels import Level, level
 from sdediff.likelihood.trace import divergence, probe_vectors
 from sdediff.model import ScoreModel
+from sdediff.names import nearest
 from sdediff.noise import Counter as Draws
 from sdediff.noise import indices
 from sdediff.plan import check_eval, placement

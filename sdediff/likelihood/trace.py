@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff.grid import nearest
+from sdediff.names import nearest
 from sdediff.noise import normals, uniforms
 
 TRACES = ("exact", "rademacher", "gaussian")

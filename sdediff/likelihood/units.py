@@ -6,8 +6,8 @@ import math
 
 from torch import Tensor
 
-from sdediff.grid import nearest
 from sdediff.likelihood.ode import Likelihood
+from sdediff.names import nearest
 
 _MAPS = ("cells", "ends")
 

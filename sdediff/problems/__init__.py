@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sdediff.grid import nearest
+from sdediff.names import nearest
 from sdediff.noise import normals
 from sdediff.problems._mixture import Mixture
 from sdediff.problems._net import ExactNet

@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from sdediff.grid import Level, nearest
+from sdediff.levels import Level
 from sdediff.model import ScoreModel
+from sdediff.names import nearest
 from sdediff.noise import Noise
 from sdediff.prediction import Prediction
 from sdediff.solvers.base import Solver, SolverError

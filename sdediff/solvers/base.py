@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from sdediff.grid import Level
+from sdediff.levels import Level
 from sdediff.model import ScoreModel
 from sdediff.noise import Noise
 from sdediff.sde import SDE
@@ -51,6 +51,10 @@ class Solver(ABC):
     def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
         """Times between t and s that a step evaluates; they arrive as the levels `s.inner`."""
         return ()
+
+    def lowered(self, order: int) -> Solver:
+        """The same solver at a lower order, whose history it can go on with; itself where it has one order."""
+        return self
 
     @abstractmethod
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from sdediff import integrate
 from sdediff.brownian import Brownian
-from sdediff.grid import Level, nearest
+from sdediff.levels import Level
 from sdediff.model import ScoreModel
+from sdediff.names import nearest
 from sdediff.noise import Noise
 from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.sde import finite

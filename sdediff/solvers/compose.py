@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sdediff.grid import Level
+from sdediff.levels import Level
 from sdediff.model import ScoreModel
 from sdediff.noise import Noise
 from sdediff.sde import SDE

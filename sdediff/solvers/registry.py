@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
-from sdediff.grid import nearest
+from sdediff.names import nearest
 from sdediff.solvers.adams import Adams
 from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.black_box import ODE, ReverseSDE

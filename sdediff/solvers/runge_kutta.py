@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sdediff.grid import Level, nearest
+from sdediff.levels import Level
 from sdediff.model import ScoreModel
+from sdediff.names import nearest
 from sdediff.noise import Noise
 from sdediff.sde import SDE
 from sdediff.solvers.base import Solver, SolverError

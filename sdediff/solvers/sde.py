@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff.grid import Level
+from sdediff.levels import Level
 from sdediff.model import ScoreModel
 from sdediff.noise import Noise
 from sdediff.solvers.base import Solver, SolverError

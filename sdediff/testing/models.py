@@ -9,7 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sdediff.grid import grid, level
+from sdediff.grid import grid
+from sdediff.levels import level
 from sdediff.model import ScoreModel
 from sdediff.sde import SDE, LinearSDE
 from sdediff.testing.report import Check, expect, run_checks

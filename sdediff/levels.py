@@ -1,0 +1,112 @@
+"""Levels: the process at the times where a solver stops, evaluated once over a whole grid."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from sdediff.sde import SDE, LinearSDE, SDEError, times64
+
+_FIELDS = ("alpha", "sigma", "lam", "alpha_dot", "sigma_dot", "f", "g2")
+
+
+class Level:
+    """The process at one time: t, alpha, sigma, lam, their slopes, f, g2; its place: index, grid, inner.
+
+    On a grid every coefficient is a Python float. In losses and likelihoods they are (B,) float64 tensors
+    and index is 0. `inner` holds the levels that a single-step solver asked for between the one before
+    and this one. A process without alpha and sigma has t and g2 alone.
+    """
+
+    __slots__ = (*_FIELDS, "grid", "index", "inner", "t")
+    t: Any
+    alpha: Any
+    sigma: Any
+    lam: Any
+    alpha_dot: Any
+    sigma_dot: Any
+    f: Any
+    g2: Any
+
+    def __init__(self, t: Any, **fields: Any) -> None:
+        self.t = t
+        self.index = 0
+        self.grid: tuple[Level, ...] = (self,)
+        self.inner: tuple[Level, ...] = ()
+        for name, value in fields.items():
+            setattr(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _FIELDS:
+            raise SDEError(
+                f"this process has no {name}: it gives drift and diffusion alone, so use euler_maruyama "
+                "or a black-box solver, or write it as a LinearSDE with alpha(t) and sigma(t)"
+            )
+        raise AttributeError(name)
+
+    def __repr__(self) -> str:
+        return f"Level(t={self.t!r}, index={self.index} of {len(self.grid)})"
+
+    @property
+    def next(self) -> Level | None:
+        """The level after this one on the grid; None at the last."""
+        return self.grid[self.index + 1] if self.index + 1 < len(self.grid) else None
+
+    def within(self, inner: Sequence[Level]) -> Level:
+        """The same level for a step that visits `inner` on its way here; this one is left as it is."""
+        twin = copy.copy(self)
+        twin.inner = tuple(inner)
+        return twin
+
+    @property
+    def kappa(self) -> Any:
+        """sigma / alpha, the noise level of x / alpha."""
+        return self.sigma / self.alpha
+
+
+def level(sde: SDE, t: Any) -> Level:
+    """The level of a float or of a (B,) tensor of times; levels pass through."""
+    if isinstance(t, Level):
+        return t
+    times = times64(t)
+    fields = _coefficients(sde, times)
+    if times.ndim == 0:
+        return Level(times.item(), **{k: v.item() for k, v in fields.items()})
+    return Level(times, **fields)
+
+
+def levels(sde: SDE, times: Any, inner: Callable[..., Sequence[float]] | None = None) -> tuple[Level, ...]:
+    """One level a time, each knowing its place; the process is evaluated once, over all times.
+
+    inner: (sde, t, s) -> times between two neighbouring levels, kept on the later one.
+    """
+    row = _row(sde, times64(times))
+    for i, here in enumerate(row):
+        here.index, here.grid = i, row
+    if inner is not None:
+        nodes = [[float(v) for v in inner(sde, a, b)] for a, b in itertools.pairwise(row)]
+        flat = iter(_row(sde, times64([v for group in nodes for v in group])))
+        for b, group in zip(row[1:], nodes, strict=True):
+            b.inner = tuple(next(flat) for _ in group)
+            for node in b.inner:
+                node.index, node.grid = b.index - 1, row
+    return row
+
+
+def _row(sde: SDE, times: Tensor) -> tuple[Level, ...]:
+    if not len(times):
+        return ()
+    found = _coefficients(sde, times)
+    rows = zip(*(column.tolist() for column in found.values()), strict=True)
+    return tuple(Level(t, **dict(zip(found, row, strict=True))) for t, row in zip(times.tolist(), rows, strict=True))
+
+
+def _coefficients(sde: SDE, times: Tensor) -> dict[str, Tensor]:
+    if isinstance(sde, LinearSDE):
+        found = sde.schedule(times)
+        return {name: getattr(found, name) for name in _FIELDS}
+    return {"g2": times64(sde.diffusion(times)).expand_as(times) ** 2}
