@@ -28,6 +28,7 @@ from sdediff.nets import UNet
 from sdediff.processes import VE, VP
 from sdediff.progress import track
 from sdediff.sde import LinearSDE
+from sdediff.statistics import statistics
 from sdediff.train import Options, build, dequantised, train
 
 BATCH = 128
@@ -111,7 +112,8 @@ def run(recipe: Recipe, out: Path, seed: int) -> None:
         "cpu seconds": round(record.cpu_seconds),
         "threads": torch.get_num_threads(), "machine": f"{platform.machine()}, torch {torch.__version__}",
     }}  # fmt: skip
-    hub.save(replace(model, sde=recipe.sde), out, card=card, data=DATA)
+    stats = statistics(hub.data("digits", "train").dequantised(seed=seed, range=(-1.0, 1.0)))
+    hub.save(replace(model, sde=recipe.sde, stats=stats), out, card=card, data=DATA)
     print(f"{out}: {recipe.steps} steps in {record.seconds:.0f} s, last loss {sum(tail) / len(tail):.4f}")
 
 

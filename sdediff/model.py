@@ -14,6 +14,7 @@ from sdediff.levels import Level, level, levels
 from sdediff.names import nearest
 from sdediff.prediction import PARAMETRISATIONS, GeneralPrediction, Prediction
 from sdediff.sde import SDE, LinearSDE, per_sample
+from sdediff.statistics import Statistics
 
 Net = Callable[..., Any]
 
@@ -49,7 +50,8 @@ class ScoreModel:
     net: any callable (x, clock, **cond) -> F shaped like x. predicts: x0, eps, score, v, edm (input and
     output preconditioned with sigma_data) or velocity. time: what the clock reads: t, index (t - offset:
     DDPM's networks count from 0, the knots from 1), lam, log_snr, sigma (sigma/alpha), c_noise, or a
-    function of the level; by default t, for edm c_noise. trained: the process that the network was
+    function of the level; by default t, for edm c_noise. stats: the data's mean and covariance
+    (`statistics`), for solvers that whiten and for likelihoods. trained: the process that the network was
     trained on, where it moves on another (`reschedule`).
     """
 
@@ -61,6 +63,7 @@ class ScoreModel:
     offset: int = 1
     cond: dict[str, Any] = field(default_factory=dict)
     trained: SDE | None = None
+    stats: Statistics | None = field(default=None, repr=False)
     card: dict[str, Any] = field(default_factory=dict, repr=False)
     _frames: dict[float, Frame] = field(default_factory=dict, repr=False)
 

@@ -17,7 +17,9 @@ from sdediff.hub import weights
 from sdediff.hub.card import readme, summary
 from sdediff.hub.errors import HubError, near
 from sdediff.model import ModelError, ScoreModel, reschedule
+from sdediff.statistics import Statistics
 
+STATISTICS = "statistics.safetensors"
 ASSETS = Path(__file__).parents[1] / "assets"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _DATA = {"digits": ("digits.npz", 17)}
@@ -29,7 +31,7 @@ def save(
     card: dict[str, Any] | None = None,
     data: dict[str, Any] | None = None,
 ) -> Path:
-    """Writes a model folder: config.json, model.safetensors and README.md, the card. Returns its path.
+    """Writes a model folder: config.json, model.safetensors, README.md (the card), statistics. Returns its path.
 
     card: figures to keep (anything JSON holds), by default the model's own. data: what the states are:
     name, levels, range, shape. An earlier model there is replaced; a folder of other things is refused.
@@ -55,7 +57,9 @@ def save(
     }
     _text(folder, written)  # what cannot be written is refused before the folder is touched
     folder.mkdir(parents=True, exist_ok=True)
-    written["sha256"] = weights.write(model.net, folder / "model.safetensors")  # type: ignore[arg-type]
+    written["sha256"] = weights.write(model.net.state_dict(), folder / "model.safetensors")  # type: ignore[attr-defined]
+    if model.stats is not None:
+        written["statistics_sha256"] = weights.write(model.stats.state(), folder / STATISTICS)
     write_config(folder, written)
     return folder
 
@@ -107,7 +111,22 @@ def _load(folder: Path) -> ScoreModel:
         model = model if trained is None else reschedule(model, sde)
     except (ModelError, TypeError) as error:
         raise HubError(f"{where}: {error}") from error
-    return replace(model, net=weights.fill(make, path, have, config.get("sha256")))
+    net = weights.fill(make, path, have, config.get("sha256"))
+    return replace(model, net=net, stats=_statistics(folder, config))
+
+
+def _statistics(folder: Path, config: dict[str, Any]) -> Statistics | None:
+    """The data's statistics, where the folder has them."""
+    if config.get("statistics_sha256") is None:
+        return None
+    path = folder / STATISTICS
+    weights.header(path)
+    try:
+        return Statistics.of(weights.read(path, config["statistics_sha256"]))
+    except (KeyError, ValueError) as error:
+        raise HubError(
+            f"{path}: not the statistics of a data set ({error}): make them anew with sd.statistics"
+        ) from error
 
 
 def _fields(config: dict[str, Any], where: Path) -> dict[str, Any]:
@@ -150,7 +169,7 @@ def _folder(name: str) -> Path:
     except ImportError as error:
         raise HubError(f"{name}: no such folder; to fetch it from the hub: pip install huggingface_hub") from error
     try:
-        return Path(snapshot_download(name, allow_patterns=["config.json", "model.safetensors"]))
+        return Path(snapshot_download(name, allow_patterns=["config.json", "*.safetensors"]))
     except Exception as error:  # the hub's client raises many kinds; each means the same here
         reason = str(error).strip().split("\n")[0]
         raise HubError(f"{name}: no such folder, and the hub does not give it ({reason}): check the name") from error

@@ -23,9 +23,9 @@ _LARGEST_HEADER = 100_000_000  # the format's own limit
 _AGAIN = "copy or download it again"
 
 
-def write(net: nn.Module, path: Path) -> str:
-    """Writes a network's weights, whole or not at all; returns their SHA-256."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+def write(given: Mapping[str, Tensor], path: Path) -> str:
+    """Writes tensors by name, whole or not at all; returns the file's SHA-256."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in given.items()}
     unfinished = path.with_name(path.name + ".part")
     try:
         save_file(tensors, unfinished)
@@ -107,14 +107,8 @@ def compare(have: Shapes, need: Shapes, path: Path) -> None:
         raise HubError(f"{path}: not this network's weights: {'; '.join(faults[:5])}{more}: mend names or net.config")
 
 
-def fill(make: Callable[[], nn.Module], path: Path, have: Shapes, sha256: str | None) -> nn.Module:
-    """The network with its weights in it, in the dtype of the file; eval mode, no gradients.
-
-    The network is first made without memory, so nothing larger than the file is ever allocated.
-    """
-    with torch.device("meta"):
-        need = {name: tuple(value.shape) for name, value in make().state_dict().items()}
-    compare(have, need, path)
+def read(path: Path, sha256: str | None) -> dict[str, Tensor]:
+    """The tensors of a file whose header was checked; HubError on another digest, NaN or Inf."""
     if sha256 is not None and digest(path) != sha256:
         raise HubError(f"{path}: its SHA-256 is not the one in config.json: damaged or replaced, {_AGAIN}")
     try:
@@ -124,6 +118,18 @@ def fill(make: Callable[[], nn.Module], path: Path, have: Shapes, sha256: str | 
     bad = [name for name, value in tensors.items() if not bool(torch.isfinite(value).all())]
     if bad:
         raise HubError(f"{path}: NaN or Inf in {bad[0]} ({len(bad)} such tensors): take an earlier file")
+    return tensors
+
+
+def fill(make: Callable[[], nn.Module], path: Path, have: Shapes, sha256: str | None) -> nn.Module:
+    """The network with its weights in it, in the dtype of the file; eval mode, no gradients.
+
+    The network is first made without memory, so nothing larger than the file is ever allocated.
+    """
+    with torch.device("meta"):
+        need = {name: tuple(value.shape) for name, value in make().state_dict().items()}
+    compare(have, need, path)
+    tensors = read(path, sha256)
     with torch.random.fork_rng(devices=[]):
         net = make()
     net.to(next(iter(tensors.values())).dtype if tensors else None)

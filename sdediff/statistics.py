@@ -1,0 +1,130 @@
+"""A data set's mean and covariance: what whitens the states of a solver and matches the prior of a likelihood."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+KINDS = ("std", "dims", "pca")
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Mean (*shape), directions (k, D), their variances (k,), variance `rest` of every other direction.
+
+    D is the number of dimensions of one sample; everything is float64. dims (*shape) is the variance of every
+    dimension. Where k = D the covariance is exact.
+    """
+
+    mean: Tensor
+    dims: Tensor
+    directions: Tensor
+    variances: Tensor
+    rest: float
+
+    @functools.cached_property
+    def std(self) -> float:
+        """The isotropic scale: the root of the mean variance over dimensions."""
+        return math.sqrt(self.dims.mean().item())
+
+    def covariance(self) -> Tensor:
+        """(D, D), float64."""
+        d = self.directions
+        return d.T @ ((self.variances - self.rest)[:, None] * d) + self.rest * torch.eye(d.shape[1], dtype=d.dtype)
+
+    @functools.lru_cache(maxsize=32)  # noqa: B019 - a handful of models, and their statistics, live as long
+    def axes(self, kind: str = "std", dtype: torch.dtype = torch.float64, device: Any = "cpu") -> Axes:
+        """Coordinates in which to whiten: one scale ("std"), one a dimension ("dims") or a direction ("pca")."""
+        if kind not in KINDS:
+            raise ValueError(f"scale {kind!r}: write one of {', '.join(KINDS)}")
+        mean, d = self.mean.reshape(-1), None
+        scale: Any = self.std
+        if kind == "dims":
+            scale = self.dims.reshape(-1).sqrt().numpy()
+        elif kind == "pca":
+            d, scale = self.directions, self.variances.sqrt()
+            if len(d) < len(mean):
+                scale = torch.cat([scale, torch.full_like(mean, math.sqrt(self.rest))])
+            mean, scale = Axes(scale, mean, d).split(mean[None])[0], scale.numpy()
+        return Axes(scale, mean.to(device, dtype), None if d is None else d.to(device, dtype))
+
+    @classmethod
+    def of(cls, tensors: dict[str, Tensor]) -> Statistics:
+        """The statistics that `state` gave. Raises KeyError or ValueError on tensors of another kind."""
+        mean, dims, directions, variances = (tensors[n] for n in ("mean", "dims", "directions", "variances"))
+        found = cls(mean, dims, directions, variances, tensors["rest"].item())
+        k, d = found.directions.shape
+        if found.dims.shape != found.mean.shape or found.mean.numel() != d or found.variances.shape != (k,):
+            raise ValueError(f"mean {tuple(found.mean.shape)} and directions {k} x {d} do not fit")
+        return found
+
+    def state(self) -> dict[str, Tensor]:
+        """The tensors, for a file."""
+        rest = torch.tensor(self.rest, dtype=torch.float64)
+        return {"mean": self.mean, "dims": self.dims, "directions": self.directions, "variances": self.variances,
+                "rest": rest}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Axes:
+    """Linear coordinates of states: the scale of each, a float or (C,) float64, and the mean (C,).
+
+    plain: the coordinates are the states themselves, of mean 0. Beside k < D directions what is left of the
+    state keeps its D coordinates, so that C = k + D.
+    """
+
+    scale: Any
+    mean: Tensor
+    directions: Tensor | None
+    plain: bool = False
+
+    def split(self, x: Tensor) -> Tensor:
+        """States (B, ...) as coordinates (B, C)."""
+        x, d = x.reshape(len(x), -1), self.directions
+        if d is None:
+            return x
+        on = x @ d.T
+        return on if len(d) == d.shape[1] else torch.cat([on, x - on @ d], dim=1)
+
+    def join(self, y: Tensor, shape: Any) -> Tensor:
+        """Coordinates (B, C) as states of the given shape."""
+        d = self.directions
+        if d is None:
+            return y.reshape(shape)
+        x = y[:, : len(d)] @ d
+        return (x if len(d) == d.shape[1] else x + y[:, len(d) :]).reshape(shape)
+
+
+def statistics(data: Any, rank: int | None = None) -> Statistics:
+    """Mean and covariance of data (N, ...): a tensor, an array, or a DataSet's `x`; `rank` directions at most.
+
+    By default all directions up to 1024 dimensions, else 256. Refuses fewer than two samples and values that
+    are not finite. A direction's variance is kept above 1e-6 of the largest one.
+    """
+    x = torch.as_tensor(getattr(data, "x", data)).to(torch.float64)
+    if x.ndim < 2 or len(x) < 2:
+        raise ValueError(f"statistics need at least two samples (N, ...), given the shape {tuple(x.shape)}")
+    if not bool(torch.isfinite(x).all()):
+        bad = int((~torch.isfinite(x.reshape(len(x), -1)).all(dim=1)).nonzero()[0])
+        raise ValueError(f"row {bad} of the data is not finite: leave it out before measuring statistics")
+    flat = x.reshape(len(x), -1)
+    mean = flat.mean(dim=0)
+    rest, n, d = flat - mean, *flat.shape
+    rank = min(rank or (d if d <= 1024 else 256), d)
+    _, values, directions = torch.linalg.svd(rest, full_matrices=n < d and rank > n)
+    variances = torch.zeros(d, dtype=torch.float64)
+    variances[: len(values)] = values**2 / (n - 1)
+    floor = 1e-6 * variances[0].item() + 1e-300
+    dims = (rest**2).sum(dim=0) / (n - 1)
+    kept = variances[:rank].clamp(min=floor)
+    left = max(dims.sum().item() - variances[:rank].sum().item(), 0.0) / max(d - rank, 1)
+    shape = x.shape[1:]
+    return Statistics(
+        mean.reshape(shape), dims.clamp(min=floor).reshape(shape), directions[:rank].contiguous(), kept,
+        max(left, floor),
+    )  # fmt: skip
