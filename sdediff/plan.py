@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sdediff.brownian import Brownian
 from sdediff.grid import GridLike, grid
 from sdediff.model import ModelError, ScoreModel
-from sdediff.names import nearest
+from sdediff.names import late, nearest
 from sdediff.noise import Counter, Noise, Stream
 from sdediff.solvers import Solver, SolverError, solver
 
@@ -35,8 +35,19 @@ def plan(
     start: float | None = None,
     stop: float | None = None,
     denoise: bool = True,
+    shape: Sequence[int] | None = None,
+    **where: Any,
 ) -> Plan:
-    """Resolve names and counts: `steps` moves, or as many as fit into `calls` network calls, the last included."""
+    """Resolve names and counts: `steps` moves, or as many as fit into `calls` network calls, the last included.
+
+    solver_="auto" measures on the model which solver and grid to take for states of that shape (B, ...).
+    """
+    if solver_ == "auto":
+        if grid_ is not None or shape is None:
+            raise SolverError("solver='auto' chooses the grid too: leave grid out, and give the states' shape")
+        choice = late("sdediff.analysis:auto")
+        solver_, grid_ = choice(model, shape, calls, steps, start=start, stop=stop, denoise=denoise, **where)
+        steps = calls = None
     used, sde = solver(solver_), model.sde
     if used.needs_alpha and not sde.linear:
         raise SolverError(
@@ -48,7 +59,7 @@ def plan(
     if fixed and (steps is not None or calls is not None):
         raise ValueError("the grid's times were given: leave steps and calls out")
     if calls is not None:
-        steps = _steps(used, calls, denoise, steps)
+        used, steps = _fitted(used, calls, denoise, steps)
     if start is None and sde.t_max < sde.T and not _starts_at_zero_alpha(used, model):
         start = sde.t_max
     if grid_ is None:
@@ -66,17 +77,16 @@ def _starts_at_zero_alpha(used: Solver, model: ScoreModel) -> bool:
     return able
 
 
-def _steps(used: Solver, calls: int, denoise: bool, steps: int | None) -> int:
+def _fitted(used: Solver, calls: int, denoise: bool, steps: int | None) -> tuple[Solver, int]:
     if steps is not None:
         raise ValueError(f"given steps={steps} and calls={calls}: write one of them")
-    if used.calls is None:
+    least = used.spent(1)
+    if least is None:
         raise SolverError(f"{used!r} chooses its calls at run time: set rtol and atol in place of calls={calls}")
-    visits = (calls - denoise) // used.calls
-    steps = visits if used.moves else visits - 1
-    if steps < 1:
-        needed = (1 if used.moves else 2) * used.calls + denoise
-        raise ValueError(f"calls={calls} is too few for {used!r}: it needs at least {needed}")
-    return steps
+    found = used.fit(calls - denoise)
+    if found is None:
+        raise ValueError(f"calls={calls} is too few for {used!r}: it needs at least {least + denoise}")
+    return found
 
 
 def noise_for(kind: str | Noise, model: ScoreModel, seed: int, index: int | Sequence[int]) -> Noise:

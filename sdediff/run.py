@@ -69,11 +69,15 @@ class Run(NamedTuple):
     first: int = 0
     history: Any = None
 
-    def states(self) -> Iterator[State]:
+    def ready(self) -> tuple[tuple[Level, ...], _Recorder]:
+        """What the loop needs beyond the states: the levels, and the model with its clocks there."""
+        row = levels(self.model.sde, self.plan.times, self.plan.solver.inner)
+        return row, _Recorder(self.model.on(row, self.x))
+
+    def states(self, ready_: tuple[tuple[Level, ...], _Recorder] | None = None) -> Iterator[State]:
         """The state at every level, each with what `iterate(resume=)` needs to go on from there."""
         used, x, history = self.plan.solver, self.x, self.history
-        row = levels(self.model.sde, self.plan.times, used.inner)
-        ready = _Recorder(self.model.on(row, x))
+        row, ready = ready_ or self.ready()
         last = len(row) - 1
         for i in range(self.first, last):
             ready.first = None
@@ -125,7 +129,8 @@ def prepare(
         times = torch.tensor([v.t for v in resume.t.grid], dtype=torch.float64)
         made = plan(model, solver, grid_=times, denoise=denoise)
         return Run(bound, made, resume.x, source, resume.t.index, resume.history)
-    made = plan(model, solver, steps, calls, grid, start, stop, denoise)
+    size = shape if x is None else x.shape
+    made = plan(model, solver, steps, calls, grid, start, stop, denoise, size, cond=cond, dtype=dtype, device=device)
     if x is None:
         x = _prior(model, made, shape, source, dtype, device)
     elif shape is not None and tuple(shape) != tuple(x.shape):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff.graphs import replayed
 from sdediff.levels import level
 from sdediff.model import ScoreModel
 from sdediff.progress import track
@@ -49,16 +50,22 @@ def sample(
 ) -> Any:
     """Samples (B, ...) of a model by any solver, from the prior to data; a Record with full=True.
 
-    solver: name or object; steps (moves) or calls (network calls, the last included); grid: name, function
+    solver: name or object, "auto" to have it measured on this model; steps (moves) or calls (network calls, the last included); grid: name, function
     or times; seed, index: sample i depends on (seed, i) alone, index is the first sample's number or one
     a sample; x, start: begin elsewhere; stop; cond: conditions for the network; denoise: the last jump
     to data; noise: "counter", "brownian", "stream" or an object; dtype, device; resume: a State to go on
     from. callback is called with every State; grad=True keeps the graph; compile=True compiles the
-    network; progress: True, False, or by default on runs over two seconds at a terminal.
+    network and, on CUDA, replays the loop as one graph; progress: True, False, or by default on runs over
+    two seconds at a terminal.
     """
     made, counter = prepare(model, shape, **options), Counter()
-    wrap = (lambda net: counter.wrap(_compiled(net))) if compile else counter.wrap
-    made = made._replace(model=made.model.map_net(wrap))
+    if compile:
+        made = made._replace(model=made.model.map_net(_compiled))
+        plain = callback is None and not (full or grad or made.history or made.plan.solver.adaptive)
+        if plain and made.x.device.type == "cuda":
+            with torch.no_grad():
+                return replayed(made, model.net)
+    made = made._replace(model=made.model.map_net(counter.wrap))
     trajectory: list[Tensor] = []
     with torch.set_grad_enabled(grad):
         for state in track(made.states(), len(made.plan.times), "sampling", progress):
