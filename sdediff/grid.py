@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff.names import nearest
+from sdediff.names import late, nearest
 from sdediff.sde import SDE, LinearSDE, SDEError, times64
 
 GridLike = str | Callable[..., Tensor] | Sequence[float] | Tensor
@@ -31,9 +31,19 @@ def quadratic(sde: SDE, n: int, start: float, stop: float, power: float = 2.0) -
 
 
 def log_snr(sde: LinearSDE, n: int, start: float, stop: float) -> Tensor:
-    """Equal steps in lam, half the log-SNR. Lu et al. 2022."""
+    """Equal steps in lam, half the log-SNR, so in log(sigma/alpha): also called "exponential". Lu et al. 2022."""
     low, high = sde.lam([start, stop]).tolist()
     return sde.t_of_lam(torch.linspace(low, high, n + 1, dtype=torch.float64))
+
+
+def polynomial(sde: LinearSDE, n: int, start: float, stop: float, rho: float = 1.0) -> Tensor:
+    """Equal steps in the rho-th root of log(sigma/alpha) above its end; rho = 1 is log_snr, more crowds the data.
+
+    Also called "polyexponential".
+    """
+    low, high = sde.lam([start, stop]).tolist()
+    left = torch.linspace(1, 0, n + 1, dtype=torch.float64) ** rho
+    return sde.t_of_lam(high - (high - low) * left)
 
 
 def karras(sde: LinearSDE, n: int, start: float, stop: float, rho: float = 7.0) -> Tensor:
@@ -48,6 +58,31 @@ def angle(sde: LinearSDE, n: int, start: float, stop: float, sigma_data: float =
     ends = torch.atan(torch.exp(-sde.lam([start, stop])) / sigma_data) ** (1 / power)
     phi = torch.linspace(ends[0].item(), ends[1].item(), n + 1, dtype=torch.float64) ** power
     return sde.t_of_lam(-torch.log(sigma_data * torch.tan(phi)))
+
+
+def time_shift(sde: LinearSDE, n: int, start: float, stop: float, shift: float = 3.0) -> Tensor:
+    """Equal steps in sigma/(sigma + shift alpha): a flow's even times with sigma/alpha multiplied by shift.
+
+    On a rectified flow t = shift u / (1 + (shift - 1) u) of even u. Esser et al. 2024, eq. 23.
+    """
+    if shift <= 0:
+        raise ValueError(f"shift={shift}: sigma/alpha is multiplied by it, write a positive number")
+    ends = torch.sigmoid(-sde.lam([start, stop]) - math.log(shift))
+    u = torch.linspace(ends[0].item(), ends[1].item(), n + 1, dtype=torch.float64)
+    return sde.t_of_lam(-torch.logit(u) - math.log(shift))
+
+
+def beta(sde: SDE, n: int, start: float, stop: float, alpha: float = 0.6, beta: float = 0.6) -> Tensor:
+    """Even quantiles of the distribution Beta(alpha, beta) from stop to start: both ends are crowded. Lee et al. 2024.
+
+    In t; on EDM's process, where t is sigma, these are the "beta sigmas" of other libraries.
+    """
+    from scipy.special import betaincinv
+
+    if not (alpha > 0 and beta > 0):
+        raise ValueError(f"alpha={alpha}, beta={beta}: a Beta distribution needs both positive")
+    share = betaincinv(alpha, beta, np.linspace(1, 0, n + 1))
+    return stop + (start - stop) * torch.from_numpy(share)
 
 
 def knots(sde: SDE, n: int | None, start: float, stop: float) -> Tensor:
@@ -89,11 +124,25 @@ def _count(sde: SDE) -> int:
     return int(n)
 
 
-GRIDS: dict[str, Callable[..., Tensor]] = {
-    f.__name__: f for f in (uniform, quadratic, log_snr, karras, angle, knots, strided)
+# A function (sde, n, start, stop, **options) -> times, or "module:function" where it lies on a higher floor.
+GRIDS: dict[str, Callable[..., Tensor] | str] = {
+    **{f.__name__: f for f in (uniform, quadratic, beta, log_snr, polynomial, karras, angle, time_shift)},
+    "exponential": log_snr,
+    "polyexponential": polynomial,
+    "knots": knots,
+    "strided": strided,
+    "tuned": "sdediff.analysis:tuned",
 }
+# These know t alone; the others read alpha and sigma.
+_IN_TIME = ("uniform", "quadratic", "beta", "knots", "strided")
 # In these alpha(T) = 0 is no place to start: lam is not finite there.
-_NEED_LAM = ("log_snr", "karras")
+_NEED_LAM = ("log_snr", "exponential", "polynomial", "polyexponential", "karras", "tuned")
+
+
+def _function(kind: str | Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The function of a grid's name; functions pass through."""
+    found = GRIDS[kind] if isinstance(kind, str) else kind
+    return late(found) if isinstance(found, str) else found
 
 
 def grid(
@@ -106,9 +155,10 @@ def grid(
 ) -> Tensor:
     """n + 1 decreasing float64 times from `start` (the process's T) down to `stop` (its t_min).
 
-    kind: a name (uniform, quadratic, log_snr, karras, angle, knots, strided), a function
-    (sde, n, start, stop) -> times, or the times themselves. Where alpha(T) = 0 the grids over the
-    log-SNR start at t_max, just below T. Raises ValueError on a grid that does not fall.
+    kind: a name of GRIDS (uniform, quadratic, beta, log_snr = exponential, polynomial = polyexponential, karras,
+    angle, time_shift, tuned, knots, strided), a function (sde, n, start, stop) -> times, or the times.
+    options: the named grid's own, such as karras's rho. Where alpha(T) = 0 the grids over the log-SNR
+    start at t_max, just below T. Raises ValueError on a grid that does not fall.
     """
     if isinstance(kind, str) and kind not in GRIDS:
         raise ValueError(nearest(kind, GRIDS, "grid"))
@@ -116,7 +166,7 @@ def grid(
         if (n is None and kind != "knots") or (n is not None and (n != int(n) or n < 1)):
             raise ValueError(f"steps={n}: a grid needs at least one step, a whole number of them")
         needs_lam = kind in _NEED_LAM
-        if needs_lam and not isinstance(sde, LinearSDE):
+        if isinstance(kind, str) and kind not in _IN_TIME and not isinstance(sde, LinearSDE):
             raise SDEError(f"the grid {kind!r} needs alpha and sigma, which {type(sde).__name__} does not give")
         start = (sde.t_max if needs_lam else sde.T) if start is None else float(start)
         stop = sde.t_min if stop is None else float(stop)
@@ -124,7 +174,7 @@ def grid(
             raise ValueError(f"a grid falls from start to stop within [0, {sde.T}], given start={start}, stop={stop}")
         if needs_lam and start > sde.t_max:
             raise SDEError(f"the grid {kind!r} needs alpha > 0 at its start, not so at t={start}: start={sde.t_max}")
-        times = times64((GRIDS[kind] if isinstance(kind, str) else kind)(sde, n, start, stop, **options))
+        times = times64(_function(kind)(sde, n, start, stop, **options))
         if kind not in ("knots", "strided"):
             times[0], times[-1] = start, stop
     else:

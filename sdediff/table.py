@@ -36,12 +36,19 @@ class Table(LinearSDE):
         return f"Table.from_{kind}(<{self.n}>, lam {self.lams[0]:.6g} to {self.lams[-1]:.6g})"
 
     @staticmethod
-    def from_betas(betas: Sequence[float] | Tensor) -> Table:
-        """DDPM's table: alpha_bar_i = prod (1 - beta_i), alpha(t_i) = sqrt(alpha_bar_i). Ho et al. 2020."""
+    def from_betas(betas: Sequence[float] | Tensor, zero_terminal_snr: bool = False) -> Table:
+        """DDPM's table: alpha_bar_i = prod (1 - beta_i), alpha(t_i) = sqrt(alpha_bar_i). Ho et al. 2020.
+
+        zero_terminal_snr: shift and stretch alpha linearly so that it is 0 at the last knot and the same at the
+        first; the network must predict v, x0 or velocity there. Lin et al. 2023, algorithm 1.
+        """
         beta = times64(betas)
         if bool(((beta <= 0) | (beta > 1)).any()):
             raise SDEError("betas must lie in (0, 1]")
         log_bar = torch.log1p(-beta).cumsum(0)
+        if zero_terminal_snr:
+            alpha = torch.exp(0.5 * log_bar)
+            return Table.from_alpha_bars(((alpha - alpha[-1]) * (alpha[0] / (alpha[0] - alpha[-1]))) ** 2)
         return Table(tuple((0.5 * (log_bar - torch.log(-torch.expm1(log_bar)))).tolist()))
 
     @staticmethod

@@ -2,10 +2,13 @@
 
 import itertools
 import math
+import sys
+import types
 
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import quad
 
 import sdediff as sd
 from sdediff.grid import GRIDS
@@ -13,7 +16,7 @@ from sdediff.names import nearest
 from sdediff.plan import plan
 
 F64 = torch.float64
-SMOOTH = ("uniform", "quadratic", "log_snr", "karras", "angle")
+SMOOTH = ("uniform", "quadratic", "beta", "log_snr", "polynomial", "karras", "angle", "time_shift")
 
 
 class Counted:
@@ -44,6 +47,67 @@ def test_karras_ten_sigmas():
 def test_exponential_sigmas_are_even_in_log_snr():
     times = sd.grid("log_snr", sd.EDM(), 4)
     assert times.tolist() == pytest.approx([80, 5.65685424949, 0.4, 0.0282842712475, 0.002], rel=1e-10)
+
+
+def test_polyexponential_sigmas():
+    # k-diffusion's get_sigmas_polyexponential: exp(ramp^rho log(80/.002) + log .002), ramp from 1 to 0.
+    times = sd.grid("polynomial", sd.EDM(), 6, rho=2.5)
+    ramp = np.linspace(1, 0, 7) ** 2.5
+    assert times.tolist() == pytest.approx(np.exp(ramp * math.log(80 / 0.002) + math.log(0.002)), rel=1e-11)
+
+
+def test_vp_sigmas_are_uniform_in_time():
+    # k-diffusion's get_sigmas_vp(3), from t = 1 to 1e-3.
+    sde = sd.VP()
+    times = sd.grid("uniform", sde, 2)
+    expected = [152.166970284, 3.42224476257, 0.0104859927867]
+    assert (sde.sigma(times) / sde.alpha(times)).tolist() == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("name", ["log_snr", "exponential"])
+def test_exponential_is_the_log_snrs_other_name(sde, name):
+    times = sd.grid(name, sde, 9, start=0.9 * sde.t_max)
+    log_sigmas = torch.log(sde.sigma(times) / sde.alpha(times))
+    torch.testing.assert_close(log_sigmas.diff(), log_sigmas.diff().mean().expand(9), rtol=1e-8, atol=0)
+    assert torch.equal(times, sd.grid("log_snr", sde, 9, start=0.9 * sde.t_max))
+    assert torch.equal(sd.grid("polyexponential", sde, 9), sd.grid("polynomial", sde, 9))
+
+
+def test_time_shift_is_sd3s_on_a_flow():
+    # Esser et al. 2024, eq. 23: t = shift u / (1 + (shift - 1) u) of even u, which here ends where t is t_min.
+    sde, shift = sd.RectifiedFlow(), 3.0
+    u = np.linspace(1, sde.t_min / (shift - (shift - 1) * sde.t_min), 11)
+    expected = shift * u / (1 + (shift - 1) * u)
+    assert sd.grid("time_shift", sde, 10).tolist() == pytest.approx(expected, rel=1e-12)
+    assert sd.grid("time_shift", sde, 10, shift=1.0).tolist() == pytest.approx(np.linspace(1, sde.t_min, 11))
+    with pytest.raises(ValueError, match=r"shift=0: .*write a positive number"):
+        sd.grid("time_shift", sde, 10, shift=0)
+
+
+def test_time_shift_multiplies_sigma_over_alpha(sde):
+    plain = sd.grid("time_shift", sde, 8, shift=1.0, start=0.9 * sde.t_max)
+    shifted = sd.grid("time_shift", sde, 8, shift=2.5, start=0.9 * sde.t_max)
+    # Even steps of u = k/(1 + k) before k = sigma/alpha is multiplied by 2.5.
+    for times, shift in ((plain, 1.0), (shifted, 2.5)):
+        k = sde.sigma(times) / sde.alpha(times) / shift
+        u = k / (1 + k)
+        torch.testing.assert_close(u.diff(), u.diff().mean().expand(8), rtol=1e-8, atol=0)
+    assert (shifted[1:-1] > plain[1:-1]).all()
+
+
+@pytest.mark.parametrize("shape", [{}, {"alpha": 0.6, "beta": 0.6}, {"alpha": 1.5, "beta": 0.8}])
+def test_beta_times_are_even_quantiles(shape):
+    a, b = shape.get("alpha", 0.6), shape.get("beta", 0.6)
+    sde = sd.EDM()
+    times = sd.grid("beta", sde, 8, **shape)
+    shares = ((times - sde.t_min) / (sde.T - sde.t_min)).tolist()
+    whole = math.gamma(a) * math.gamma(b) / math.gamma(a + b)
+    for i, share in enumerate(shares[1:-1], 1):
+        # x = y^(1/a) takes the density's pole at 0 away.
+        mass = quad(lambda y: (1 - y ** (1 / a)) ** (b - 1) / a, 0, share**a, epsabs=1e-12)[0] / whole
+        assert mass == pytest.approx(1 - i / 8, abs=1e-9)
+    with pytest.raises(ValueError, match=r"alpha=0, beta=0\.6: a Beta distribution needs both positive"):
+        sd.grid("beta", sde, 8, alpha=0)
 
 
 # diffusers' set_timesteps, for n timesteps of 1000 (0-based): its own lines, in numpy.
@@ -151,6 +215,7 @@ def test_grids_fall_from_start_to_stop_in_n_moves(sde, kind, n):
         ("log_snr", lambda sde, t: torch.log(sde.alpha(t) / sde.sigma(t))),
         ("karras", lambda sde, t: (sde.sigma(t) / sde.alpha(t)) ** (1 / 7)),
         ("angle", lambda sde, t: torch.atan2(sde.sigma(t), sde.alpha(t))),
+        ("polynomial", lambda sde, t: torch.log(sde.sigma(t) / sde.alpha(t))),
     ],
 )
 def test_grids_are_even_in_their_variable(sde, kind, variable):
@@ -177,17 +242,53 @@ def test_a_function_or_plain_times_are_grids():
     assert given.dtype == F64
 
 
+class DriftAlone(sd.SDE):
+    def drift(self, x, t):
+        return -x
+
+    def diffusion(self, t):
+        return torch.ones_like(torch.as_tensor(t, dtype=F64))
+
+
+@pytest.mark.parametrize("kind", SMOOTH)
+def test_grids_need_alpha_and_sigma_or_time_alone(kind):
+    if kind in ("uniform", "quadratic", "beta"):
+        assert len(sd.grid(kind, DriftAlone(), 4)) == 5
+        return
+    with pytest.raises(sd.SDEError, match=f"the grid '{kind}' needs alpha and sigma, which DriftAlone does not give"):
+        sd.grid(kind, DriftAlone(), 4)
+
+
+def test_a_grid_may_live_in_a_module_that_is_loaded_on_use(monkeypatch):
+    def thirds(sde, n, start, stop, power=1.0):
+        return start * (1 / 3) ** (torch.arange(n + 1.0, dtype=F64) * power)
+
+    with monkeypatch.context() as patch:
+        patch.setitem(GRIDS, "thirds", "upper_floor.grids:thirds")
+        with pytest.raises(ModuleNotFoundError, match="upper_floor"):
+            sd.grid("thirds", sd.VP(), 2, stop=1 / 9)
+        module = types.ModuleType("upper_floor.grids")
+        module.thirds = thirds
+        patch.setitem(sys.modules, "upper_floor", types.ModuleType("upper_floor"))
+        patch.setitem(sys.modules, "upper_floor.grids", module)
+        assert sd.grid("thirds", sd.VP(), 2, stop=1 / 9).tolist() == pytest.approx([1, 1 / 3, 1 / 9], rel=1e-15)
+        assert sd.grid("thirds", sd.VP(), 2, stop=1 / 9, power=1.5)[1] == pytest.approx(3**-1.5)
+        record = sd.sample(sd.ScoreModel(Counted(), sd.VP()), (1, 2), grid="thirds", steps=2, stop=1 / 9, full=True)
+        assert record.times.tolist() == pytest.approx([1, 1 / 3, 1 / 9])
+    assert "thirds" not in GRIDS
+
+
 # --- alpha(T) = 0 -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["cosine", "flow"])
 def test_log_snr_grids_start_below_an_alpha_of_zero(processes, name):
     sde = processes[name]
-    for kind in ("log_snr", "karras"):
+    for kind in ("log_snr", "exponential", "polynomial", "polyexponential", "karras"):
         assert sd.grid(kind, sde, 5)[0].item() == sde.t_max < sde.T
         with pytest.raises(sd.SDEError, match=r"needs alpha > 0 at its start, not so at t=1.0: start=0.999"):
             sd.grid(kind, sde, 5, start=1.0)
-    for kind in ("uniform", "quadratic", "angle"):
+    for kind in ("uniform", "quadratic", "beta", "angle", "time_shift"):
         assert sd.grid(kind, sde, 5)[0].item() == sde.T
 
 
@@ -200,6 +301,78 @@ def test_a_run_starts_at_alpha_zero_where_network_and_solver_allow(name, predict
     assert x.isfinite().all()
     allowed = name in ("ddim", "ancestral", "euler") and predicts not in ("eps", "score")
     assert net.clocks[0] == (sde.T if allowed else sde.t_max)
+
+
+def lin_2023(betas):
+    """Lin et al. 2023, algorithm 1, from betas to betas, in plain loops."""
+    roots, bar = [], 1.0
+    for value in betas:
+        bar *= 1 - value
+        roots.append(math.sqrt(bar))
+    first, last = roots[0], roots[-1]
+    roots = [(root - last) * first / (first - last) for root in roots]
+    bars = [root**2 for root in roots]
+    return [1 - bars[0]] + [1 - b / a for a, b in itertools.pairwise(bars)]
+
+
+def test_zero_terminal_snr_is_lins_algorithm():
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=F64) ** 2
+    table = sd.Table.from_betas(betas, zero_terminal_snr=True)
+    rescaled = lin_2023(betas.tolist())
+    assert rescaled[-1] == 1.0
+    bars = np.cumprod(1 - np.array(rescaled))
+    knots = torch.arange(1, 1001, dtype=F64)
+    assert table.alpha(knots).square().tolist() == pytest.approx(bars, rel=1e-9)
+    assert table.sigma(knots).square().tolist() == pytest.approx(1 - bars, rel=1e-9)
+    assert (table.alpha(knots[-1:]).item(), table.sigma(knots[-1:]).item()) == (0.0, 1.0)
+    plain = sd.Table.from_betas(betas)
+    assert table.alpha(knots[:1]).item() == pytest.approx(plain.alpha(knots[:1]).item(), rel=1e-14)
+    assert (table.T, table.t_max) == (1000, 999)
+
+
+def zero_snr(net, predicts="v"):
+    betas = torch.linspace(1e-4, 0.02, 1000, dtype=F64)
+    return sd.ScoreModel(net, sd.Table.from_betas(betas, zero_terminal_snr=True), predicts=predicts, time="index")
+
+
+def test_ddim_from_zero_snr_is_the_closed_form(normals):
+    x, net = normals(5, 3), Counted()
+    bars = np.cumprod(1 - np.array(lin_2023(np.linspace(1e-4, 0.02, 1000).tolist())))
+    run = sd.sample(zero_snr(net), x=x, solver="ddim", steps=4, full=True)
+    assert net.clocks == [999, 749, 500, 250, 0]
+    # At alpha = 0 v is -x0 and x is eps.
+    v = 0.4 * torch.tanh(x)
+    expected = -math.sqrt(bars[749]) * v + math.sqrt(1 - bars[749]) * x
+    torch.testing.assert_close(run.trajectory[1], expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", sd.solvers())
+def test_zero_snr_runs_from_the_first_knot_or_is_refused_in_a_sentence(name):
+    solver = sd.solver(name, **({"rtol": 1e-2, "atol": 1e-2} if name == "ode" else {}))
+    steps = 1 if solver.adaptive else 6
+    for options in ({}, {"start": 1000}, {"start": 1000, "grid": "strided"}, {"start": 1000, "grid": "uniform"}):
+        net, said = Counted(), ""
+        try:
+            x = sd.sample(zero_snr(net), (2, 3), solver=solver, steps=steps, dtype=F64, **options)
+        except (sd.SDEError, sd.SolverError) as error:
+            said = str(error)
+        if said:
+            assert options, "without options it starts where it can"
+            assert "alpha" in said
+            assert "start" in said
+            assert "\n" not in said
+        else:
+            assert x.isfinite().all()
+            if options and not solver.adaptive:
+                assert net.clocks[0] == 999
+
+
+def test_an_eps_network_is_refused_at_zero_snr():
+    with pytest.raises(sd.SDEError, match="a eps network does not determine x0: start below it"):
+        sd.sample(zero_snr(Counted(), "eps"), (2, 3), solver="ddim", steps=4, start=1000)
+    net = Counted()
+    assert sd.sample(zero_snr(net, "eps"), (2, 3), solver="ddim", steps=4).isfinite().all()
+    assert net.clocks[0] == 998
 
 
 # --- levels -------------------------------------------------------------------------------------------------------
@@ -269,18 +442,18 @@ def calls_of(name, sde, **options):
 @pytest.mark.parametrize("denoise", [True, False])
 @pytest.mark.parametrize("name", [name for name, info in sd.solvers().items() if not info.adaptive])
 def test_steps_and_calls_are_what_the_network_counts(name, denoise):
-    sde, info = sd.VP(), sd.solvers()[name]
+    sde, solver = sd.VP(), sd.solver(name)
     for steps in (1, 2, 5):
         calls, run = calls_of(name, sde, steps=steps, denoise=denoise)
-        visits = steps if info.moves else steps + 1
-        assert calls == visits * info.calls + denoise
+        assert calls == solver.spent(steps) + denoise
+        assert solver.calls is None or calls == (steps if solver.moves else steps + 1) * solver.calls + denoise
         assert len(run.times) == steps + 1 == len(run.trajectory)
         # calls= asks for the same run.
         again, other = calls_of(name, sde, calls=calls, denoise=denoise)
         assert again == calls
         assert torch.equal(other.times, run.times)
         # Never more than was asked for, never a step less than fits.
-        most, _ = calls_of(name, sde, calls=calls + info.calls - 1, denoise=denoise)
+        most, _ = calls_of(name, sde, calls=solver.spent(steps + 1) + denoise - 1, denoise=denoise)
         assert most == calls
 
 
@@ -392,7 +565,7 @@ def test_a_process_with_noise_at_zero_may_be_followed_to_zero():
 def test_nearest_names_what_was_given_and_what_is_close():
     assert nearest("ddmi", ("ddim", "ddpm", "heun"), "solver").startswith("unknown solver 'ddmi': did you mean dd")
     assert nearest("zzz", ("a", "b"), "grid") == "unknown grid 'zzz': did you mean a, b?"
-    assert set(GRIDS) == {*SMOOTH, "knots", "strided"}
+    assert set(GRIDS) == {*SMOOTH, "exponential", "polyexponential", "tuned", "knots", "strided"}
 
 
 def test_unknown_names_in_a_run_are_answered_with_the_nearest():

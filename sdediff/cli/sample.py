@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sdediff.cli.options import BadInput, Device, Dtype, Json, Out, Seed, made, naming, placed, writable
+from sdediff.cli.options import BadInput, Device, Dtype, Json, Out, Seed, made, naming, pair, placed, writable
 from sdediff.cli.output import emit
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from sdediff.model import ScoreModel
+    from sdediff.solvers import Solver
 
 _BATCH, _SHOWN = 256, 400
 
@@ -24,10 +25,13 @@ def sample(
     solver: Annotated[str, typer.Option(help="A name of `sdediff solvers`.")] = "dpmpp_2m",
     steps: Annotated[int | None, typer.Option(min=1, help="Moves; the last jump to data comes on top.")] = None,
     calls: Annotated[int | None, typer.Option(min=1, help="Network calls, the last included; or give steps.")] = None,
-    grid: Annotated[str | None, typer.Option(help="uniform, log_snr, karras, ...; default: the solver's own.")] = None,
+    grid: Annotated[str | None, typer.Option(help="log_snr, karras, beta, ...; default: the solver's own.")] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="How many samples.")] = 64,
     index: Annotated[int, typer.Option(min=0, help="Number of the first sample: sample i hangs on (seed, i).")] = 0,
     option: Annotated[list[str] | None, typer.Option(help="key=value for the solver; may be repeated.")] = None,
+    lower_order_final: Annotated[bool, typer.Option(help="End a multistep solver at lower order.")] = False,
+    clip: Annotated[str | None, typer.Option(metavar="LOW,HIGH", help="Clip the predicted x0, as in -1,1.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Dynamic thresholding of x0, as in 0.995.")] = None,
     shape: Annotated[str | None, typer.Option(help="Of one sample, such as 1,8,8, where the card has none.")] = None,
     out: Out = Path("sample-results"),
     seed: Seed = 0,
@@ -40,9 +44,10 @@ def sample(
     from sdediff.plan import plan
 
     place, kind = placed(device, dtype)
-    used = made(solver, option or ())
+    used = _ended(made(solver, option or ()), lower_order_final)
     with naming("MODEL"):
         loaded = sd.load(model, place, kind)
+    loaded = _guided(loaded, clip, threshold)
     size = _shape(loaded, shape)
     _known_grid(grid)
     given = (("--calls", calls), ("--steps", steps), ("--grid", grid))
@@ -52,7 +57,8 @@ def sample(
     x, counted = _drawn(loaded, n, size, index, solver=used, steps=steps, calls=calls, grid=grid, seed=seed)
     settings = {
         "model": model, "solver": repr(used), "moves": len(planned.times) - 1, "calls": counted, "n": n,
-        "index": index, "seed": seed, "device": str(place), "dtype": str(x.dtype).removeprefix("torch."),
+        "index": index, "seed": seed, "guidance": [repr(change) for change in getattr(loaded, "changes", ())],
+        "device": str(place), "dtype": str(x.dtype).removeprefix("torch."),
         "seconds": round(time.perf_counter() - began, 3),
     }  # fmt: skip
     with naming("--out"):
@@ -62,6 +68,30 @@ def sample(
         return
     typer.echo(f"{n} samples of {model} by {used!r}: {counted} calls, {settings['seconds']} s")
     typer.echo("\n".join(str(path) for path in files.values()))
+
+
+def _ended(used: Solver, lower: bool) -> Solver:
+    from sdediff.solvers import lower_order_final
+
+    with naming("--lower-order-final"):
+        return lower_order_final(used) if lower else used
+
+
+def _guided(model: ScoreModel, clip: str | None, quantile: float | None) -> ScoreModel:
+    """The model with x0 clipped or thresholded; a threshold's limit is the larger end of the data's range."""
+    from sdediff import guidance
+
+    if clip is not None and quantile is not None:
+        raise BadInput("--threshold: x0 is thresholded or clipped, give one of --threshold and --clip")
+    ends = pair(clip, "--clip")
+    if ends is not None:
+        with naming("--clip"):
+            return guidance.clip(model, *ends)
+    if quantile is None:
+        return model
+    limit = max(abs(float(end)) for end in (model.card.get("data") or {}).get("range", (-1, 1)))
+    with naming("--threshold"):
+        return guidance.threshold(model, quantile, limit)
 
 
 def _shape(model: ScoreModel, given: str | None) -> tuple[int, ...]:
