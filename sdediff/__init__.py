@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from sdediff import guidance as guide
+from sdediff import latent
 from sdediff.brownian import Brownian
 from sdediff.grid import grid
 from sdediff.levels import Level, level, levels
@@ -17,6 +19,7 @@ from sdediff.run import State
 from sdediff.sampling import Record, decode, encode, iterate, sample
 from sdediff.sde import SDE, LinearSDE, SDEError
 from sdediff.solvers import Solver, SolverError, solver, solvers
+from sdediff.statistics import Statistics, statistics
 from sdediff.table import Table
 
 __version__ = "0.1.0"
@@ -30,6 +33,8 @@ _LAZY = {
     "save": "sdediff.hub",
     "models": "sdediff.hub",
     "data": "sdediff.hub",
+    "analyse": "sdediff.analysis",
+    "recommend": "sdediff.analysis",
     "problem": "sdediff.problems",
     "bench": "sdediff.benchmark",
     "testing": "sdediff.testing",
@@ -37,9 +42,9 @@ _LAZY = {
 
 __all__ = [
     "EDM", "SDE", "VE", "VP", "Brownian", "Cosine", "Counter", "Level", "LinearSDE", "ModelError", "Noise",
-    "Prediction", "Record", "RectifiedFlow", "SDEError", "ScoreModel", "Solver", "SolverError", "State",
-    "Stream", "SubVP", "Table", "decode", "encode", "grid", "iterate", "level", "levels", "loss",
-    "reschedule", "sample", "solver", "solvers", *_LAZY,
+    "Prediction", "Record", "RectifiedFlow", "SDEError", "ScoreModel", "Solver", "SolverError", "State", "Statistics",
+    "Stream", "SubVP", "Table", "decode", "encode", "grid", "guide", "iterate", "latent", "level", "levels", "loss",
+    "reschedule", "sample", "solver", "solvers", "statistics", *_LAZY,
 ]  # fmt: skip
 
 

@@ -5,11 +5,21 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from sdediff.sde import SDE, LinearSDE, SDEError, times64
+
+
+class Point(NamedTuple):
+    """A level's place as a plain value, for what is computed once and kept."""
+
+    t: float
+    lam: float
+    alpha: float
+    sigma: float
+
 
 _FIELDS = ("alpha", "sigma", "lam", "alpha_dot", "sigma_dot", "f", "g2")
 
@@ -22,7 +32,7 @@ class Level:
     and this one. A process without alpha and sigma has t and g2 alone.
     """
 
-    __slots__ = (*_FIELDS, "grid", "index", "inner", "t")
+    __slots__ = (*_FIELDS, "grid", "index", "inner", "point", "t")
     t: Any
     alpha: Any
     sigma: Any
@@ -31,6 +41,7 @@ class Level:
     sigma_dot: Any
     f: Any
     g2: Any
+    point: Point
 
     def __init__(self, t: Any, **fields: Any) -> None:
         self.t = t
@@ -41,6 +52,9 @@ class Level:
             setattr(self, name, value)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "point":  # made at the first asking
+            self.point = Point(self.t, self.lam, self.alpha, self.sigma)
+            return self.point
         if name in _FIELDS:
             raise SDEError(
                 f"this process has no {name}: it gives drift and diffusion alone, so use euler_maruyama "

@@ -91,15 +91,19 @@ class Prediction:
 
     def mix(self, c: Any = 0.0, **weights: Any) -> Tensor:
         """c x + sum of weight times property, formed as one combination of x and F: mix(1, velocity=dt)."""
-        p, q = c, 0.0
+        p, q = self._sum(c, weights)
+        return combine(p, self.x, q, self.raw)
+
+    def _sum(self, p: Any, weights: dict[str, Any]) -> tuple[Any, Any]:
+        q: Any = 0.0
         for name, weight in weights.items():
             on_x, on_raw = self.pair(name)
             p, q = p + weight * on_x, q + weight * on_raw
-        return combine(p, self.x, q, self.raw)
+        return p, q
 
-    def scaled(self, name: str) -> tuple[float, Tensor]:
-        """A property as (weight, tensor), its product: one addition less for what is only ever summed up."""
-        p, q = self.pair(name)
+    def scaled(self, **weights: float) -> tuple[float, Tensor]:
+        """sum of weight times property as (factor, tensor), its product: an addition less for what is summed up."""
+        p, q = self._sum(0.0, weights)
         if isinstance(p, Tensor) or isinstance(q, Tensor):
             return 1.0, combine(p, self.x, q, self.raw)
         if abs(p) > abs(q):
@@ -152,9 +156,9 @@ class GeneralPrediction(Prediction):
             total = torch.add(total, getattr(self, name), alpha=weight)
         return total
 
-    def scaled(self, name: str) -> tuple[float, Tensor]:
-        """A property with the weight 1."""
-        return 1.0, getattr(self, name)
+    def scaled(self, **weights: float) -> tuple[float, Tensor]:
+        """sum of weight times property, with the factor 1."""
+        return 1.0, self.mix(0.0, **weights)
 
     def pair(self, name: str) -> tuple[Any, Any]:
         """(0, 1) for the score; the other properties need alpha and sigma."""

@@ -107,7 +107,7 @@ def _jobs(solvers: Solvers | None, calls: Sequence[int], tolerances: Sequence[fl
     else:
         named = {kind if isinstance(kind, str) else repr(kind): solver(kind) for kind in solvers}
     for label, made in named.items():
-        if made.calls is not None:
+        if made.spent(1) is not None:
             yield from (Job(label, made, n) for n in calls)
         elif {"rtol", "atol"} <= {f.name for f in dataclasses.fields(made)}:
             for tol in tolerances:

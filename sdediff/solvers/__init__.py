@@ -1,32 +1,60 @@
 """Solvers: one step from noise towards data, by name or as objects."""
 
-from sdediff.solvers.adams import Adams
+from sdediff.solvers.adams import Adams, DPMpp2M
+from sdediff.solvers.adaptive import AdaptiveRK, DPMAdaptive
+from sdediff.solvers.adaptive_sde import AdaptiveSDE
+from sdediff.solvers.angle import Angle
 from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.black_box import ODE, ReverseSDE
-from sdediff.solvers.compose import Then
-from sdediff.solvers.exponential import DDIM, DPMpp2M
-from sdediff.solvers.langevin import AnnealedLangevin, Langevin
+from sdediff.solvers.compose import Around, LowerOrderFinal, Then, lower_order_final
+from sdediff.solvers.dpm_solver_v3 import DPMSolverV3, ModelStatistics, model_statistics
+from sdediff.solvers.exponential import DDIM
+from sdediff.solvers.langevin import AnnealedLangevin, ConsistentAnnealedLangevin, Langevin
+from sdediff.solvers.lifts import AncestralStep, Churn
+from sdediff.solvers.linear_multistep import LinearMultistep
 from sdediff.solvers.registry import REGISTRY, Info, names, predictor_corrector, solver, solvers
+from sdediff.solvers.restart import Restart
 from sdediff.solvers.runge_kutta import RungeKutta
 from sdediff.solvers.sde import Ancestral, EulerMaruyama, ReverseDiffusion
+from sdediff.solvers.seeds import Seeds
+from sdediff.solvers.singlestep import DPMFast, DPMppSDE, Singlestep
 
 __all__ = [
     "DDIM",
     "ODE",
     "REGISTRY",
     "Adams",
+    "AdaptiveRK",
+    "AdaptiveSDE",
     "Ancestral",
+    "AncestralStep",
+    "Angle",
     "AnnealedLangevin",
+    "Around",
+    "Churn",
+    "ConsistentAnnealedLangevin",
+    "DPMAdaptive",
+    "DPMFast",
+    "DPMSolverV3",
     "DPMpp2M",
+    "DPMppSDE",
     "EulerMaruyama",
     "Info",
     "Langevin",
+    "LinearMultistep",
+    "LowerOrderFinal",
+    "ModelStatistics",
+    "Restart",
     "ReverseDiffusion",
     "ReverseSDE",
     "RungeKutta",
+    "Seeds",
+    "Singlestep",
     "Solver",
     "SolverError",
     "Then",
+    "lower_order_final",
+    "model_statistics",
     "names",
     "predictor_corrector",
     "solver",

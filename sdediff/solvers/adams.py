@@ -1,206 +1,220 @@
 """Exponential Adams methods: the one family that most fast samplers are members of.
 
 Over a step the network's output, in some basis, is replaced by a polynomial through its last values in some
-variable, and the rest is integrated exactly:
-
-    x_s = c x_t + sum_j w_j P_j + noise,   w_j = int K(u) L_j(u) du,
-
-P the output in the basis, u the variable, L_j the Lagrange polynomials of the nodes, K the kernel of the basis.
+variable, and the rest is integrated exactly (`weights`).
 """
 
 from __future__ import annotations
 
 import functools
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy as np
 from torch import Tensor
 
-from sdediff.levels import Level
+from sdediff.levels import Level, Point
 from sdediff.model import ScoreModel
 from sdediff.names import nearest
 from sdediff.noise import Noise
 from sdediff.prediction import Prediction
 from sdediff.solvers.base import Solver, SolverError
+from sdediff.solvers.weights import BASES, VARIABLES, Rule, times_between, weights
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(12)
-
-BASES = ("x0", "eps", "F")
-VARIABLES = ("lam", "sigma", "rho", "angle")
-
-
-class _Point(NamedTuple):
-    """What the weights depend on at one level."""
-
-    lam: float
-    alpha: float
-    sigma: float
+_VARIABLES = (*VARIABLES, "t")
+# An output at a level: the tensor is the output divided by the weight, which saves an addition.
+Output = tuple[Level, float, Tensor]
 
 
-def _place(lam: float, variable: str, scale: float) -> float:
-    """The variable's value where half the log-SNR is lam."""
-    if variable == "lam":
-        return lam
-    kappa = math.exp(-lam)
-    if variable == "sigma":
-        return kappa
-    return kappa ** (1 / 7) if variable == "rho" else math.atan(kappa / scale)
-
-
-def _kappa(u: float, variable: str, scale: float) -> tuple[float, float]:
-    """sigma/alpha and its slope in the variable."""
-    if variable == "lam":
-        return math.exp(-u), -math.exp(-u)
-    if variable == "sigma":
-        return u, 1.0
-    if variable == "rho":
-        return u**7, 7 * u**6
-    return scale * math.tan(u), scale / math.cos(u) ** 2
-
-
-def _kernel(u: float, basis: str, variable: str, s: _Point, eta2: float, scale: float) -> float:
-    """K(u): what a unit of the basis adds to x_s over a unit of the variable."""
-    kappa, slope = _kappa(u, variable, scale)
-    if basis == "eps":
-        return s.alpha * slope
-    if basis == "x0":
-        return -s.alpha * (1 + eta2) * math.exp((1 + eta2) * (-math.log(kappa) - s.lam)) * slope / kappa
-    return math.hypot(s.alpha * scale, s.sigma) * slope * scale / (scale**2 + kappa**2)
-
-
-def moments(t: _Point, s: _Point, count: int, basis: str, variable: str, eta2: float, scale: float) -> list[float]:
-    """int K(u) (u - u_t)^k du over the step, k = 0..count - 1; in closed form where there is one."""
-    start, stop = _place(t.lam, variable, scale), _place(s.lam, variable, scale)
-    h = stop - start
-    if (basis, variable) == ("x0", "lam"):
-        found = [-s.alpha * math.expm1(-(1 + eta2) * h)]
-        for k in range(1, count):
-            found.append(s.alpha * h**k - k / (1 + eta2) * found[-1])
-        return found
-    if (basis, variable) == ("eps", "lam"):
-        unit = -s.alpha * math.exp(-t.lam)
-        found = [-unit * math.expm1(-h)]
-        for k in range(1, count):
-            found.append(k * found[-1] - unit * h**k * math.exp(-h))
-        return found
-    if (basis, variable) in (("eps", "sigma"), ("F", "angle")):
-        unit = s.alpha if basis == "eps" else math.hypot(s.alpha * scale, s.sigma)
-        return [unit * h ** (k + 1) / (k + 1) for k in range(count)]
-    nodes = [h / 2 * (1 + n) for n in _NODES.tolist()]
-    kernel = [
-        h / 2 * w * _kernel(start + d, basis, variable, s, eta2, scale)
-        for d, w in zip(nodes, _WEIGHTS.tolist(), strict=True)
-    ]
-    return [math.fsum(k * d**i for d, k in zip(nodes, kernel, strict=True)) for i in range(count)]
-
-
-def lagrange(offsets: Sequence[float], m: Sequence[float]) -> list[float]:
-    """Weights of the polynomial through values at `offsets` (from u_t), from the kernel's moments."""
-    weights = []
-    for j, here in enumerate(offsets):
-        coefficients, scale = [1.0], 1.0
-        for i, other in enumerate(offsets):
-            if i != j:
-                coefficients = [
-                    (coefficients[k - 1] if k else 0.0) - other * (coefficients[k] if k < len(coefficients) else 0.0)
-                    for k in range(len(coefficients) + 1)
-                ]
-                scale *= here - other
-        weights.append(math.fsum(c * v for c, v in zip(coefficients, m, strict=False)) / scale)
-    return weights
-
-
-@functools.lru_cache(maxsize=1 << 14)
-def _weights(
-    t: _Point, s: _Point, nodes: tuple[float, ...], basis: str, variable: str, eta2: float, scale: float
-) -> list[float]:
-    """w_j for outputs where half the log-SNR is nodes[j]; kept, since one grid serves many batches."""
-    at = _place(t.lam, variable, scale)
-    offsets = [_place(lam, variable, scale) - at for lam in nodes]
-    return lagrange(offsets, moments(t, s, len(nodes), basis, variable, eta2, scale))
+def added(x: Tensor, w: Sequence[float], past: Sequence[Output]) -> Tensor:
+    """x plus the weighted outputs, in place."""
+    for weight, (_, unit, value) in zip(w, past, strict=True):
+        x.add_(value, alpha=weight * unit)
+    return x
 
 
 @dataclass(frozen=True)
-class Adams(Solver):
-    """x_s = c x_t + sum_j w_j P_j + sigma_s sqrt(1 - e^(-2 eta^2 h)) z over the last `points` outputs P.
+class Multistep(Solver):
+    """A step through the last `points` outputs, and a corrector that the next step's call brings for free.
 
-    basis: x0, eps, or F (the whitened velocity, over `scale`). variable: lam, sigma, rho = sigma^(1/7),
-    angle. eta: 0 the flow, 1 the reverse SDE (x0 basis). corrector: the call of this step also corrects
-    the step before, with one point more. Order `points`, with the corrector one more; 1 call a step.
+    points: the predictor's outputs, 1 to 4. corrector: the outputs that correct the last step, the new one
+    included; 0 for none. Subclasses say what an output is and how outputs move x.
     """
 
     points: int = 2
-    basis: str = "x0"
+    corrector: int = 0
     variable: str = "lam"
-    eta: float = 0.0
-    corrector: bool = False
-    scale: float = 1.0
-
-    grid = "log_snr"
-    reference = "Lu et al. 2022b; Zhang and Chen 2023; Zhao et al. 2023"
 
     def __post_init__(self) -> None:
-        if self.basis not in BASES:
-            raise SolverError(nearest(self.basis, BASES, "basis"))
-        if self.variable not in VARIABLES:
-            raise SolverError(nearest(self.variable, VARIABLES, "variable"))
-        if not 1 <= self.points <= 4:
-            raise SolverError(f"points={self.points}: write 1 to 4")
-        if self.eta and self.basis != "x0":
-            raise SolverError(f"eta={self.eta} needs basis='x0', given {self.basis!r}")
+        if not 1 <= self.points <= 4 or not 0 <= self.corrector <= 5 or self.corrector == 1:
+            raise SolverError(
+                f"points={self.points}, corrector={self.corrector}: write 1 to 4 points, 0 or 2 to 5 to correct with"
+            )
+        if self.variable not in _VARIABLES:
+            raise SolverError(nearest(self.variable, _VARIABLES, "variable"))
 
     @property
     def order(self) -> int | None:  # type: ignore[override]
-        return None if self.eta else self.points + self.corrector
+        return min(self.corrector, self.points + 1) if self.corrector else self.points
+
+    @property
+    def grid(self) -> str:  # type: ignore[override]
+        return "karras" if self.variable in ("sigma", "rho") else "log_snr"
 
     @property
     def holds_x(self) -> bool:  # type: ignore[override]
-        return self.corrector
+        return self.corrector > 0
 
-    @property
-    def stochastic(self) -> bool:
-        return self.eta > 0
+    def lowered(self, order: int) -> Solver:
+        return replace(self, points=max(1, min(self.points, order)))
 
-    def output(self, prediction: Prediction) -> Tensor:
-        """The basis's value of a prediction."""
-        if self.basis != "F":
-            return prediction.x0 if self.basis == "x0" else prediction.eps
-        t = prediction.level
-        w = math.hypot(t.alpha * self.scale, t.sigma)
-        return prediction.mix(0.0, eps=t.alpha * self.scale / w, x0=-t.sigma / (w * self.scale))
+    @abstractmethod
+    def output(self, model: ScoreModel, prediction: Prediction) -> Output:
+        """What is kept of a prediction."""
 
-    def ratio(self, t: Level, s: Level) -> float:
-        """c: what becomes of x where the basis is zero."""
-        if self.basis == "x0":
-            return s.sigma / t.sigma * math.exp(-(self.eta**2) * (s.lam - t.lam))
-        if self.basis == "eps":
-            return s.alpha / t.alpha
-        return math.hypot(s.alpha * self.scale, s.sigma) / math.hypot(t.alpha * self.scale, t.sigma)
+    @abstractmethod
+    def over(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: Sequence[Output]) -> Tensor:
+        """x at s from x at t and the outputs in `past`, without noise; a fresh tensor."""
 
-    def _over(self, x: Tensor, t: Level, s: Level, past: Sequence[tuple[Level, Tensor]]) -> Tensor:
-        ends = (_Point(v.lam, v.alpha, v.sigma) for v in (t, s))
-        nodes = tuple(n.lam for n, _ in past)
-        weights = _weights(*ends, nodes, self.basis, self.variable, self.eta**2, self.scale)
-        x = x * self.ratio(t, s)
-        for weight, (_, value) in zip(weights, past, strict=True):
-            x.add_(value, alpha=weight)
-        return x
+    def reach(self, t: Level, past: Sequence[Output]) -> tuple[Sequence[Output], tuple[Point, ...]]:
+        """The outputs that a polynomial can pass through: where alpha = 0, lam and sigma/alpha are infinite."""
+        if past[-1][0].lam == -math.inf:
+            far = self.variable in ("angle", "t")
+            past = past[-1:] if t.lam == -math.inf else [p for p in past if far or p[0].lam > -math.inf]
+        return past, tuple([p[0].point for p in past])
+
+    def kick(self, x: Tensor, t: Level, s: Level, noise: Noise) -> Tensor | None:
+        """The noise that a step adds."""
+        return None
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         past, before = state or ((), None)
-        here = (t, self.output(model(x, t)))
+        past = (self.output(model, model(x, t)), *past)
         if before is not None:
             level, x_level, kick = before
-            x = self._over(x_level, level, t, (here, *past))
+            x = self.over(model, x_level, level, t, past[: self.corrector])
             x = x if kick is None else x.add_(kick)
-        past = (here, *past)[: self.points]
-        kick = None
-        if self.eta:
-            std = s.sigma * math.sqrt(-math.expm1(-2 * self.eta**2 * (s.lam - t.lam)))
-            kick = noise(t, s, x) * std
-        new = self._over(x, t, s, past)
-        new = new if kick is None else new + kick
+        past = past[: max(self.points, self.corrector - 1)]
+        kick = self.kick(x, t, s, noise)
+        new = self.over(model, x, t, s, past[: self.points])
+        if kick is not None:
+            new = new.add_(kick)
         return new, (past, (t, x, kick) if self.corrector else None)
+
+
+@dataclass(frozen=True)
+class Adams(Multistep):
+    """x_s = c x_t + sum_j w_j P_j + sigma_s sqrt(1 - e^(-2 eta^2 h)) z over the last `points` outputs P.
+
+    basis: x0, eps, or F (the whitened velocity, over `scale`). variable: lam, sigma, rho = sigma^(1/7),
+    angle, t. eta: 0 the flow, 1 the reverse SDE (x0 basis), where sigma/alpha lies in `within`.
+    scaler: "power", or "er" for ER-SDE's noise. second, third: how two and three points are weighted
+    (`weights.weigh`). Order `points`, with a corrector one more; 1 call a step.
+    """
+
+    basis: str = "x0"
+    eta: float = 0.0
+    scale: float = 1.0
+    second: str = "exact"
+    third: str = "exact"
+    scaler: str = "power"
+    within: tuple[float, float] | None = None
+
+    reference = "Lu et al. 2022b; Zhang and Chen 2023; Zhao et al. 2023"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                raise SolverError(nearest(getattr(self, name), known, name))
+        if not self.eta >= 0 or not self.scale > 0:
+            raise SolverError(f"eta={self.eta}, scale={self.scale}: eta must not be negative, scale must be positive")
+        if self.stochastic and self.basis != "x0":
+            raise SolverError(f"eta={self.eta}, scaler={self.scaler!r} need basis='x0', given {self.basis!r}")
+
+    @property
+    def order(self) -> int | None:  # type: ignore[override]
+        if self.stochastic:
+            return None
+        return 2 if self.third != "exact" and self.points > 2 and not self.corrector else super().order
+
+    @property
+    def at_zero_alpha(self) -> bool:  # type: ignore[override]
+        return self.basis != "eps"
+
+    @property
+    def stochastic(self) -> bool:
+        return self.eta > 0 or self.scaler == "er"
+
+    def output(self, model: ScoreModel, prediction: Prediction) -> Output:
+        t = prediction.level
+        if self.basis != "F":
+            return (t, *prediction.scaled(**{self.basis: 1.0}))
+        w = math.hypot(t.alpha * self.scale, t.sigma)
+        return (t, *prediction.scaled(eps=t.alpha * self.scale / w, x0=-t.sigma / (w * self.scale)))
+
+    @functools.cached_property
+    def _fixed(self) -> tuple[str, float, Rule]:
+        """The basis, its parameter outside of the noise's interval, the rule."""
+        rule = Rule(self.variable, self.scale, self.second, self.third)
+        if self.basis != "x0":
+            return self.basis, self.scale, rule
+        return "er" if self.scaler == "er" else "x0", 0.0 if self.within else self.eta**2, rule
+
+    def _kernel(self, t: Level) -> tuple[str, float, Rule]:
+        if self.within and self.within[0] <= math.exp(-t.lam) <= self.within[1]:
+            return "x0", self.eta**2, self._fixed[2]
+        return self._fixed
+
+    def over(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: Sequence[Output]) -> Tensor:
+        if not t.alpha and self.basis == "eps":
+            raise SolverError(f"at t={t.t} alpha is 0, where eps does not move x: start below it (start=sde.t_max)")
+        past, points = self.reach(t, past)
+        between = times_between(model.sde, t.lam, s.lam) if self.variable == "t" and len(past) > 1 else ()
+        c, w = weights(t.point, s.point, points, *self._kernel(t), between)
+        return added(x * c, w, past)
+
+    def kick(self, x: Tensor, t: Level, s: Level, noise: Noise) -> Tensor | None:
+        if not self.stochastic:
+            return None
+        basis, parameter, _ = self._kernel(t)
+        kept = BASES[basis].transfer(t.point, s.point, parameter) * t.sigma / s.sigma
+        return noise(t, s, x) * (s.sigma * math.sqrt(max(1 - kept, 0.0) * (1 + kept)))
+
+
+@dataclass(frozen=True)
+class DPMpp2M(Solver):
+    """x_s = (sigma_s/sigma_t) x + alpha_s (1 - e^-h) (D + (D - D_last)/(2r)), r = h_last/h.
+
+    Adams(2, second="bh2") in fewer operations, and with its history. Deterministic, order 2, 1 call.
+    """
+
+    order = 2
+    at_zero_alpha = True
+    grid = "log_snr"
+    reference = "Lu et al. 2022b, algorithm 2"
+
+    def lowered(self, order: int) -> Solver:
+        return self if order > 1 else Adams(1)
+
+    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+        h = s.lam - t.lam
+        on_x, on_x0 = s.sigma / t.sigma, -s.alpha * math.expm1(-h)
+        weight, x0 = model(x, t).scaled(x0=1.0)
+        history = ((t, weight, x0),), None
+        if state is None:
+            return (x * on_x).add_(x0, alpha=on_x0 * weight), history
+        last, weight_last, x0_last = state[0][0]
+        share = on_x0 * h / (2 * (t.lam - last.lam))
+        x = (x * on_x).add_(x0, alpha=(on_x0 + share) * weight)
+        return x.add_(x0_last, alpha=-share * weight_last), history
+
+
+_CHOICES = {
+    "basis": ("x0", "eps", "F"),
+    "second": ("exact", "bh1", "bh2"),
+    "third": ("exact", "half", "er"),
+    "scaler": ("power", "er"),
+}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,16 +21,23 @@ class SolverError(ValueError):
     """A solver cannot serve this model, process or grid; the message says why and what to use."""
 
 
+def finite(t: Level, value: float, what: str) -> float:
+    """A coefficient of the SDE, refused in a sentence where alpha = 0 makes it infinite."""
+    if not math.isfinite(value):
+        raise SolverError(f"at t={t.t} alpha is 0 and {what} is infinite: start below it (start=sde.t_max)")
+    return value
+
+
 @dataclass(frozen=True)
 class Solver(ABC):
     """One step from t to s < t; a frozen dataclass of hyper-parameters, so a value that threads may share.
 
     order: the measured order of convergence to the probability flow, None for stochastic and adaptive
-    solvers. calls: network calls a step, None where they are chosen at run time. strong_order: against the
-    same Brownian path, where claimed. moves=False marks a corrector, which leaves p_t invariant.
-    holds_x: the state keeps an earlier x. at_zero_alpha: may start where alpha = 0. needs_alpha: uses
-    alpha and sigma, so serves linear processes alone. grid: the default grid, "" for the process's own;
-    steps: the default number.
+    solvers. calls: network calls a step, None where steps differ (`spent` counts a run's) or choose at run
+    time. strong_order: against the same Brownian path, where claimed. moves=False marks a corrector, which
+    leaves p_t invariant. holds_x: the state keeps an earlier x. at_zero_alpha: may start where alpha = 0.
+    needs_alpha: uses alpha and sigma, so serves linear processes alone. grid: the default grid, "" for the
+    process's own; steps: the default number.
     """
 
     order: ClassVar[int | None] = None
@@ -47,6 +56,18 @@ class Solver(ABC):
     def stochastic(self) -> bool:
         """Whether a step draws noise."""
         return False
+
+    def spent(self, steps: int) -> int | None:
+        """Total network calls of a run of `steps` moves, without a last jump to data; None: chosen at run time."""
+        return None if self.calls is None else self.calls * (steps if self.moves else steps + 1)
+
+    def fit(self, calls: int) -> tuple[Solver, int] | None:
+        """The solver and the most steps that spend at most so many calls; None where one step spends more.
+
+        A solver that shares calls out in a pattern of its own answers with itself in that pattern.
+        """
+        steps = bisect.bisect_right(range(1, calls + 1), calls, key=lambda n: self.spent(n) or 0)
+        return (self, steps) if steps else None
 
     def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
         """Times between t and s that a step evaluates; they arrive as the levels `s.inner`."""

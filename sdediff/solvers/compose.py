@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from torch import Tensor
@@ -44,6 +46,14 @@ class Then(Solver):
         a, b = self.first.calls, self.second.calls
         return None if a is None or b is None else a + b
 
+    def spent(self, steps: int) -> int | None:
+        # A corrector visits a level in every move, as many as the mover has.
+        each = [
+            v.spent(steps) if v.moves else v.spent(steps - 1) if steps > 1 else v.calls
+            for v in (self.first, self.second)
+        ]
+        return None if None in each else sum(each)  # type: ignore[arg-type]
+
     @property
     def adaptive(self) -> bool:  # type: ignore[override]
         return self.first.adaptive or self.second.adaptive
@@ -78,3 +88,98 @@ class Then(Solver):
             x, one = self.first.step(model, x, t, t, one, other)
             x, two = self.second.step(model, x, t, s, two, noise)
         return x, (one, two)
+
+
+@dataclass(frozen=True)
+class Around(Solver):
+    """A solver in another's stead: what is not written anew is the inner one's."""
+
+    solver: Solver
+
+    # Each is read from the solver inside, as a run would read it there.
+    order = property(attrgetter("solver.order"))
+    calls = property(attrgetter("solver.calls"))
+    strong_order = property(attrgetter("solver.strong_order"))
+    moves = property(attrgetter("solver.moves"))
+    adaptive = property(attrgetter("solver.adaptive"))
+    holds_x = property(attrgetter("solver.holds_x"))
+    at_zero_alpha = property(attrgetter("solver.at_zero_alpha"))
+    needs_alpha = property(attrgetter("solver.needs_alpha"))
+    grid = property(attrgetter("solver.grid"))
+    steps = property(attrgetter("solver.steps"))
+    reference = property(attrgetter("solver.reference"))
+    stochastic = property(attrgetter("solver.stochastic"))
+
+    def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
+        return self.solver.inner(sde, t, s)
+
+    def spent(self, steps: int) -> int | None:
+        return self.solver.spent(steps)
+
+
+@functools.lru_cache(maxsize=256)
+def _lowered(solver: Solver, order: int) -> Solver:
+    return solver.lowered(order)
+
+
+@dataclass(frozen=True)
+class LowerOrderFinal(Around):
+    """A solver at order min(order, last + k - 1) where k moves are left, this one included.
+
+    last: the order of the last move. below: only in runs of fewer moves than this; None for all. The order is
+    the solver's: formally min(order, last + 1), but x0 hardly changes where the noise ends. Lu et al. 2022b.
+    """
+
+    last: int = 1
+    below: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.last < 1 or (self.below is not None and self.below < 1):
+            raise SolverError(f"last={self.last}, below={self.below}: orders and moves are positive whole numbers")
+        if self.solver.order == 1 or self.solver.lowered(1) == self.solver:
+            raise SolverError(f"{self.solver!r} has no lower order to end with: give a multistep solver of order 2 up")
+
+    @property
+    def calls(self) -> int | None:  # type: ignore[override]
+        own = self.solver.calls
+        return own if _lowered(self.solver, self.last).calls == own else None
+
+    def at(self, left: int, moves: int) -> Solver:
+        """The solver of the move that has `left` moves left, itself included, in a run of `moves`."""
+        long = self.below is not None and moves >= self.below
+        return self.solver if long else _lowered(self.solver, self.last + left - 1)
+
+    def _here(self, t: Level) -> Solver:
+        moves = len(t.grid) - 1
+        return self.at(moves - t.index, moves)
+
+    def spent(self, steps: int) -> int | None:
+        total = 0
+        for i in range(steps):
+            member = self.at(steps - i, steps)
+            upto, before = member.spent(i + 1), member.spent(i) if i else 0
+            if upto is None or before is None:
+                return None
+            total += upto - before
+        return total
+
+    def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
+        return self._here(t).inner(sde, t, s)
+
+    def lowered(self, order: int) -> Solver:
+        return _lowered(self.solver, order)
+
+    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+        return self._here(t).step(model, x, t, s, state, noise)
+
+
+def lower_order_final(solver: str | Solver, last: int = 1, below: int | None = None) -> LowerOrderFinal:
+    """A solver, by name or object, that ends at lower order: min(order, last + k - 1) with k moves left.
+
+    last: the order of the last move; 2 where the last jump to data counts as one more step, as in libraries whose
+    grids end at sigma = 0. below: only in runs of fewer moves, since long ones need no such care (10 in
+    dpm-solver's code, 15 in its documentation, jump included, and elsewhere). Refuses solvers of one order.
+    """
+    from sdediff.solvers.registry import solver as by_name
+
+    return LowerOrderFinal(by_name(solver), last, below)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,8 @@ from torch import Tensor
 from sdediff.levels import Level
 from sdediff.model import ScoreModel
 from sdediff.noise import Noise
-from sdediff.solvers.base import Solver, SolverError
+from sdediff.sde import LinearSDE
+from sdediff.solvers.base import Solver, SolverError, finite
 
 
 def exact(t: Level, s: Level, q: float = 0.0) -> tuple[float, float, float]:
@@ -24,6 +26,27 @@ def exact(t: Level, s: Level, q: float = 0.0) -> tuple[float, float, float]:
     on_x = s.sigma / t.sigma * math.exp(-q)
     on_x0 = -s.alpha * math.expm1(t.lam - s.lam - q) if s.alpha else -on_x * t.alpha
     return on_x, on_x0, s.sigma * math.sqrt(-math.expm1(-2 * q))
+
+
+def spread(t: Level, s: Level) -> float:
+    """Variance of x_t given x_s, sigma_t^2 - (alpha_t/alpha_s)^2 sigma_s^2, formed without cancellation."""
+    return -(t.sigma**2) * math.expm1(2 * (t.lam - s.lam))
+
+
+def ancestral(t: Level, s: Level, eta: float) -> float:
+    """q = log(kappa_s / down), down^2 = kappa_s^2 (1 - eta^2 (1 - kappa_s^2/kappa_t^2)), kappa = sigma/alpha.
+
+    An ancestral step moves down to this level and adds noise up to s; q is DDIM's of the same eta.
+    """
+    h = s.lam - t.lam
+    return h if eta == 1 else -0.5 * math.log1p(eta**2 * math.expm1(-2 * h))
+
+
+def places(sde: LinearSDE, t: Level, s: Level, shares: Sequence[float]) -> list[float]:
+    """The times that lie at these shares of the step's rise in lam; refused where lam is infinite."""
+    start = finite(t, t.lam, "lam")
+    found: list[float] = sde.t_of_lam([start + r * (s.lam - start) for r in shares]).tolist()
+    return found
 
 
 @dataclass(frozen=True)
@@ -52,34 +75,6 @@ class DDIM(Solver):
         return self.eta > 0
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        q = 0.0
-        if self.eta:
-            h = s.lam - t.lam
-            q = h if self.eta == 1 else -0.5 * math.log1p(self.eta**2 * math.expm1(-2 * h))
-        on_x, on_x0, on_z = exact(t, s, q)
+        on_x, on_x0, on_z = exact(t, s, ancestral(t, s, self.eta) if self.eta else 0.0)
         x = model(x, t).mix(on_x, x0=on_x0)
         return (torch.add(x, noise(t, s, x), alpha=on_z) if self.eta else x), None
-
-
-@dataclass(frozen=True)
-class DPMpp2M(Solver):
-    """x_s = (sigma_s/sigma_t) x + alpha_s (1 - e^-h) (D + (D - D_last)/(2r)), r = h_last/h.
-
-    Two-step Adams in the data prediction over lam; the first step is DDIM's. Deterministic, order 2, 1 call.
-    """
-
-    order = 2
-    at_zero_alpha = True
-    grid = "log_snr"
-    reference = "Lu et al. 2022b, algorithm 2"
-
-    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        h = s.lam - t.lam
-        on_x, on_x0 = s.sigma / t.sigma, -s.alpha * math.expm1(-h)
-        weight, x0 = model(x, t).scaled("x0")
-        if state is None:
-            return (x * on_x).add_(x0, alpha=on_x0 * weight), (h, weight, x0)
-        h_last, weight_last, x0_last = state
-        share = on_x0 * h / (2 * h_last)
-        x = (x * on_x).add_(x0, alpha=(on_x0 + share) * weight)
-        return x.add_(x0_last, alpha=-share * weight_last), (h, weight, x0)

@@ -14,6 +14,7 @@ from sdediff.model import ScoreModel
 from sdediff.noise import Noise
 from sdediff.sde import per_sample
 from sdediff.solvers.base import Solver, SolverError
+from sdediff.solvers.exponential import exact
 
 
 @dataclass(frozen=True)
@@ -97,3 +98,38 @@ class AnnealedLangevin(Solver):
             x = model(x, t).mix(1.0, score=e / 2)
             x = torch.add(x, noise(t, s, x, i), alpha=math.sqrt(e))
         return x, None
+
+
+@dataclass(frozen=True)
+class ConsistentAnnealedLangevin(Solver):
+    """x_s = (alpha_s/alpha_t) (1 - eta) x + alpha_s eta D + beta sigma_s z, beta^2 = 1 - ((1 - eta)/gamma)^2.
+
+    gamma = kappa_s/kappa_t, kappa = sigma/alpha. eta: the paper's step over sigma_L^2, the share of the noise
+    that a step takes out; (1 - eta) < gamma is needed at every step, so None takes 1 - gamma^2, the ancestral
+    step's. Stochastic, 1 call. Jolicoeur-Martineau et al. 2021, algorithm 2.
+    """
+
+    eta: float | None = None
+
+    at_zero_alpha = True
+    reference = "Jolicoeur-Martineau et al. 2021, algorithm 2"
+
+    def __post_init__(self) -> None:
+        if self.eta is not None and not 0 < self.eta < 1:
+            raise SolverError(f"eta={self.eta}: needed is 0 < eta < 1")
+
+    @property
+    def stochastic(self) -> bool:
+        return True
+
+    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+        h = s.lam - t.lam
+        q = h if self.eta is None else -math.log1p(-self.eta) - h
+        if not q > 0:
+            raise SolverError(
+                f"consistent steps need 1 - eta < gamma, given 1 - {self.eta} and gamma = {math.exp(-h):.4g} from "
+                f"t={t.t} to s={s.t}: raise eta or take more steps"
+            )
+        on_x, on_x0, on_z = exact(t, s, q)
+        x = model(x, t).mix(on_x, x0=on_x0)
+        return torch.add(x, noise(t, s, x), alpha=on_z), None

@@ -8,14 +8,24 @@ from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
 from sdediff.names import nearest
-from sdediff.solvers.adams import Adams
+from sdediff.solvers import members
+from sdediff.solvers.adams import Adams, DPMpp2M
+from sdediff.solvers.adaptive import AdaptiveRK, DPMAdaptive
+from sdediff.solvers.adaptive_sde import AdaptiveSDE
+from sdediff.solvers.angle import Angle
 from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.black_box import ODE, ReverseSDE
 from sdediff.solvers.compose import Then
-from sdediff.solvers.exponential import DDIM, DPMpp2M
-from sdediff.solvers.langevin import AnnealedLangevin, Langevin
+from sdediff.solvers.dpm_solver_v3 import dpm_solver_v3
+from sdediff.solvers.exponential import DDIM
+from sdediff.solvers.langevin import AnnealedLangevin, ConsistentAnnealedLangevin, Langevin
+from sdediff.solvers.lifts import AncestralStep, Churn
+from sdediff.solvers.linear_multistep import LinearMultistep, gradient_estimation, ipndm
+from sdediff.solvers.restart import Restart
 from sdediff.solvers.runge_kutta import RungeKutta
 from sdediff.solvers.sde import Ancestral, EulerMaruyama, ReverseDiffusion
+from sdediff.solvers.seeds import seeds
+from sdediff.solvers.singlestep import DPMFast, DPMppSDE, Singlestep
 
 
 def predictor_corrector(
@@ -40,12 +50,51 @@ REGISTRY: dict[str, Callable[..., Solver]] = {
     "langevin": Langevin,
     "predictor_corrector": predictor_corrector,
     "annealed_langevin": AnnealedLangevin,
+    "consistent_annealed_langevin": ConsistentAnnealedLangevin,
     "euler": functools.partial(RungeKutta, method="euler"),
     "heun": functools.partial(RungeKutta, method="heun"),
     "midpoint": functools.partial(RungeKutta, method="midpoint"),
+    "ralston": functools.partial(RungeKutta, method="ralston"),
+    "kutta3": functools.partial(RungeKutta, method="kutta3"),
     "rk4": functools.partial(RungeKutta, method="rk4"),
+    "rk38": functools.partial(RungeKutta, method="rk38"),
+    "rk5": functools.partial(RungeKutta, method="butcher5"),
+    "edm": functools.partial(Churn, RungeKutta("heun", variable="sigma")),
+    "restart": functools.partial(Restart, RungeKutta("heun", variable="sigma")),
+    "euler_ancestral": functools.partial(AncestralStep, DDIM()),
+    "dpm2_ancestral": functools.partial(AncestralStep, Singlestep(2)),
+    "dpmpp_2s_ancestral": functools.partial(AncestralStep, Singlestep(2, "x0")),
+    "dpm_solver_1": functools.partial(Singlestep, stages=1),
+    "dpm_solver_2": functools.partial(Singlestep, stages=2),
+    "dpm_solver_3": functools.partial(Singlestep, stages=3),
+    "dpm_solver_2m": members.dpm_solver_multistep,
+    "dpm_solver_3m": functools.partial(members.dpm_solver_multistep, order=3),
+    "dpm2": functools.partial(Singlestep, stages=2),
+    "dpm_fast": DPMFast,
+    "dpmpp_2s": functools.partial(Singlestep, stages=2, basis="x0"),
+    "dpmpp_3s": functools.partial(Singlestep, stages=3, basis="x0"),
+    "dpmpp_sde": DPMppSDE,
     "dpmpp_2m": DPMpp2M,
+    "dpmpp_3m": members.dpmpp_3m,
+    "dpmpp_2m_sde": members.dpmpp_2m_sde,
+    "dpmpp_3m_sde": members.dpmpp_3m_sde,
+    "unipc": members.unipc,
+    "deis": members.deis,
+    "lms": members.lms,
+    "sa_solver": members.sa_solver,
+    "er_sde": members.er_sde,
+    "res_multistep": members.res_multistep,
     "adams": Adams,
+    "angle": Angle,
+    "ipndm": ipndm,
+    "plms": functools.partial(LinearMultistep, warm_up="improved_euler"),
+    "pndm": functools.partial(LinearMultistep, warm_up="runge_kutta"),
+    "gradient_estimation": gradient_estimation,
+    "seeds": seeds,
+    "dpm_solver_v3": dpm_solver_v3,
+    "rk_adaptive": AdaptiveRK,
+    "dpm_adaptive": DPMAdaptive,
+    "adaptive_sde": AdaptiveSDE,
     "ode": ODE,
     "sde": ReverseSDE,
 }
@@ -75,7 +124,7 @@ def names() -> list[str]:
     return [*REGISTRY, *(name for name in _plugins() if name not in REGISTRY)]
 
 
-def solver(kind: str | Solver, **options: Any) -> Solver:
+def solver(kind: str | Solver, /, **options: Any) -> Solver:
     """A solver by name with its hyper-parameters, e.g. solver("ddim", eta=0.5); solver objects pass through.
 
     Unknown names are answered with the nearest ones, unknown options with those that the solver takes.

@@ -12,20 +12,9 @@ from torch import Tensor
 from sdediff.levels import Level
 from sdediff.model import ScoreModel
 from sdediff.noise import Noise
-from sdediff.solvers.base import Solver, SolverError
-from sdediff.solvers.exponential import exact
-
-
-def finite(t: Level, value: float, what: str) -> float:
-    """A coefficient of the SDE, refused in a sentence where alpha = 0 makes it infinite."""
-    if not math.isfinite(value):
-        raise SolverError(f"at t={t.t} alpha is 0 and {what} is infinite: start below it (start=sde.t_max)")
-    return value
-
-
-def spread(t: Level, s: Level) -> float:
-    """Variance of x_t given x_s, sigma_t^2 - (alpha_t/alpha_s)^2 sigma_s^2, formed without cancellation."""
-    return -(t.sigma**2) * math.expm1(2 * (t.lam - s.lam))
+from sdediff.prediction import Prediction
+from sdediff.solvers.base import Solver, SolverError, finite
+from sdediff.solvers.exponential import exact, spread
 
 
 @dataclass(frozen=True)
@@ -79,17 +68,21 @@ class Ancestral(Solver):
     """x_s drawn from q(x_s | x_t, x0 = D(x_t)): DDPM's and NCSN's ancestral step on any linear path.
 
     variance: "small" is the posterior's, sigma_s^2/sigma_t^2 G^2 (DDPM's btilde, NCSN's), "large" is G^2
-    (DDPM's beta, score_sde's VP), G^2 the variance of x_t given x_s. Stochastic, 1 call a step.
+    (DDPM's beta, score_sde's VP), G^2 the variance of x_t given x_s. What a network returns beside F makes
+    "learned_range", exp(v log beta + (1 - v) log btilde) with v = (output + 1)/2 per element on any chain,
+    or "learned", the log variance itself (Nichol and Dhariwal 2021, eq. 15). Stochastic, 1 call a step.
     """
 
     variance: str = "small"
 
     at_zero_alpha = True
-    reference = "Ho et al. 2020, eq. 7; Song et al. 2021, appendix F"
+    reference = "Ho et al. 2020, eq. 7; Song et al. 2021, appendix F; Nichol and Dhariwal 2021, eq. 15"
 
     def __post_init__(self) -> None:
-        if self.variance not in ("small", "large"):
-            raise SolverError(f"variance={self.variance!r}: write 'small' (btilde) or 'large' (beta)")
+        if self.variance not in ("small", "large", "learned_range", "learned"):
+            raise SolverError(
+                f"variance={self.variance!r}: write 'small' (btilde), 'large' (beta), 'learned_range' or 'learned'"
+            )
 
     @property
     def stochastic(self) -> bool:
@@ -97,6 +90,25 @@ class Ancestral(Solver):
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         on_x, on_x0, on_z = exact(t, s, s.lam - t.lam)
-        x = model(x, t).mix(on_x, x0=on_x0)
-        std = on_z if self.variance == "small" else math.sqrt(spread(t, s))
-        return torch.add(x, noise(t, s, x), alpha=std), None
+        prediction = model(x, t)
+        x = prediction.mix(on_x, x0=on_x0)
+        z = noise(t, s, x)
+        if self.variance in ("small", "large"):
+            return torch.add(x, z, alpha=on_z if self.variance == "small" else math.sqrt(spread(t, s))), None
+        log_var = self._output(prediction)
+        if self.variance == "learned_range":
+            small, large = 2 * math.log(on_z), math.log(spread(t, s))
+            log_var = (large + small) / 2 + (large - small) / 2 * log_var
+        return torch.addcmul(x, z, torch.exp(log_var / 2)), None
+
+    def _output(self, prediction: Prediction) -> Tensor:
+        """What the network returned for the variance, shaped like the state."""
+        extra = prediction.extra
+        found = extra[0] if isinstance(extra, tuple) and len(extra) == 1 else extra
+        if not isinstance(found, Tensor) or found.shape != prediction.x.shape:
+            given = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+            raise SolverError(
+                f"variance={self.variance!r} needs a network that returns 2C channels, or a pair of tensors shaped "
+                f"like the state {tuple(prediction.x.shape)}, of which the second is the variance's: given {given}"
+            )
+        return found.to(prediction.x.dtype)

@@ -1,0 +1,110 @@
+"""The whitened basis: Adams methods in the velocity of x over the data's own mean and scales."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdediff.levels import Level, Point
+from sdediff.model import ScoreModel
+from sdediff.prediction import Prediction
+from sdediff.solvers.adams import Multistep, Output, added
+from sdediff.solvers.base import SolverError
+from sdediff.solvers.weights import BASES, Rule, solve, weights
+from sdediff.statistics import KINDS, Axes
+
+
+@functools.cache
+def _plain(scale: float) -> Axes:
+    return Axes(float(scale), torch.zeros(1), None, plain=True)
+
+
+_UNIT = _plain(1.0)
+
+
+@dataclass(frozen=True)
+class Angle(Multistep):
+    """y_s = y_t + int v dphi, y = (x - alpha m)/w, w^2 = (alpha sd)^2 + sigma^2, phi = atan(sigma/(alpha sd)).
+
+    v = cos(phi) eps - sin(phi) (x0 - m)/sd is zero for Gaussian data of mean m and scale sd; it is
+    extrapolated over `variable` (angle, lam, rho, sigma). scale: a number with m = 0, or of the model's
+    statistics one for all ("std"), one a dimension ("dims") or a principal direction ("pca"); "auto" is
+    "std" where the model has statistics, else 1. Order `points`, with a corrector one more; 1 call a step.
+    """
+
+    corrector: int = 3
+    variable: str = "angle"
+    scale: float | str = "auto"
+
+    at_zero_alpha = True
+    reference = "sdediff, docs/analysis"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.variable == "t":
+            raise SolverError("the whitened basis is extrapolated over angle, lam, rho or sigma, given 't'")
+        if isinstance(self.scale, str) and self.scale not in (*KINDS, "auto"):
+            raise SolverError(f"scale={self.scale!r}: write a number or one of auto, {', '.join(KINDS)}")
+        if not isinstance(self.scale, str) and not self.scale > 0:
+            raise SolverError(f"scale={self.scale}: a scale is positive")
+
+    def _axes(self, model: ScoreModel, x: Tensor) -> Axes:
+        stats = model.stats
+        if not isinstance(self.scale, str):
+            return _plain(self.scale)
+        if stats is None:
+            if self.scale != "auto":
+                raise SolverError(
+                    f"scale={self.scale!r} needs the data's statistics, which this model lacks: "
+                    "ScoreModel(..., stats=sd.statistics(data)), or write a number"
+                )
+            return _UNIT
+        return stats.axes("std" if self.scale == "auto" else self.scale, x.dtype, x.device)
+
+    def output(self, model: ScoreModel, prediction: Prediction) -> Output:
+        t, axes = prediction.level, self._axes(model, prediction.x)
+        if isinstance(axes.scale, float):
+            w = math.hypot(t.alpha * axes.scale, t.sigma)
+            sin = t.sigma / (w * axes.scale)
+            unit, value = prediction.scaled(eps=t.alpha * axes.scale / w, x0=-sin)
+            if axes.plain:
+                return t, unit, value
+            return t, 1.0, axes.split(value * unit).add_(axes.mean, alpha=sin)
+        w = np.hypot(t.alpha * axes.scale, t.sigma)
+        eps, rest = axes.split(prediction.eps), axes.split(prediction.x0) - axes.mean
+        return t, 1.0, eps * _like(t.alpha * axes.scale / w, eps) - rest * _like(t.sigma / (w * axes.scale), eps)
+
+    def over(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: Sequence[Output]) -> Tensor:
+        axes = self._axes(model, x)
+        past, points = self.reach(t, past)
+        common = axes.scale if isinstance(axes.scale, float) else model.stats.std  # type: ignore[union-attr]
+        c, w = _weights(axes, t.point, s.point, points, Rule(self.variable, common))
+        if axes.plain:
+            return added(x * c, w, past)
+        y = axes.split(x)
+        if isinstance(c, float):
+            return axes.join(added((y * c).add_(axes.mean, alpha=s.alpha - c * t.alpha), w, past), x.shape)
+        kept = _like(c, y)
+        y = y * kept + axes.mean * (s.alpha - t.alpha * kept)
+        for weight, (_, _, value) in zip(w, past, strict=True):
+            y.addcmul_(value, _like(weight, y))
+        return axes.join(y, x.shape)
+
+
+def _like(values: np.ndarray, like: Tensor) -> Tensor:
+    return torch.from_numpy(values).to(like)
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _weights(axes: Axes, t: Point, s: Point, past: tuple[Point, ...], rule: Rule) -> tuple[Any, list[Any]]:
+    if isinstance(axes.scale, float):
+        return weights(t, s, past, "F", axes.scale, rule)
+    parameter = axes.scale[:, None]
+    return BASES["F"].transfer(t, s, parameter)[:, 0], list(solve(t, s, past, "F", parameter, rule))

@@ -1,0 +1,190 @@
+"""DPM-Solver-v3: its special cases, its integrals against an ODE solver, and the statistics of known models."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import solve_ivp
+from scipy.interpolate import PchipInterpolator
+
+import sdediff as sd
+from sdediff.solvers import Adams
+from sdediff.solvers.dpm_solver_v3 import DPMSolverV3, ModelStatistics, model_statistics
+from sdediff.testing import check_solver, measured_order
+from sdediff.testing.gaussian import MEAN, STD, gaussian_model
+
+F64 = torch.float64
+NOISE = ModelStatistics((0.0,), (0.0,), (-1.0,), (0.0,))
+CURVED = ModelStatistics((-1.2, -0.5, 0.1, 0.8), (0.9, 0.7, 0.4, 0.3), (0.2, -0.3, 0.4, -1.0), (0.1, 0.5, -0.2, 0.3))
+
+
+@pytest.mark.parametrize("process", [sd.VP(), sd.SubVP(), sd.VE()], ids=lambda p: type(p).__name__)
+@pytest.mark.parametrize(("points", "corrector"), [(1, 0), (2, 0), (3, 0), (1, 2), (2, 3), (3, 3)])
+@pytest.mark.parametrize(("statistics", "basis"), [(ModelStatistics(), "x0"), (NOISE, "eps")], ids=["x0", "eps"])
+def test_special_statistics_are_the_known_bases(
+    statistics: ModelStatistics, basis: str, points: int, corrector: int, process: sd.LinearSDE
+) -> None:
+    """Zheng et al. 2023, section 3.1: (l, s, b) = (1, 0, 0) is DPM-Solver++, (0, -1, 0) is DPM-Solver."""
+    model = sd.problem("target_m").model(process)
+    pair = (DPMSolverV3(points, corrector, statistics), Adams(points, corrector, basis=basis))
+    found, expected = (
+        sd.sample(model, (8, 2), solver=s, steps=20, grid="log_snr", dtype=F64, seed=3, denoise=False) for s in pair
+    )
+    assert (found - expected).abs().max().item() < 1e-10 * max(1.0, expected.abs().max().item())
+
+
+def test_one_step_is_ddim_and_two_points_are_dpmpp_2m() -> None:
+    model = sd.problem("target_m").model(sd.VP())
+    run = lambda s: sd.sample(model, (8, 2), solver=s, steps=20, grid="log_snr", dtype=F64)  # noqa: E731
+    assert (run(DPMSolverV3(1, 0)) - run("ddim")).abs().max().item() < 1e-12
+    assert (run(DPMSolverV3(1, 0, NOISE)) - run("ddim")).abs().max().item() < 1e-12
+
+
+@pytest.mark.parametrize("statistics", [ModelStatistics((0.0,), (0.6,), (-0.4,), (0.3,)), CURVED], ids=["one", "four"])
+def test_one_call_is_exact_where_the_statistics_say_all(statistics: ModelStatistics) -> None:
+    """With df/dlam = s f + b along the flow exactly, g is constant and a step of any size has no error.
+
+    The flow y' = -l y - f and f' = s f + b are solved by DOP853; the network gives eps = (alpha f + l x)/sigma.
+    """
+    sde, many = sd.VP(), len(statistics.lam) > 1
+    l_of = PchipInterpolator(statistics.lam, statistics.l) if many else lambda lam: statistics.l[0]
+
+    def at(lam: float) -> tuple[float, float, float]:
+        clipped = min(max(lam, statistics.lam[0]), statistics.lam[-1])
+        s, b = (np.interp(lam, statistics.lam, row) for row in (statistics.s, statistics.b))
+        return float(l_of(clipped)), float(s), float(b)
+
+    def field(lam: float, state: Any) -> Any:
+        l, s, b = at(lam)  # noqa: E741
+        return [-l * state[0] - state[1], s * state[1] + b]
+
+    ends = sde.schedule([0.7, 0.2])
+    low, high = ends.lam.tolist()
+    truth = solve_ivp(field, (low, high), [1.3, 0.4], "DOP853", rtol=1e-12, atol=1e-12, max_step=0.01).y[0, -1]
+
+    def net(x: torch.Tensor, lam: torch.Tensor) -> torch.Tensor:
+        assert abs(lam[0].item() - low) < 1e-12
+        return (ends.alpha[0] * 0.4 + at(low)[0] * x) / ends.sigma[0]
+
+    model = sd.ScoreModel(net, sde, predicts="eps", time="lam")
+    x = torch.full((1, 1), 1.3, dtype=F64) * ends.alpha[0]
+    found = sd.sample(model, x=x, solver=DPMSolverV3(1, 0, statistics), grid=[0.7, 0.2], denoise=False)
+    assert (found / ends.alpha[1]).item() == pytest.approx(truth, abs=1e-8)
+
+
+@pytest.mark.parametrize("statistics", [ModelStatistics(), ModelStatistics((0.0,), (0.9,), (0.1,), (0.05,)), CURVED])
+@pytest.mark.parametrize(("points", "corrector", "order"), [(1, 0, 1), (2, 0, 2), (1, 2, 2)])
+def test_measured_order(points: int, corrector: int, order: int, statistics: ModelStatistics) -> None:
+    solver = DPMSolverV3(points, corrector, statistics)
+    assert solver.order == order
+    slope = measured_order(solver)
+    # Any statistics keep the order; far from the model's own its limit comes at more steps than these.
+    assert abs(slope - order) < (0.15 if statistics == ModelStatistics() else 0.4), slope
+
+
+def _exact(lam: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """l and b of N(m, c^2): f = -l m is the same for every x, so s has nothing to explain and b = -l' m."""
+    l = 1 / (1 + STD**2 * torch.exp(2 * lam))  # noqa: E741
+    return l, MEAN * 2 * STD**2 * torch.exp(2 * lam) * l**2
+
+
+@pytest.mark.parametrize("process", [sd.VP(), sd.EDM()], ids=lambda p: type(p).__name__)
+def test_statistics_of_gaussian_data_are_the_closed_form(process: sd.LinearSDE) -> None:
+    x0 = MEAN + STD * torch.randn(64, 3, dtype=F64, generator=torch.Generator().manual_seed(0))
+    found = model_statistics(gaussian_model(process), x0, knots=96)
+    l, b = _exact(torch.tensor(found.lam, dtype=F64))  # noqa: E741
+    assert len(found.lam) == 96
+    assert (torch.tensor(found.l, dtype=F64) - l).abs().max().item() < 1e-10
+    assert max(abs(s) for s in found.s) == 0.0
+    inner = slice(1, -1)  # l' is one-sided at the ends
+    assert (torch.tensor(found.b, dtype=F64)[inner] - b[inner]).abs().max().item() < 2e-2 * b.max().item()
+
+
+def test_statistics_of_a_linear_model_are_its_regression() -> None:
+    """Two kinds of dimension, N(0, c^2): f = k y with k = mean l - own l, regressed on its slope in closed form."""
+    sde = sd.VP()
+    stds = torch.tensor([0.2, 1.0], dtype=F64)
+
+    def net(x: torch.Tensor, lam: torch.Tensor) -> torch.Tensor:
+        kappa = torch.exp(-lam)[:, None]
+        alpha = 1 / (1 + kappa**2).sqrt()
+        return kappa * (x / alpha) / (stds**2 + kappa**2)
+
+    model = sd.ScoreModel(net, sde, predicts="eps", time="lam")
+    x0 = stds * torch.randn(20000, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
+    found = model_statistics(model, x0, knots=40)
+    lam = torch.tensor(found.lam, dtype=F64)[:, None]
+    kappa2 = torch.exp(-2 * lam)
+    own = kappa2 / (stds**2 + kappa2)
+    slope = -2 * own * (1 - own)
+    l, l_dot = own.mean(1, keepdim=True), slope.mean(1, keepdim=True)  # noqa: E741
+    k = own - l  # kappa eps = own y, so f = (own - l) y and y' = -own y
+    dot = slope - l_dot - k * own
+    power = stds**2 + kappa2
+    s = (k * dot * power).sum(1) / (k**2 * power).sum(1)
+    middle = (lam[:, 0] > -1.5) & (lam[:, 0] < 3)
+    # Standard errors of the regression on 40000 numbers: under 2 % of s, plus l' by differences of knots.
+    assert (torch.tensor(found.l, dtype=F64) - l[:, 0]).abs().max().item() < 1e-2
+    assert ((torch.tensor(found.s, dtype=F64) - s).abs() / s.abs().max())[middle].max().item() < 0.04
+
+
+def test_measured_statistics_help_at_few_calls() -> None:
+    """Zheng et al. 2023, section 4: fewer calls for the same distance from the exact flow, here on a mixture."""
+    from sdediff.testing.solvers import _reference
+
+    model, z, end = _reference(sd.VP())
+    fitted = model_statistics(model, sd.problem("target_m").sample(512).double())
+    for steps in (6, 8, 10):
+        error = {
+            name: (sd.sample(model, x=z, solver=s, steps=steps, grid="log_snr", denoise=False) - end).norm(dim=1)
+            for name, s in (("x0", DPMSolverV3()), ("fitted", sd.solver("dpm_solver_v3", statistics=fitted)))
+        }
+        assert error["fitted"].median() < 0.5 * error["x0"].median()
+
+
+def test_statistics_are_a_value_and_repeat() -> None:
+    model = gaussian_model(sd.VP())
+    x0 = torch.linspace(-1, 1, 24, dtype=F64).reshape(4, 6)
+    before = torch.get_rng_state()
+    kept = x0.clone()
+    one, two = (model_statistics(model, x0, knots=5) for _ in range(2))
+    assert one == two
+    assert hash(one) == hash(two)
+    assert torch.equal(x0, kept)
+    assert torch.equal(before, torch.get_rng_state())
+    assert sd.solver("dpm_solver_v3", statistics=one) == sd.solver("dpm_solver_v3", statistics=two)
+
+
+def test_other_members_conform() -> None:
+    solver = sd.solver("dpm_solver_v3", order=3, corrector=False)
+    assert solver.order == 3
+    assert len(check_solver(solver)) == 10
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: sd.solver("dpm_solver_v3", order=4), "1, 2 or 3"),
+        (lambda: ModelStatistics((0.0, 1.0)), "one length"),
+        (lambda: ModelStatistics((1.0, 0.0), (1.0, 1.0), (0.0, 0.0), (0.0, 0.0)), "ascending"),
+        (lambda: ModelStatistics((0.0,), (math.nan,)), "not finite"),
+        (lambda: model_statistics(gaussian_model(sd.VP()), torch.zeros(1, 2)), "two of both"),
+        (
+            lambda: sd.sample(
+                sd.ScoreModel(lambda x, t: x, sd.RectifiedFlow(), predicts="velocity"),
+                (2, 2),
+                solver="dpm_solver_v3",
+                grid="uniform",
+                start=1.0,
+            ),
+            "alpha is 0",
+        ),
+    ],
+)
+def test_errors(make: Any, said: str) -> None:
+    with pytest.raises(sd.SolverError, match=said):
+        make()
