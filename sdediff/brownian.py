@@ -13,6 +13,9 @@ from torch import Tensor
 
 from sdediff.noise import TREE, Noise, indices, normals
 
+# States up to this size draw all levels of the tree at once.
+_AHEAD = 1 << 13
+
 
 @dataclass(frozen=True)
 class Brownian(Noise):
@@ -45,6 +48,26 @@ class Brownian(Noise):
         w, area = self._increment(a, b, tuple(like.shape))
         return tuple(torch.from_numpy(v).to(dtype=like.dtype).to(like.device) for v in (w, area))  # type: ignore[return-value]
 
+    def values(self, times: np.ndarray, like: Tensor, index: np.ndarray) -> Tensor:
+        """W of sample index[b] at times[b], each of the b samples at a time of its own; shaped like `like`."""
+        ticks = np.array([self._tick(t) for t in times.tolist()], dtype=np.int64)
+        levels = np.arange(self.depth)
+        nodes, shape = ticks >> (self.depth - levels[:, None]), tuple(like.shape)
+
+        def drawn(level: Any, node: Any) -> np.ndarray:
+            return normals(self.seed, index, (TREE + level, node), (2, *shape[1:])).astype(np.float64)
+
+        # One call for all levels of small states: a call of numpy costs more than its numbers.
+        ahead = drawn(levels, nodes[..., None]) if like.numel() < _AHEAD else None
+
+        def node(_: Any, level: int, shape: tuple[int, ...]) -> np.ndarray:
+            if level > self.depth:
+                return drawn(level, 0)
+            return drawn(level, nodes[level][:, None]) if ahead is None else ahead[level]
+
+        w, _ = self._descend(ticks, shape, node)
+        return torch.from_numpy(w).to(dtype=like.dtype).to(like.device)
+
     def _tick(self, time: float) -> int:
         ticks = round(time / self.span * 2**self.depth)
         if not 0 <= ticks <= 2**self.depth:
@@ -59,7 +82,7 @@ class Brownian(Noise):
 
     def _at(self, tick: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         """W and its integral from 0 at a tick; the last look-up is kept (a step starts where one ended)."""
-        return self._kept("at", (tick, shape), lambda: self._descend(tick, shape))
+        return self._kept("at", (tick, shape), lambda: self._descend(tick, shape, self._node))
 
     def _node(self, node: int, level: int, shape: tuple[int, ...]) -> np.ndarray:
         """The two normals (B, 2, ...) of a node; the last one of every level is kept, neighbours share most."""
@@ -77,25 +100,26 @@ class Brownian(Noise):
             found = self._seen[place] = (key, make())
         return found[1]
 
-    def _descend(self, tick: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        root = self._node(0, self.depth + 1, shape)
+    def _descend(
+        self, tick: Any, shape: tuple[int, ...], node: Callable[[Any, int, tuple[int, ...]], np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """W and its integral from 0 at a tick, or at an array of ticks (B,), one a sample."""
+        lead = (-1, *[1] * (len(shape) - 1))
+        root = node(0, self.depth + 1, shape)
         h = self.span
         w, area = root[:, 0] * math.sqrt(h), root[:, 1] * math.sqrt(h / 12)
+        end_w, end_i = w, h * (w / 2 + area)
         at_w, at_i = np.zeros(shape), np.zeros(shape)
-        if tick == 2**self.depth:
-            return w, h * (w / 2 + area)
         for level in range(self.depth):
-            rest = tick & ((1 << (self.depth - level)) - 1)
-            if rest == 0:
+            if not np.any(tick & ((1 << (self.depth - level)) - 1)):
                 break
-            pair = self._node(tick >> (self.depth - level), level, shape)
+            pair = node(tick >> (self.depth - level), level, shape)
             bridge, twist = pair[:, 0] * math.sqrt(h / 16), pair[:, 1] * math.sqrt(h / 12)
             left_w, left_a = w / 2 + 1.5 * area + bridge, area / 4 - bridge / 2 + twist / 2
             h /= 2
-            if rest >> (self.depth - level - 1):
-                at_i += h * (at_w + left_w / 2 + left_a)
-                at_w += left_w
-                w, area = w - left_w, left_a - twist
-            else:
-                w, area = left_w, left_a
-        return at_w, at_i
+            right = np.reshape((tick >> (self.depth - level - 1)) & 1, lead)
+            at_i += right * h * (at_w + left_w / 2 + left_a)
+            at_w += right * left_w
+            w, area = np.where(right, w - left_w, left_w), np.where(right, left_a - twist, left_a)
+        last = np.reshape(tick == 2**self.depth, lead)
+        return np.where(last, end_w, at_w), np.where(last, end_i, at_i)

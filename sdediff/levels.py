@@ -21,6 +21,10 @@ class Point(NamedTuple):
     sigma: float
 
 
+class AtLam(float):
+    """A place between two levels by half its log-SNR; the times of all of a run's are found at once."""
+
+
 _FIELDS = ("alpha", "sigma", "lam", "alpha_dot", "sigma_dot", "f", "g2")
 
 
@@ -96,19 +100,27 @@ def level(sde: SDE, t: Any) -> Level:
 def levels(sde: SDE, times: Any, inner: Callable[..., Sequence[float]] | None = None) -> tuple[Level, ...]:
     """One level a time, each knowing its place; the process is evaluated once, over all times.
 
-    inner: (sde, t, s) -> times between two neighbouring levels, kept on the later one.
+    inner: (sde, t, s) -> times, or AtLam, between two neighbouring levels, kept on the later one.
     """
     row = _row(sde, times64(times))
     for i, here in enumerate(row):
         here.index, here.grid = i, row
     if inner is not None:
-        nodes = [[float(v) for v in inner(sde, a, b)] for a, b in itertools.pairwise(row)]
-        flat = iter(_row(sde, times64([v for group in nodes for v in group])))
+        nodes = [inner(sde, a, b) for a, b in itertools.pairwise(row)]
+        flat = iter(_row(sde, _times(sde, [v for group in nodes for v in group])))
         for b, group in zip(row[1:], nodes, strict=True):
             b.inner = tuple(next(flat) for _ in group)
             for node in b.inner:
                 node.index, node.grid = b.index - 1, row
     return row
+
+
+def _times(sde: SDE, nodes: Sequence[float]) -> Tensor:
+    times = times64([float(v) for v in nodes])
+    by_lam = [i for i, v in enumerate(nodes) if isinstance(v, AtLam)]
+    if by_lam:
+        times[by_lam] = sde.t_of_lam(times[by_lam])  # type: ignore[attr-defined]
+    return times
 
 
 def _row(sde: SDE, times: Tensor) -> tuple[Level, ...]:

@@ -50,13 +50,13 @@ def sample(
 ) -> Any:
     """Samples (B, ...) of a model by any solver, from the prior to data; a Record with full=True.
 
-    solver: name or object, "auto" to have it measured on this model; steps (moves) or calls (network calls, the last included); grid: name, function
-    or times; seed, index: sample i depends on (seed, i) alone, index is the first sample's number or one
-    a sample; x, start: begin elsewhere; stop; cond: conditions for the network; denoise: the last jump
-    to data; noise: "counter", "brownian", "stream" or an object; dtype, device; resume: a State to go on
-    from. callback is called with every State; grad=True keeps the graph; compile=True compiles the
-    network and, on CUDA, replays the loop as one graph; progress: True, False, or by default on runs over
-    two seconds at a terminal.
+    solver: name or object, "auto" to measure on this model which to take; steps (moves) or calls (network
+    calls, the last included); grid: name, function or times; seed, index: sample i depends on (seed, i)
+    alone, index is the first sample's number or one a sample; x, start: begin elsewhere; stop; cond:
+    conditions for the network; denoise: the last jump to data; noise: "counter", "brownian", "stream" or an
+    object; dtype, device; resume: a State to go on from. callback is called with every State; grad=True
+    keeps the graph; compile=True compiles the network and, on CUDA, replays the loop as one graph; progress:
+    True, False, or by default on runs over two seconds at a terminal.
     """
     made, counter = prepare(model, shape, **options), Counter()
     if compile:

@@ -13,8 +13,7 @@ from sdediff.levels import Level
 from sdediff.model import ScoreModel
 from sdediff.names import nearest
 from sdediff.noise import Noise
-from sdediff.solvers.base import Solver, SolverError
-from sdediff.solvers.sde import finite
+from sdediff.solvers.base import Solver, SolverError, finite
 
 
 @dataclass(frozen=True)
@@ -53,10 +52,11 @@ class ODE(Solver):
 
 @dataclass(frozen=True)
 class ReverseSDE(Solver):
-    """The reverse-time SDE from t to s by torchsde's euler, milstein or srk on per-sample Brownian paths.
+    """The reverse-time SDE from t to s by torchsde on per-sample Brownian paths.
 
-    eta as in Euler-Maruyama. srk (Roessler's SRID2) has strong order 1.5, the others 1 (the noise is
-    additive); 4 calls a step for srk, 1 for the others, times substeps.
+    method: euler, milstein, euler_heun (1 call), heun, midpoint (2), srk (4), times substeps, reversible_heun (1,
+    and 1 a grid step). eta as in Euler-Maruyama. The noise is additive, so Ito's and Stratonovich's readings
+    agree and the strong order is 1, that of srk (Roessler's SRID2) 1.5.
     """
 
     method: str = "srk"
@@ -74,7 +74,8 @@ class ReverseSDE(Solver):
 
     @property
     def calls(self) -> int | None:  # type: ignore[override]
-        return self.substeps * (4 if self.method == "srk" else 1)
+        each, more = integrate.TORCHSDE[self.method]
+        return self.substeps * each + more
 
     @property
     def strong_order(self) -> float | None:  # type: ignore[override]

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff.levels import Level
+from sdediff.levels import AtLam, Level
 from sdediff.model import ScoreModel
 from sdediff.noise import Noise
-from sdediff.sde import LinearSDE
 from sdediff.solvers.base import Solver, SolverError, finite
 
 
@@ -42,11 +41,10 @@ def ancestral(t: Level, s: Level, eta: float) -> float:
     return h if eta == 1 else -0.5 * math.log1p(eta**2 * math.expm1(-2 * h))
 
 
-def places(sde: LinearSDE, t: Level, s: Level, shares: Sequence[float]) -> list[float]:
-    """The times that lie at these shares of the step's rise in lam; refused where lam is infinite."""
+def places(t: Level, s: Level, shares: Sequence[float]) -> list[float]:
+    """The places that lie at these shares of the step's rise in lam; refused where lam is infinite."""
     start = finite(t, t.lam, "lam")
-    found: list[float] = sde.t_of_lam([start + r * (s.lam - start) for r in shares]).tolist()
-    return found
+    return [AtLam(start + r * (s.lam - start)) for r in shares]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from sdediff.levels import Level
+from sdediff.levels import AtLam, Level
 from sdediff.model import ScoreModel
 from sdediff.noise import Noise
 from sdediff.sde import LinearSDE
@@ -27,11 +27,13 @@ def renoised(x: Tensor, t: Level, up: Level, z: Tensor, s_noise: float) -> Tenso
     return torch.add(x * (up.alpha / t.alpha), z, alpha=s_noise * math.sqrt(max(0.0, spread(up, t))))
 
 
-def at_lam(sde: LinearSDE, lam: float, like: Level) -> Level:
-    """The level at half the log-SNR lam, or where the process ends, in the place of `like`; without slopes."""
-    time = sde.t_of_lam(lam)
-    alpha, sigma = sde.alpha(time).item(), sde.sigma(time).item()
-    found = Level(time.item(), alpha=alpha, sigma=sigma, lam=math.log(alpha / sigma))
+def at_lam(sde: LinearSDE, lam: float, solver: Solver, like: Level) -> Level:
+    """A level that only the placing of a solver's inner nodes looks at, in the place of `like`, without slopes.
+
+    Of a solver that needs alpha the nodes depend on lam alone; for any other the time is found.
+    """
+    time = math.nan if solver.needs_alpha else sde.t_of_lam(lam).item()
+    found = Level(time, alpha=1.0, sigma=math.exp(-lam), lam=lam)
     found.index, found.grid = like.index, like.grid
     return found
 
@@ -98,8 +100,8 @@ class AncestralStep(Lift):
 
     def inner(self, sde: LinearSDE, t: Level, s: Level) -> Sequence[float]:  # type: ignore[override]
         finite(t, t.lam, "lam")
-        down = self._beneath(at_lam(sde, self._lam(t, s), s), t, s)
-        return [*super().inner(sde, t, down), down.t]
+        lam = self._lam(t, s)
+        return [*super().inner(sde, t, at_lam(sde, lam, self.solver, s)), AtLam(lam)]
 
     def _beneath(self, down: Level, t: Level, s: Level) -> Level:
         """The step's own level below s; where the process ends above it, a solver over lam goes on beneath."""
@@ -145,9 +147,12 @@ class Churn(Lift):
 
     def inner(self, sde: LinearSDE, t: Level, s: Level) -> Sequence[float]:  # type: ignore[override]
         gamma = min(self.s_churn / len(t.grid), math.sqrt(2) - 1)
-        if gamma and t.alpha and self.s_tmin <= t.kappa <= self.s_tmax:
-            t = at_lam(sde, t.lam - math.log1p(gamma), t)
-        return [*super().inner(sde, t, s), t.t]
+        if not (gamma and t.alpha and self.s_tmin <= t.kappa <= self.s_tmax):
+            return [*super().inner(sde, t, s), t.t]
+        lam = t.lam - math.log1p(gamma)
+        if lam < t.grid[0].lam:  # nothing is visited beyond T
+            lam = max(lam, sde.lam(sde.t_max).item())
+        return [*super().inner(sde, at_lam(sde, lam, self.solver, t), s), AtLam(lam)]
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         *nodes, up = s.inner

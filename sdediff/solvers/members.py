@@ -57,10 +57,17 @@ def lms(order: int = 4) -> Adams:
 
 
 def sa_solver(
-    predictor: int = 3, corrector: int = 4, tau: float = 1.0, within: tuple[float, float] | None = (0.05, 1.0)
+    predictor: int = 3,
+    corrector: int = 4,
+    tau: float = 1.0,
+    within: tuple[float, float] | None = (0.05, 1.0),
+    second: str = "exact",
 ) -> Adams:
-    """Stochastic Adams: noise tau where sigma/alpha lies in `within`; corrector 0 for none. Xue et al. 2023."""
-    return Adams(_order(predictor, 4), corrector, eta=tau, within=within)
+    """Stochastic Adams: noise tau where sigma/alpha lies in `within`; corrector 0 for none. Xue et al. 2023.
+
+    second: two points by the exact integral as in the paper, or "bh1" as in its released code.
+    """
+    return Adams(_order(predictor, 4), corrector, eta=tau, within=within, second=second)
 
 
 def er_sde(order: int = 3) -> Adams:

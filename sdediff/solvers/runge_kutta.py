@@ -1,14 +1,15 @@
-"""Explicit Runge-Kutta methods on the probability flow, in the SDE's own time."""
+"""Explicit Runge-Kutta methods on the probability flow, over the SDE's own time or the noise level of x/alpha."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from sdediff.integrate.tableaus import TABLEAUS
 from sdediff.levels import Level
 from sdediff.model import ScoreModel
 from sdediff.names import nearest
@@ -17,40 +18,26 @@ from sdediff.sde import SDE
 from sdediff.solvers.base import Solver, SolverError
 
 
-class Tableau(NamedTuple):
-    """A Butcher tableau: rows of the strictly lower matrix for stages 2.., weights, order."""
-
-    rows: tuple[tuple[float, ...], ...]
-    weights: tuple[float, ...]
-    order: int
-
-
-TABLEAUS = {
-    "euler": Tableau((), (1.0,), 1),
-    "midpoint": Tableau(((0.5,),), (0.0, 1.0), 2),
-    "heun": Tableau(((1.0,),), (0.5, 0.5), 2),
-    "rk4": Tableau(((0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), (1 / 6, 1 / 3, 1 / 3, 1 / 6), 4),
-}
-
-
 @dataclass(frozen=True)
 class RungeKutta(Solver):
     """x_s = x + (s - t) sum_i b_i velocity(x + (s - t) sum_j a_ij k_j, t + c_i (s - t)).
 
-    method: euler, midpoint, heun or rk4 (order 1, 2, 2, 4); one call a stage. Deterministic; under EDM's
-    process heun is Karras et al. 2022's algorithm 1.
+    method: a name of integrate.TABLEAUS (euler, heun, rk4, dopri5, ...) with its order; one call a stage.
+    variable: "t" as above, or "sigma": x/alpha over sigma/alpha with the slope eps, EDM's frame on any process.
+    Deterministic; under EDM's process heun is Karras et al. 2022's algorithm 1.
     """
 
     method: str = "heun"
+    variable: str = "t"
 
-    needs_alpha = False
-    at_zero_alpha = True
     grid = "karras"
     reference = "Karras et al. 2022, algorithm 1"
 
     def __post_init__(self) -> None:
         if self.method not in TABLEAUS:
             raise SolverError(nearest(self.method, TABLEAUS, "Runge-Kutta method"))
+        if self.variable not in ("t", "sigma"):
+            raise SolverError(nearest(self.variable, ("t", "sigma"), "variable"))
 
     @property
     def order(self) -> int | None:  # type: ignore[override]
@@ -60,25 +47,50 @@ class RungeKutta(Solver):
     def calls(self) -> int | None:  # type: ignore[override]
         return len(TABLEAUS[self.method].weights)
 
+    @property
+    def needs_alpha(self) -> bool:  # type: ignore[override]
+        return self.variable == "sigma"
+
+    @property
+    def at_zero_alpha(self) -> bool:  # type: ignore[override]
+        return self.variable == "t"
+
     def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
-        nodes = [sum(row) for row in TABLEAUS[self.method].rows]
-        return [t.t + c * (s.t - t.t) for c in nodes if c < 1]
+        nodes = [c for c in TABLEAUS[self.method].nodes if c < 1]
+        if self.variable == "t" or not nodes:
+            return [t.t + c * (s.t - t.t) for c in nodes]
+        kappa = torch.tensor([t.kappa + c * (s.kappa - t.kappa) for c in nodes], dtype=torch.float64)
+        found: list[float] = sde.t_of_lam(-torch.log(kappa)).tolist()  # type: ignore[attr-defined]
+        return found
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        dt = s.t - t.t
-        rows, weights, _ = TABLEAUS[self.method]
-        if not rows:
-            return model(x, t).mix(1.0, velocity=dt), None
-        slopes = [model(x, t).scaled("velocity")]
+        tableau, plain = TABLEAUS[self.method], self.variable == "t"
+        length = s.t - t.t if plain else s.kappa - t.kappa
+        name = "velocity" if plain else "eps"
+        if not tableau.rows:
+            ratio, unit = (1.0, 1.0) if plain else (s.alpha / t.alpha, s.alpha)
+            return model(x, t).mix(ratio, **{name: unit * length}), None
+        slopes = [model(x, t).scaled(**{name: 1.0})]
         inner = iter(s.inner)
-        for row in rows:
-            here = next(inner) if sum(row) < 1 else s
-            slopes.append(model(_moved(x, dt, row, slopes), here).scaled("velocity"))
-        return _moved(x, dt, weights, slopes), None
+        for node, row in zip(tableau.nodes, tableau.rows, strict=True):
+            here = next(inner) if node < 1 else s
+            slopes.append(model(_moved(x, t, here, plain, length, row, slopes), here).scaled(**{name: 1.0}))
+        return _moved(x, t, s, plain, length, tableau.weights, slopes), None
 
 
-def _moved(x: Tensor, dt: float, weights: Sequence[float], slopes: Sequence[tuple[float, Tensor]]) -> Tensor:
+def _moved(
+    x: Tensor,
+    t: Level,
+    s: Level,
+    plain: bool,
+    length: float,
+    weights: Sequence[float],
+    slopes: Sequence[tuple[float, Tensor]],
+) -> Tensor:
+    """x at s after a step of the given length over weighted slopes, in its own scale."""
+    if not plain:
+        x, length = x * (s.alpha / t.alpha), s.alpha * length
     for weight, (scale, slope) in zip(weights, slopes, strict=True):
         if weight:
-            x = torch.add(x, slope, alpha=dt * weight * scale)
+            x = torch.add(x, slope, alpha=length * weight * scale)
     return x

@@ -52,7 +52,7 @@ class Seeds(Solver):
     def inner(self, sde: LinearSDE, t: Level, s: Level) -> Sequence[float]:  # type: ignore[override]
         if not NODES[self.stages] or not math.isfinite(t.lam):
             return ()
-        return places(sde, t, s, NODES[self.stages])
+        return places(t, s, NODES[self.stages])
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         finite(t, t.lam, "lam")

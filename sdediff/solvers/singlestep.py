@@ -74,7 +74,7 @@ class Singlestep(Solver):
         return self.stages
 
     def inner(self, sde: LinearSDE, t: Level, s: Level) -> Sequence[float]:  # type: ignore[override]
-        return places(sde, t, s, self.shares)
+        return places(t, s, self.shares)
 
     def lowered(self, order: int) -> Singlestep:
         return replace(self, stages=min(order, self.stages))
@@ -181,7 +181,7 @@ class DPMppSDE(Solver):
         return True
 
     def inner(self, sde: LinearSDE, t: Level, s: Level) -> Sequence[float]:  # type: ignore[override]
-        return places(sde, t, s, (self.r,))
+        return places(t, s, (self.r,))
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         (u,) = s.inner

@@ -16,7 +16,12 @@ TORCHDIFFEQ = (
 TORCHDIFFEQ_ADAPTIVE = TORCHDIFFEQ[:5]
 SCIPY = ("RK45", "RK23", "DOP853", "LSODA", "Radau", "BDF")
 IMPLICIT = ("Radau", "BDF", "LSODA")
-TORCHSDE = ("euler", "milstein", "srk")
+# Calls of the drift a step, and beyond them. The noise is additive, so Ito's and Stratonovich's readings agree.
+TORCHSDE: dict[str, tuple[int, int]] = {
+    "euler": (1, 0), "milstein": (1, 0), "srk": (4, 0),
+    "euler_heun": (1, 0), "heun": (2, 0), "midpoint": (2, 0), "reversible_heun": (1, 1),
+}  # fmt: skip
+_ITO = ("euler", "milstein", "srk")
 # An implicit method builds a dense Jacobian by differences: one call a dimension.
 MAX_IMPLICIT_DIMS = 4096
 
@@ -105,12 +110,12 @@ def _scipy(field: Field, x: Tensor, start: float, stop: float, method: str, rtol
 
 
 class _Problem:
-    """What torchsde asks for: Ito, diagonal noise, rising time tau = -t for a process that runs down."""
+    """What torchsde asks for: diagonal noise, rising time tau = -t for a process that runs down."""
 
-    sde_type = "ito"
     noise_type = "diagonal"
 
-    def __init__(self, drift: Field, diffusion: Callable[[float], float], shape: torch.Size) -> None:
+    def __init__(self, drift: Field, diffusion: Callable[[float], float], shape: torch.Size, method: str) -> None:
+        self.sde_type = "ito" if method in _ITO else "stratonovich"
         self._drift, self._diffusion, self._shape = drift, diffusion, shape
         self._known: dict[tuple[float, int], tuple[Tensor, Tensor]] = {}
 
@@ -169,5 +174,6 @@ def sdeint(
     times = torch.tensor([-start, -stop], dtype=torch.float64, device=x.device)
     # A hair over the exact step: rounding must not leave a sliver that costs one more.
     dt = (start - stop) / steps * (1 + 1e-9)
-    path = solve(_Problem(drift, diffusion, x.shape), flat, times, bm=_Path(increment, flat), method=method, dt=dt)
+    problem = _Problem(drift, diffusion, x.shape, method)
+    path = solve(problem, flat, times, bm=_Path(increment, flat), method=method, dt=dt)
     return path[-1].reshape(x.shape).to(x.dtype)

@@ -1,0 +1,43 @@
+"""Integrators that know no diffusion: the libraries', and our own with a step for every sample."""
+
+from sdediff.integrate.libraries import (
+    IMPLICIT,
+    MAX_IMPLICIT_DIMS,
+    SCIPY,
+    TORCHDIFFEQ,
+    TORCHDIFFEQ_ADAPTIVE,
+    TORCHSDE,
+    Field,
+    IntegrationError,
+    odeint,
+    sdeint,
+)
+from sdediff.integrate.pairs import adaptive
+from sdediff.integrate.per_sample import STATUS, Control, Counted, Result, Step, Tried, march, rows_of, scaled_norm
+from sdediff.integrate.tableaus import PAIRS, TABLEAUS, Tableau
+
+__all__ = [
+    "IMPLICIT",
+    "MAX_IMPLICIT_DIMS",
+    "PAIRS",
+    "SCIPY",
+    "STATUS",
+    "TABLEAUS",
+    "TORCHDIFFEQ",
+    "TORCHDIFFEQ_ADAPTIVE",
+    "TORCHSDE",
+    "Control",
+    "Counted",
+    "Field",
+    "IntegrationError",
+    "Result",
+    "Step",
+    "Tableau",
+    "Tried",
+    "adaptive",
+    "march",
+    "odeint",
+    "rows_of",
+    "scaled_norm",
+    "sdeint",
+]

@@ -1,0 +1,168 @@
+"""Embedded Runge-Kutta pairs with a step of its own for every sample. It knows no diffusion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdediff.integrate.per_sample import (
+    Counted,
+    Result,
+    RowField,
+    Step,
+    Tried,
+    each,
+    host,
+    march,
+    pi_control,
+    rows_of,
+    scaled_norm,
+)
+from sdediff.integrate.tableaus import PAIRS, TABLEAUS, Tableau
+
+
+def adaptive(
+    field: RowField,
+    x: Tensor,
+    start: Any,
+    stop: Any,
+    method: str = "dopri5",
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    first_step: Any = None,
+    max_steps: int = 10_000,
+    at: Any = None,
+) -> Result:
+    """x(stop) of dx/dt = field(t, x, rows) from x (B, ...) at start, every sample with steps of its own.
+
+    field: (t (b,) float64, x (b, ...), rows (b,) int64) -> (b, ...) for the samples `rows` that are left; t and
+    rows lie on the host. start, stop: floats or (B,), in either direction; nothing is evaluated beyond stop.
+    method: one of PAIRS. A sample's error is its own root mean square of error / (atol + rtol |x|). first_step:
+    a size, by default Hairer's guess for one call. max_steps: tries a sample. at: times (n,) or (n, B) within
+    start and stop, whose states are Result.path. Raises ValueError on bad arguments; what fails is in status.
+    """
+    if method not in PAIRS:
+        raise ValueError(f"unknown embedded pair {method!r}: write one of {', '.join(PAIRS)}")
+    if not (rtol >= 0 and atol > 0):
+        raise ValueError(f"needed are rtol >= 0 and atol > 0, given rtol={rtol}, atol={atol}")
+    tableau, batch = TABLEAUS[method], len(x)
+    counted, t, end = Counted(field, batch), each(start, batch), each(stop, batch)
+    if not (np.isfinite(t).all() and np.isfinite(end).all()):
+        raise ValueError(f"start and stop must be finite, given {start} and {stop}")
+    order = tableau.embedded + 1
+    kept: tuple[Tensor, ...] = ()
+    moving = np.flatnonzero(t != end)
+    path = None if at is None else _Path(tableau, x, t, end, at)
+    if first_step is None and len(moving):
+        first, slope = _first_step(counted, x, t, end, moving, order, rtol, atol)
+        kept = (slope,)
+    else:
+        first = each(0.0 if first_step is None else first_step, batch)
+        if not (np.abs(first)[moving] > 0).all():
+            raise ValueError(f"first_step={first_step}: it must be positive")
+    attempt = _pair(tableau, counted, rtol, atol)
+    visit = None if path is None else path.visit
+    found = march(attempt, counted, x, t, end, pi_control(order), first, kept, max_steps, visit=visit)
+    return found if path is None else replace(found, path=path.states)
+
+
+def _pair(tableau: Tableau, field: Counted, rtol: float, atol: float) -> Callable[[Step], Tried]:
+    stages = tuple(zip(tableau.nodes, tableau.rows, strict=True))
+
+    def attempt(step: Step) -> Tried:
+        x, rows = step.x, step.rows
+        slope = step.kept[0] if tableau.fsal and step.kept else field.first(step)
+        h = rows_of(step.h, x)
+        slopes = [slope * h]
+        for node, row in stages:
+            t = step.end if node == 1 else step.t + node * step.h
+            slopes.append(field(t, _sum(x, row, slopes), rows) * h)
+        new, last = _sum(x, tableau.weights, slopes), slope
+        if tableau.fsal:
+            last = field(step.end, new, rows)
+            slopes.append(last * h)
+        error = scaled_norm(_sum(None, tableau.error, slopes), x, new, rtol, atol)
+        return Tried(new, error, (last,), (slope,), tuple(slopes))
+
+    return attempt
+
+
+def _sum(x: Tensor | None, weights: Sequence[float], slopes: Sequence[Tensor]) -> Tensor:
+    """x + sum of weight times slope: one addition each, so that a row's bits do not depend on its place."""
+    total = None
+    for weight, slope in zip(weights, slopes, strict=True):
+        if not weight:
+            continue
+        if total is not None:
+            total.add_(slope, alpha=weight)
+        else:
+            total = slope * weight if x is None else torch.add(x, slope, alpha=weight)
+    return torch.zeros_like(slopes[0]) if total is None else total
+
+
+def _first_step(
+    field: Counted,
+    x: Tensor,
+    t: np.ndarray,
+    end: np.ndarray,
+    moving: np.ndarray,
+    order: int,
+    rtol: float,
+    atol: float,
+) -> tuple[np.ndarray, Tensor]:
+    """A step (B,) whose error an Euler step foretells, and the slopes. Hairer, Norsett and Wanner 1993, II.4."""
+    pick = torch.from_numpy(moving)
+    whole = len(moving) == len(x)
+    part, begin, span = (x if whole else x[pick]), t[moving], end[moving] - t[moving]
+    slope = field(begin, part, pick)
+    high, rise = (scaled_norm(v, part, part, rtol, atol) for v in (part, slope))
+    known = np.where(np.isfinite(rise), rise, 1.0)
+    tiny = (high < 1e-5) | (known < 1e-5)
+    small = np.where(tiny, 1e-6, 0.01 * high / np.where(tiny, 1.0, known))
+    small = np.minimum(small, np.abs(span))
+    h = np.sign(span) * small
+    ahead = torch.add(part, slope * rows_of(h, part))
+    bend = scaled_norm(field(begin + h, ahead, pick) - slope, part, part, rtol, atol) / small
+    worst = np.maximum(known, np.where(np.isfinite(bend), bend, 1.0))
+    power = np.where(worst <= 1e-15, np.maximum(1e-6, small * 1e-3), (0.01 / np.maximum(worst, 1e-15)) ** (1 / order))
+    sizes, slopes = np.ones(len(x)), slope
+    sizes[moving] = np.minimum(np.minimum(100 * small, power), np.abs(span))
+    if not whole:
+        slopes = torch.zeros_like(x).index_copy(0, pick.to(x.device), slope)
+    return sizes, slopes
+
+
+class _Path:
+    """The states at given times, from the continuous extension of the steps that they lie in."""
+
+    def __init__(self, tableau: Tableau, x: Tensor, start: np.ndarray, stop: np.ndarray, at: Any) -> None:
+        given = host(at)
+        if given.ndim not in (1, 2) or (given.ndim == 2 and given.shape[1] != len(x)):
+            raise ValueError(f"at must be (n,) or (n, {len(x)}), given the shape {given.shape}")
+        self._at = np.broadcast_to(given.reshape(len(given), -1), (len(given), len(x)))
+        if not ((self._at >= np.minimum(start, stop)) & (self._at <= np.maximum(start, stop))).all():
+            raise ValueError(f"times to visit must lie between start and stop, given {at}")
+        self._tableau = tableau
+        first = torch.from_numpy(self._at == start).to(x.device).reshape(*self._at.shape, *[1] * (x.ndim - 1))
+        self.states = torch.where(first, x, math.nan)
+
+    def visit(self, step: Step, tried: Tried, good: np.ndarray) -> None:
+        rows = step.rows.numpy()
+        share = (self._at[:, rows] - step.t) / step.h
+        inside = (share > 0) & (share <= 1) & good
+        # Rounding must not lose a time that is the end itself, nor one just beyond it twice.
+        which, who = np.nonzero(inside | ((self._at[:, rows] == step.end) & good))
+        if not len(which):
+            return
+        pick = torch.from_numpy(who)
+        x = step.x[pick]
+        weights = self._tableau.between(np.minimum(share[which, who], 1.0))
+        for weight, slope in zip(weights, tried.slopes, strict=True):
+            x = x + rows_of(weight, x) * slope[pick]
+        self.states[torch.from_numpy(which), step.rows[pick]] = x
