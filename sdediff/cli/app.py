@@ -9,6 +9,7 @@ import typer
 from sdediff.cli.bench import bench
 from sdediff.cli.likelihood import likelihood
 from sdediff.cli.lists import check, models, solvers
+from sdediff.cli.recommend import recommend
 from sdediff.cli.sample import sample
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -32,5 +33,5 @@ def root(
         print(context.get_help())
 
 
-for command in (solvers, models, sample, likelihood, bench, check):
+for command in (solvers, models, sample, likelihood, recommend, bench, check):
     app.command()(command)

@@ -1,0 +1,203 @@
+"""Which solver and grid for so many calls on this model? Measured, not guessed."""
+
+from __future__ import annotations
+
+import math
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sdediff.analysis.candidates import Candidate, Member, Wanted, field
+from sdediff.analysis.measure import Paths, paths, tune
+from sdediff.analysis.report import Recommendation, Row
+from sdediff.analysis.tuning import spectrum, tuned
+from sdediff.grid import GRIDS
+from sdediff.model import ScoreModel
+from sdediff.plan import plan
+from sdediff.progress import track
+from sdediff.solvers import Solver, SolverError
+from sdediff.statistics import Statistics, statistics
+
+# Starts that every candidate is screened on, and starts of their own that grids are tuned on.
+_SCREEN, _TUNE = 8, 16
+
+
+def recommend(
+    model: ScoreModel,
+    data: Tensor | Statistics | None = None,
+    calls: int = 10,
+    shape: Sequence[int] | None = None,
+    candidates: Sequence[Wanted] | None = None,
+    seed: int = 0,
+    *,
+    starts: int = 32,
+    start: float | None = None,
+    stop: float | None = None,
+    denoise: bool = True,
+    cond: dict[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+    device: Any = None,
+    progress: bool | None = None,
+) -> Recommendation:
+    """The solver and grid with the least median error on this model at so many network calls, by measurement.
+
+    From `starts` starts of the prior each candidate is compared with a fine solution: all on 8 starts, the
+    best sixth on all, then grids tuned for the best solvers, adopted where they measure better. shape: of
+    one sample, by default the card's or the data's. data: samples (N, ...) or their statistics, for tuned
+    grids. candidates: solvers, or pairs (solver, name of a grid). The rest as in `sample`.
+    """
+    began = time.perf_counter()
+    if starts < 1:
+        raise ValueError(f"starts={starts}: at least one is needed")
+    size = _shape(model, data, shape)
+    where: dict[str, Any] = {"seed": seed, "start": start, "stop": stop, "denoise": denoise, "cond": cond}
+    fine = max(200, 16 * calls)
+    every = paths(model, (starts + _TUNE, *size), fine, dtype=dtype, device=device, progress=progress, **where)
+    stats = _statistics(model, data, every)
+    measured = _Measured(every.rows(0, starts), every.rows(starts, starts + _TUNE), stats, progress)
+    ranked = measured.choose(measured.finalists(candidates, calls))
+    (error, best), named = ranked[0], [v for _, v in ranked if _has_name(every, v, calls)]
+    grid = best.grid if _has_name(every, best, calls) else tuple(best.times.tolist())
+    rows = sorted(measured.rows, key=lambda row: (-row.starts, row.error))
+    return Recommendation(
+        best.member.solver, grid, best.times, calls, error, tuple(rows), _python(best.member, grid, calls),
+        next((line for v in named if (line := _command(model, v, calls))), None),
+        fine, every.unsure, time.perf_counter() - began,
+    )  # fmt: skip
+
+
+def _has_name(on: Paths, candidate: Candidate, calls: int) -> bool:
+    """Whether the grid's name alone gives these times back."""
+    ends = {key: on.options[key] for key in ("stop", "denoise")}
+    if candidate.grid not in GRIDS:
+        return False
+    return torch.equal(
+        plan(on.model, candidate.member.solver, calls=calls, grid_=candidate.grid, **ends).times, candidate.times
+    )
+
+
+class _Measured:
+    """The measurements of one recommendation."""
+
+    def __init__(self, on: Paths, own: Paths, stats: Statistics, progress: bool | None) -> None:
+        self.on, self.own, self.stats, self.progress = on, own, stats, progress
+        self.scale = float(f"{stats.std:.3g}")
+        self.rows: list[Row] = []
+
+    def finalists(self, wanted: Sequence[Wanted] | None, calls: int) -> list[tuple[float, Candidate]]:
+        """Every candidate on a few starts, the best sixth of them on all."""
+        asked = field(self.on, calls, wanted, self.scale)
+        few = self.on.rows(0, min(_SCREEN, len(self.on.x)))
+        screened = sorted(
+            ((few.error(v.member.solver, v.times), v) for v in self._track(asked, "screening")), key=lambda v: v[0]
+        )
+        if math.isinf(screened[0][0]):
+            raise SolverError(f"no candidate gives finite samples at {calls} calls: give more calls")
+        kept = max(8, -(-len(screened) // 6))
+        self.rows += [Row(v.member.label, v.grid, error, len(few.x)) for error, v in screened[kept:]]
+        return sorted(
+            (self._add(v) for v in self._track([v for _, v in screened[:kept]], "measuring")), key=lambda v: v[0]
+        )
+
+    def choose(self, finalists: list[tuple[float, Candidate]]) -> list[tuple[float, Candidate]]:
+        """The finalists and, for the two best solvers and the best of the eps basis, tuned grids; best first."""
+        firsts: dict[Solver, Candidate] = {}
+        for _, v in finalists:
+            firsts.setdefault(v.member.solver, v)
+        ranked = list(firsts.values())
+        leaders = [*ranked[:2], *[v for v in ranked[2:] if getattr(v.member.solver, "basis", "") == "eps"][:1]]
+        new = [
+            self._add(leader._replace(grid=grid, times=times))
+            for leader in self._track(leaders, "tuning")
+            for grid, times in self._tuned(leader)
+        ]
+        return sorted([*finalists, *new], key=lambda v: v[0])
+
+    def _tuned(self, fixed: Candidate) -> Iterator[tuple[str, Tensor]]:
+        """Grids tuned for a solver: on Gaussian data of this spectrum, and on paths that nothing is measured on."""
+        used, n, first, last = fixed.member.solver, len(fixed.times) - 1, fixed.times[0].item(), fixed.times[-1].item()
+        if n < 2:
+            return
+        known, sde = {fixed.grid: fixed.times}, self.on.model.sde
+        try:
+            times = tuned(sde, n, first, last, spectrum=spectrum(self.stats, 64), solver=used)  # type: ignore[arg-type]
+            known["tuned"] = times
+            yield "tuned to the spectrum", times
+        except SolverError:  # not linear, or it needs what Gaussian data lack: its own paths remain
+            pass
+        yield "tuned to paths", tune(self.own, n, used, known)
+
+    def _add(self, candidate: Candidate) -> tuple[float, Candidate]:
+        error = self.on.error(candidate.member.solver, candidate.times)
+        self.rows.append(Row(candidate.member.label, candidate.grid, error, len(self.on.x)))
+        return error, candidate
+
+    def _track(self, items: list[Any], what: str) -> Iterator[Any]:
+        return track(items, len(items), what, self.progress)
+
+
+def _shape(model: ScoreModel, data: Tensor | Statistics | None, given: Sequence[int] | None) -> tuple[int, ...]:
+    known: Any = given or (model.card.get("data") or {}).get("shape")
+    for source in (data, model.stats):
+        if known is None and source is not None:
+            known = source.mean.shape if isinstance(source, Statistics) else source.shape[1:]
+    if known is None:
+        raise ValueError("the model's card does not say the shape of a sample: give shape=, such as (1, 8, 8)")
+    return tuple(known)
+
+
+def _statistics(model: ScoreModel, data: Tensor | Statistics | None, on: Paths) -> Statistics:
+    given = data if data is not None else model.stats
+    if given is None:
+        given = on.end.cpu()
+    return given if isinstance(given, Statistics) else statistics(given)
+
+
+def _python(used: Member, grid: str | tuple[float, ...], calls: int) -> str:
+    if isinstance(grid, str):
+        return f'sd.sample(model, shape, solver={used.python}, grid="{grid}", calls={calls})'
+    inner = ", ".join(f"{t:.6g}" for t in grid[1:-1])
+    return f"sd.sample(model, shape, solver={used.python}, grid=[{grid[0]!r}, {inner}, {grid[-1]!r}])"
+
+
+def _command(model: ScoreModel, candidate: Candidate, calls: int) -> str | None:
+    if candidate.member.command is None:
+        return None
+    name = model.card.get("name", "MODEL")
+    return f"sdediff sample {name} {candidate.member.command} --grid {candidate.grid} --calls {calls}"
+
+
+_KNOWN: weakref.WeakKeyDictionary[ScoreModel, dict[Any, tuple[Solver, Tensor]]] = weakref.WeakKeyDictionary()
+# Starts that no sample of a user's has, unless by asking for this seed.
+_SEED = 0x5DED1FF
+
+
+def auto(
+    model: ScoreModel,
+    shape: Sequence[int],
+    calls: int | None = None,
+    steps: int | None = None,
+    *,
+    start: float | None = None,
+    stop: float | None = None,
+    denoise: bool = True,
+    **options: Any,
+) -> tuple[Solver, Tensor]:
+    """The recommended solver and its times (n + 1,) for states (B, ...), measured once a model and budget.
+
+    calls, or steps moves at one call each, 20 where neither is given. Measured on starts of its own, so
+    nothing is learnt from the samples to come. options as in `recommend`.
+    """
+    budget = calls if calls is not None else (20 if steps is None else steps) + denoise
+    key = (tuple(shape[1:]), budget, start, stop, denoise, tuple(sorted(options.get("cond") or ())))
+    known = _KNOWN.setdefault(model, {})
+    if key not in known:
+        ends = {"start": start, "stop": stop, "denoise": denoise}
+        found = recommend(model, calls=budget, shape=shape[1:], **{"seed": _SEED, **ends, **options})
+        known[key] = found.solver, found.times
+    used, times = known[key]
+    return used, times.clone()

@@ -1,0 +1,48 @@
+"""`recommend`: which solver and grid for so many calls on a model."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sdediff.cli.options import Device, Dtype, Json, Seed, naming, placed
+from sdediff.cli.output import emit, show
+from sdediff.cli.sample import _shape
+
+
+def recommend(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `sdediff models`, a folder, or a hub id.")],
+    calls: Annotated[int, typer.Option(min=2, help="Network calls a sample, the last included.")] = 10,
+    solver: Annotated[list[str] | None, typer.Option(help="Choose among these; may be repeated.")] = None,
+    starts: Annotated[int, typer.Option(min=1, help="Starts that the best candidates are measured on.")] = 32,
+    shape: Annotated[str | None, typer.Option(help="Of one sample, such as 1,8,8, where the card has none.")] = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    dtype: Dtype = None,
+    as_json: Json = False,
+) -> None:
+    """Measure solvers and grids on a model and name the best, with its table and the lines to use it."""
+    import sdediff as sd
+    from sdediff.analysis import recommend as measured
+
+    place, kind = placed(device, dtype)
+    with naming("MODEL"):
+        loaded = sd.load(model, place, kind)
+    size = _shape(loaded, shape)
+    with naming("--solver" if solver else "--calls"):
+        found = measured(
+            loaded, calls=calls, shape=size, candidates=solver, starts=starts, seed=seed, dtype=kind, device=place
+        )
+    if as_json:
+        emit({
+            "model": model, "calls": calls, "solver": repr(found.solver), "grid": found.grid,
+            "times": found.times.tolist(), "error": found.error, "python": found.python, "command": found.command,
+            "reference": {"calls": found.reference, "unsure": found.unsure}, "seconds": round(found.seconds, 2),
+            "table": [row._asdict() for row in found.table],
+        })  # fmt: skip
+        return
+    show(found)
+    typer.echo(found.python)
+    if found.command:
+        typer.echo(found.command)
