@@ -9,23 +9,21 @@ the solver's own work: its tensor arithmetic and its Python. Peers that are not 
 from __future__ import annotations
 
 import argparse
-import functools
 import gc
 import importlib
 import importlib.metadata
-import importlib.util
 import json
 import os
 import statistics
 import sys
 import time
-import types
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from peers import k_diffusion
 
 import sdediff as sd
 from sdediff.benchmark import machine
@@ -218,29 +216,6 @@ def diffusers_cases(net: Net, x: torch.Tensor) -> list[Case]:
         return Case("diffusers", label, ours, run)
 
     return [case(*row) for row in SCHEDULERS]
-
-
-@functools.cache
-def k_diffusion() -> tuple[Any, Any]:
-    """Its modules sampling and external without its package's __init__ and utils, which import torchvision."""
-    found = importlib.util.find_spec("k_diffusion")
-    if found is None or found.submodule_search_locations is None:
-        raise ImportError("k_diffusion")
-    package, utils = types.ModuleType("k_diffusion"), types.ModuleType("k_diffusion.utils")
-    package.__path__ = list(found.submodule_search_locations)
-
-    def append_dims(x: torch.Tensor, target_dims: int) -> torch.Tensor:
-        """k_diffusion.utils.append_dims."""
-        missing = target_dims - x.ndim
-        if missing < 0:
-            raise ValueError(f"input has {x.ndim} dims but target_dims is {target_dims}, which is less")
-        expanded = x[(...,) + (None,) * missing]
-        return expanded.detach().clone() if expanded.device.type == "mps" else expanded
-
-    utils.append_dims = append_dims  # type: ignore[attr-defined]
-    package.utils = utils  # type: ignore[attr-defined]
-    sys.modules["k_diffusion"], sys.modules["k_diffusion.utils"] = package, utils
-    return importlib.import_module("k_diffusion.sampling"), importlib.import_module("k_diffusion.external")
 
 
 def k_diffusion_cases(net: Net, x: torch.Tensor) -> list[Case]:
