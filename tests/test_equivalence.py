@@ -653,3 +653,22 @@ def test_the_first_state_of_a_run_is_the_prior(sde):
     first = next(sd.iterate(model, (5, 3), solver="ddim", steps=3, seed=11, dtype=F64))
     z = sd.Counter(11).initial(torch.empty(5, 3, dtype=F64))
     torch.testing.assert_close(first.x, sd.level(sde, first.t.t).sigma * z, rtol=1e-14, atol=0)
+
+
+def test_the_straight_path_needs_fewer_calls_than_vp() -> None:
+    """A14: dopri5 at 1e-5 in the process's own time between the same log-SNR, to sample and to score."""
+    target, vp, calls = sd.problem("target_m"), sd.VP(), []
+    for sde in (vp, sd.RectifiedFlow()):
+        model, t0 = target.model(sde), sde.t_of_lam(vp.lam(1e-3)).item()
+        drawn = sd.sample(model, (64, 2), solver="ode", stop=t0, dtype=torch.float64, full=True)
+        scored = sd.log_likelihood(
+            model,
+            target.sample(64, seed=0, dtype=torch.float64),
+            integrator="dopri5",
+            variable="t",
+            trace="exact",
+            t0=t0,
+        )
+        calls.append((drawn.calls, scored.calls[0].item()))
+    assert calls[1][0] < 0.8 * calls[0][0]
+    assert calls[1][1] < calls[0][1]

@@ -57,8 +57,16 @@ def arrived(solver: Solver, found: Result, variable: str) -> Tensor:
     return found.x
 
 
+class OwnSteps(Solver):
+    """A solver that takes one step of the grid in as many of its own as every sample needs."""
+
+    calls = None
+    adaptive = True
+    steps = 1
+
+
 @dataclass(frozen=True)
-class AdaptiveRK(Solver):
+class AdaptiveRK(OwnSteps):
     """The probability flow from t to s by an embedded Runge-Kutta pair with steps of its own for every sample.
 
     variable: "angle", in which the flow is not stiff, dy/dphi = cos(phi) eps - sin(phi) x0/scale for y = x/w,
@@ -73,10 +81,7 @@ class AdaptiveRK(Solver):
     scale: float = 1.0
     max_steps: int = 10_000
 
-    calls = None
-    adaptive = True
     at_zero_alpha = True
-    steps = 1
     reference = "Dormand and Prince 1980; Song et al. 2021, section 4.3"
 
     def __post_init__(self) -> None:
@@ -120,7 +125,7 @@ def positive(**given: float) -> None:
 
 
 @dataclass(frozen=True)
-class DPMAdaptive(Solver):
+class DPMAdaptive(OwnSteps):
     """DPM-Solver-12 or -23: x/alpha over lam by singlestep orders p - 1 and p of `pair`, h <- h l(e^(-1/p)).
 
     l(u) = 1 + atan(u - 1), accepted where it is at least `accept_safety`; e is the root mean square of the two
@@ -135,9 +140,6 @@ class DPMAdaptive(Solver):
     accept_safety: float = 0.81
     max_steps: int = 10_000
 
-    calls = None
-    adaptive = True
-    steps = 1
     reference = "Lu et al. 2022, appendix C"
 
     def __post_init__(self) -> None:

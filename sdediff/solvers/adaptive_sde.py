@@ -16,12 +16,12 @@ from sdediff.levels import Level
 from sdediff.model import ScoreModel
 from sdediff.noise import Noise, indices
 from sdediff.sde import SDE
-from sdediff.solvers.adaptive import Left, arrived, positive
-from sdediff.solvers.base import Solver, finite
+from sdediff.solvers.adaptive import Left, OwnSteps, arrived, positive
+from sdediff.solvers.base import finite
 
 
 @dataclass(frozen=True)
-class AdaptiveSDE(Solver):
+class AdaptiveSDE(OwnSteps):
     """x' = x + K1, x_s = x + (K1 + K2)/2, K1 = h D(x, t) + g_t dW, K2 = h D(x', s) + g_s dW, D the reverse drift.
 
     e: the root mean square of (K2 - K1)/2 over max(atol, rtol max(|x'|, |x'_last|)), a sample's own; accepted
@@ -34,9 +34,6 @@ class AdaptiveSDE(Solver):
     first_step: float = 0.01
     max_steps: int = 10_000
 
-    calls = None
-    adaptive = True
-    steps = 1
     reference = "Jolicoeur-Martineau et al. 2021, algorithm 1"
 
     def __post_init__(self) -> None:

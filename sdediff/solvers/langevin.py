@@ -17,8 +17,25 @@ from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.exponential import exact
 
 
+class Repeated(Solver):
+    """A stochastic solver that stays at its level and calls the network `n` times there."""
+
+    n: int
+
+    moves = False
+    at_zero_alpha = True
+
+    @property
+    def calls(self) -> int | None:  # type: ignore[override]
+        return self.n
+
+    @property
+    def stochastic(self) -> bool:
+        return True
+
+
 @dataclass(frozen=True)
-class Langevin(Solver):
+class Langevin(Repeated):
     """x <- x + e score + sqrt(2 e) z, e = 2 a (snr |z| / |score|)^2, n times at one level.
 
     a = (alpha_t/alpha_next)^2 of the grid's step: 1 for VE, 1 - beta_i for VP. norm: "sample" takes each
@@ -30,8 +47,6 @@ class Langevin(Solver):
     n: int = 1
     norm: str = "sample"
 
-    moves = False
-    at_zero_alpha = True
     reference = "Song et al. 2021, algorithms 4 and 5"
 
     def __post_init__(self) -> None:
@@ -39,14 +54,6 @@ class Langevin(Solver):
             raise SolverError(f"norm={self.norm!r}: write 'sample' or 'batch'")
         if not (self.snr > 0 and self.n >= 1):
             raise SolverError(f"snr={self.snr}, n={self.n}: snr must be positive and n at least 1")
-
-    @property
-    def calls(self) -> int | None:  # type: ignore[override]
-        return self.n
-
-    @property
-    def stochastic(self) -> bool:
-        return True
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         after = t.next.alpha if t.next else 1.0
@@ -64,7 +71,7 @@ class Langevin(Solver):
 
 
 @dataclass(frozen=True)
-class AnnealedLangevin(Solver):
+class AnnealedLangevin(Repeated):
     """x <- x + (e_i/2) score + sqrt(e_i) z, e_i = step sigma_i^2, n times at every level.
 
     step = e/sigma_L^2 in NCSN's words: their e = 2e-5 with sigma_L = 0.01 is 0.2 (epsilon= takes e itself;
@@ -75,21 +82,11 @@ class AnnealedLangevin(Solver):
     step_size: float = 0.2
     epsilon: float | None = None
 
-    moves = False
-    at_zero_alpha = True
     reference = "Song and Ermon 2019, algorithm 1"
 
     def __post_init__(self) -> None:
         if self.n < 1 or not self.step_size > 0 or (self.epsilon is not None and not self.epsilon > 0):
             raise SolverError(f"n={self.n}, step_size={self.step_size}, epsilon={self.epsilon}: all must be positive")
-
-    @property
-    def calls(self) -> int | None:  # type: ignore[override]
-        return self.n
-
-    @property
-    def stochastic(self) -> bool:
-        return True
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         share = self.step_size if self.epsilon is None else self.epsilon / t.grid[-1].sigma ** 2
