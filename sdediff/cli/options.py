@@ -15,6 +15,7 @@ import typer
 if TYPE_CHECKING:
     import torch
 
+    from sdediff.model import ScoreModel
     from sdediff.solvers import Solver
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
@@ -124,3 +125,19 @@ def writable(out: Path) -> Path:
             f"--out: {out} cannot be written ({error.strerror}): give a folder that you may write to"
         ) from error
     return out
+
+
+def sample_shape(model: ScoreModel, given: str | None) -> tuple[int, ...]:
+    """The shape of one sample, from --shape or the card."""
+    known: Any = (model.card.get("data") or {}).get("shape")
+    if given is None and known is None:
+        raise BadInput("--shape: the model's card does not say the shape of a sample: write it, such as 1,8,8")
+    try:
+        size = tuple(int(part) for part in given.split(",")) if given is not None else tuple(known)
+    except ValueError:
+        size = ()
+    if not size or min(size) < 1:
+        raise BadInput(f"--shape: {given!r} is not a list of positive integers: write it as 1,8,8")
+    if known is not None and size != tuple(known):
+        raise BadInput(f"--shape: {given!r}, but the model's samples are {tuple(known)}: leave it out")
+    return size

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from sdediff.cli.options import Device, Dtype, Json, Seed, naming, placed
+from sdediff.cli.options import Device, Dtype, Json, Seed, naming, placed, sample_shape
 from sdediff.cli.output import emit, show
-from sdediff.cli.sample import _shape
 
 
 def recommend(
@@ -29,7 +28,7 @@ def recommend(
     place, kind = placed(device, dtype)
     with naming("MODEL"):
         loaded = sd.load(model, place, kind)
-    size = _shape(loaded, shape)
+    size = sample_shape(loaded, shape)
     with naming("--solver" if solver else "--calls"):
         found = measured(
             loaded, calls=calls, shape=size, candidates=solver, starts=starts, seed=seed, dtype=kind, device=place

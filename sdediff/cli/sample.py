@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sdediff.cli.options import BadInput, Device, Dtype, Json, Out, Seed, made, naming, pair, placed, writable
+from sdediff.cli.options import (
+    BadInput,
+    Device,
+    Dtype,
+    Json,
+    Out,
+    Seed,
+    made,
+    naming,
+    pair,
+    placed,
+    sample_shape,
+    writable,
+)
 from sdediff.cli.output import emit
 
 if TYPE_CHECKING:
@@ -22,7 +35,7 @@ _BATCH, _SHOWN = 256, 400
 
 def sample(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `sdediff models`, a folder, or a hub id.")],
-    solver: Annotated[str, typer.Option(help="A name of `sdediff solvers`.")] = "dpmpp_2m",
+    solver: Annotated[str, typer.Option(help="A name of `sdediff solvers`, or auto to measure.")] = "dpmpp_2m",
     steps: Annotated[int | None, typer.Option(min=1, help="Moves; the last jump to data comes on top.")] = None,
     calls: Annotated[int | None, typer.Option(min=1, help="Network calls, the last included; or give steps.")] = None,
     grid: Annotated[str | None, typer.Option(help="log_snr, karras, beta, ...; default: the solver's own.")] = None,
@@ -44,19 +57,19 @@ def sample(
     from sdediff.plan import plan
 
     place, kind = placed(device, dtype)
-    used = _ended(made(solver, option or ()), lower_order_final)
+    used = "auto" if solver == "auto" else _ended(made(solver, option or ()), lower_order_final)
     with naming("MODEL"):
         loaded = sd.load(model, place, kind)
     loaded = _guided(loaded, clip, threshold)
-    size = _shape(loaded, shape)
+    size = sample_shape(loaded, shape)
     _known_grid(grid)
     given = (("--calls", calls), ("--steps", steps), ("--grid", grid))
     with naming(next((flag for flag, value in given if value is not None), "--solver")):
-        planned = plan(loaded, used, steps, calls, grid)
+        planned = plan(loaded, used, steps, calls, grid, shape=(n, *size))
     folder, began = writable(out), time.perf_counter()
-    x, counted = _drawn(loaded, n, size, index, solver=used, steps=steps, calls=calls, grid=grid, seed=seed)
+    x, counted = _drawn(loaded, n, size, index, solver=planned.solver, grid=planned.times, seed=seed)
     settings = {
-        "model": model, "solver": repr(used), "moves": len(planned.times) - 1, "calls": counted, "n": n,
+        "model": model, "solver": repr(planned.solver), "moves": len(planned.times) - 1, "calls": counted, "n": n,
         "index": index, "seed": seed, "guidance": [repr(change) for change in getattr(loaded, "changes", ())],
         "device": str(place), "dtype": str(x.dtype).removeprefix("torch."),
         "seconds": round(time.perf_counter() - began, 3),
@@ -66,7 +79,7 @@ def sample(
     if as_json:
         emit({**settings, "files": files})
         return
-    typer.echo(f"{n} samples of {model} by {used!r}: {counted} calls, {settings['seconds']} s")
+    typer.echo(f"{n} samples of {model} by {planned.solver!r}: {counted} calls, {settings['seconds']} s")
     typer.echo("\n".join(str(path) for path in files.values()))
 
 
@@ -92,21 +105,6 @@ def _guided(model: ScoreModel, clip: str | None, quantile: float | None) -> Scor
     limit = max(abs(float(end)) for end in (model.card.get("data") or {}).get("range", (-1, 1)))
     with naming("--threshold"):
         return guidance.threshold(model, quantile, limit)
-
-
-def _shape(model: ScoreModel, given: str | None) -> tuple[int, ...]:
-    known: Any = (model.card.get("data") or {}).get("shape")
-    if given is None and known is None:
-        raise BadInput("--shape: the model's card does not say the shape of a sample: write it, such as 1,8,8")
-    try:
-        size = tuple(int(part) for part in given.split(",")) if given is not None else tuple(known)
-    except ValueError:
-        size = ()
-    if not size or min(size) < 1:
-        raise BadInput(f"--shape: {given!r} is not a list of positive integers: write it as 1,8,8")
-    if known is not None and size != tuple(known):
-        raise BadInput(f"--shape: {given!r}, but the model's samples are {tuple(known)}: leave it out")
-    return size
 
 
 def _known_grid(name: str | None) -> None:
