@@ -126,9 +126,11 @@ def _times(sde: SDE, nodes: Sequence[float]) -> Tensor:
 def _row(sde: SDE, times: Tensor) -> tuple[Level, ...]:
     if not len(times):
         return ()
-    found = _coefficients(sde, times)
-    rows = zip(*(column.tolist() for column in found.values()), strict=True)
-    return tuple(Level(t, **dict(zip(found, row, strict=True))) for t, row in zip(times.tolist(), rows, strict=True))
+    row = tuple([Level(t) for t in times.tolist()])
+    for name, column in _coefficients(sde, times).items():
+        for here, value in zip(row, column.tolist(), strict=True):
+            setattr(here, name, value)
+    return row
 
 
 def _coefficients(sde: SDE, times: Tensor) -> dict[str, Tensor]:

@@ -91,17 +91,18 @@ class Multistep(Solver):
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         past, before = state or ((), None)
-        past = (self.output(model, model(x, t)), *past)
+        here = self.output(model, model(x, t))
         if before is not None:
             level, x_level, kick = before
-            x = self.over(model, x_level, level, t, past[: self.corrector])
+            x = self.over(model, x_level, level, t, (here, *past[: self.corrector - 1]))
             x = x if kick is None else x.add_(kick)
-        past = past[: max(self.points, self.corrector - 1)]
-        kick = self.kick(x, t, s, noise)
-        new = self.over(model, x, t, s, past[: self.points])
+        used = (here, *past[: self.points - 1])
+        new, kick = self.over(model, x, t, s, used), self.kick(x, t, s, noise)
         if kick is not None:
             new = new.add_(kick)
-        return new, (past, (t, x, kick) if self.corrector else None)
+        if not self.corrector:
+            return new, (used, None)
+        return new, ((here, *past[: max(self.points, self.corrector - 1) - 1]), (t, x, kick))
 
 
 @dataclass(frozen=True)
