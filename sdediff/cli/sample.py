@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,7 +58,7 @@ def sample(
     from sdediff.plan import plan
 
     place, kind = placed(device, dtype)
-    used = "auto" if solver == "auto" else _ended(made(solver, option or ()), lower_order_final)
+    used = _chosen(solver, option or (), lower_order_final, grid)
     with naming("MODEL"):
         loaded = sd.load(model, place, kind)
     loaded = _guided(loaded, clip, threshold)
@@ -83,9 +84,16 @@ def sample(
     typer.echo("\n".join(str(path) for path in files.values()))
 
 
-def _ended(used: Solver, lower: bool) -> Solver:
+def _chosen(name: str, options: Sequence[str], lower: bool, grid: str | None) -> Solver | str:
+    """The solver as asked for; "auto" stands for itself and takes nothing beside it."""
     from sdediff.solvers import lower_order_final
 
+    if name == "auto":
+        given = {"--option": options, "--lower-order-final": lower, "--grid": grid}
+        for flag in [flag for flag, value in given.items() if value]:
+            raise BadInput(f"{flag}: --solver auto measures that too: leave {flag} out, or name a solver")
+        return name
+    used = made(name, options)
     with naming("--lower-order-final"):
         return lower_order_final(used) if lower else used
 
