@@ -1,8 +1,8 @@
 """Declared and measured order of every registered solver, and the exact Gaussian error of the stochastic ones.
 
 Deterministic: the slope of the median error of 128 paths of a nonlinear mixture over two doublings of the steps, under
-VP, sub-VP and VE. Stochastic: the relative error of the variance at 100 and 200 steps under VP, from one impulse-response
-run; "-" where a solver is not linear in x and the noise.
+VP, sub-VP and VE. Stochastic: the relative error of the variance at 100 and 200 steps under VP, from one run of
+impulses; nothing where a solver is not linear in x and the noise.
 
     python benchmarks/orders.py [--only dpmpp_2m ...]
 """
