@@ -28,7 +28,10 @@ from sdediff.sampling import sample
 
 RANGE, LEVELS, FEATURES = (-1.0, 1.0), 17, "pca64"
 SOLVER: dict[str, Any] = {"solver": "dpmpp_2m", "steps": 50}
-TOLERANCE = 1e-4
+# As published, over the angle; the end at t0 and the prior N(0, sigma_T^2 I).
+PROTOCOL: dict[str, Any] = {
+    "method": "ode", "rtol": 1e-4, "atol": 1e-4, "trace": "rademacher", "probes": 1, "end": "t0", "prior": "sigma",
+}  # fmt: skip
 
 
 def main() -> None:
@@ -55,11 +58,11 @@ def likelihood(model: ScoreModel, images: int, seed: int) -> dict[str, Any]:
     """Bits/dim of the first test images by the probability-flow ODE, one Rademacher probe an image."""
     x = hub.data("digits", "test").dequantised(seed=seed, index=range(images), range=RANGE)
     start = time.perf_counter()
-    result = log_likelihood(model, x, rtol=TOLERANCE, atol=TOLERANCE, trace="rademacher", probes=1, seed=seed)
+    result = log_likelihood(model, x, **PROTOCOL, seed=seed)
     bits = bits_per_dim(result, levels=LEVELS, range=RANGE)
     return {
         "value": bits.mean().item(), "std_error": bits.std().item() / math.sqrt(images), "images": images,
-        "method": f"log_likelihood(rtol={TOLERANCE}, atol={TOLERANCE}, trace='rademacher', probes=1, seed={seed}), "
+        "method": f"log_likelihood({', '.join(f'{k}={v!r}' for k, v in PROTOCOL.items())}, seed={seed}), "
         f"test images 0..{images - 1}, dequantised with seed {seed}; the error is that of the mean over images, "
         "their own spread and the probes' together",
         "density": f"log p at t0 = {model.sde.t0:g}", "calls": result.calls.double().mean().item(),

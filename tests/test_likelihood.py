@@ -1,8 +1,9 @@
-"""Likelihoods against closed forms: Gaussians under every process, target M of acceptance.md, units, refusals.
+"""Likelihoods by the augmented ODE against closed forms: Gaussians, target M of acceptance.md, units, refusals.
 
 Statistical tests have a fixed seed and pass by chance but less than once in a million: |z| < 4.9 a comparison.
 """
 
+import functools
 import math
 
 import pytest
@@ -14,6 +15,7 @@ from sdediff.likelihood import divergence, offset, probe_vectors
 from sdediff.noise import indices
 
 F64 = torch.float64
+ode = functools.partial(sd.log_likelihood, method="ode")
 # The networks here are plain functions, so the states' dtype is said.
 TIGHT = {"integrator": "DOP853", "rtol": 1e-9, "atol": 1e-9, "trace": "exact", "dtype": F64}
 Z = 4.9
@@ -91,7 +93,7 @@ def true_prior(problem, sde):
 
 def test_the_exact_trace_meets_a_gaussians_closed_form(sde):
     x = PLANE.sample(4, seed=1)
-    found = sd.log_likelihood(PLANE.model(sde), x, **TIGHT, prior=true_prior(PLANE, sde))
+    found = ode(PLANE.model(sde), x, **TIGHT, prior=true_prior(PLANE, sde))
     torch.testing.assert_close(found.log_prob, PLANE.log_prob(x, sde, sde.t0), rtol=0, atol=1e-6)
     assert found.status == ("ok",) * 4
     assert (found.t0, found.dims, len(found), found.std_error.tolist()) == (sde.t0, 2, 4, [0.0] * 4)
@@ -111,13 +113,13 @@ def test_integrators_of_scipy_and_torchdiffeq_agree(make, integrator, variable):
         "dtype": F64,
         "prior": true_prior(SPACE, sde),
     }
-    found = sd.log_likelihood(SPACE.model(sde), x, integrator=integrator, **options)
+    found = ode(SPACE.model(sde), x, integrator=integrator, **options)
     torch.testing.assert_close(found.log_prob, SPACE.log_prob(x, sde, 1e-5), rtol=0, atol=1e-6)
 
 
 def test_the_latent_is_the_exact_flows_and_the_prior_term_its_density():
     sde, x = sd.VP(), PLANE.sample(5, seed=3)
-    found = sd.log_likelihood(PLANE.model(sde), x, **TIGHT)
+    found = ode(PLANE.model(sde), x, **TIGHT)
     (a, early), (b, late) = PLANE.spread(sde, 1e-5), PLANE.spread(sde, 1.0)
     values, vectors = torch.linalg.eigh(PLANE.cov)  # both covariances share its axes
     gain = torch.sqrt(torch.diag(vectors.T @ late @ vectors) / torch.diag(vectors.T @ early @ vectors))
@@ -139,7 +141,7 @@ def test_a_wide_ve_has_no_extra_ln_sigma_max():
     exact = SPACE.log_prob(x, sde, 1e-5)
     # The Gaussian prior's own mismatch is z m / sigma_max^2 and less: .025 a unit of latent, not 4.4.
     for prior, tolerance in ((true_prior(SPACE, sde), 1e-6), ("sigma", 0.2)):
-        found = sd.log_likelihood(SPACE.model(sde), x, **TIGHT, prior=prior)
+        found = ode(SPACE.model(sde), x, **TIGHT, prior=prior)
         torch.testing.assert_close(found.log_prob, exact, rtol=0, atol=tolerance)
 
 
@@ -147,7 +149,7 @@ def test_the_unit_gaussian_at_its_mode_has_score_sdes_value():
     # A VP leaves N(0, 1) as it is: 1.32574806474 bits/dim at 0, whatever the dimension; with the offset 8.3257...
     for shape in ((2, 5), (2, 1, 4, 4)):
         still = sd.ScoreModel(lambda x, t: -x, sd.VP(), predicts="score")
-        found = sd.log_likelihood(still, torch.zeros(shape, dtype=F64), prior="unit", trace="exact")
+        found = ode(still, torch.zeros(shape, dtype=F64), prior="unit", trace="exact")
         bare = -found.log_prob / (found.dims * math.log(2))
         assert bare.tolist() == pytest.approx([1.32574806474] * 2, rel=1e-10)
         bpd = sd.bits_per_dim(found, levels=256, range=(-1, 1))
@@ -159,7 +161,7 @@ def test_the_network_keeps_its_dtype_and_the_density_is_float64(data, asked):
     # A plain function has no dtype of its own: it gets the data's unless another is asked for.
     sde, x, seen = sd.VP(), PLANE.sample(6, seed=5), []
     model = PLANE.model(sde).map_net(lambda net: lambda x, t: seen.append((x.dtype, t.dtype)) or net(x, t))
-    found = sd.log_likelihood(model, x.to(data), trace="exact", prior=true_prior(PLANE, sde), dtype=asked)
+    found = ode(model, x.to(data), trace="exact", prior=true_prior(PLANE, sde), dtype=asked)
     assert (found.log_prob.dtype, found.latent.dtype) == (F64, F64)
     assert set(seen) == {(asked or data, asked or data)}
     torch.testing.assert_close(found.log_prob, PLANE.log_prob(x, sde, 1e-5), rtol=0, atol=5e-3)
@@ -178,13 +180,13 @@ def test_a3_rk45_on_target_m(points, tolerance, calls, worst):
     # The figures are one draw of points: held to 1.3 times the calls and 3 times the worst error.
     sde, m = sd.VP(), TargetM()
     options = {"integrator": "RK45", "trace": "exact", "prior": true_prior(m, sde), "dtype": F64}
-    found = sd.log_likelihood(m.model(sde), points, **options, rtol=tolerance, atol=tolerance, variable="t")
+    found = ode(m.model(sde), points, **options, rtol=tolerance, atol=tolerance, variable="t")
     error = (found.log_prob - m.log_prob(points, sde, 1e-5)).abs()
     assert error.max() < 3 * worst
     assert set(found.calls.tolist()) == {found.calls[0].item()}
     assert calls / 1.3 < found.calls[0] < 1.3 * calls
     # The angle, in which the flow is not stiff, costs no more.
-    turned = sd.log_likelihood(m.model(sde), points, **options, rtol=tolerance, atol=tolerance)
+    turned = ode(m.model(sde), points, **options, rtol=tolerance, atol=tolerance)
     assert turned.calls[0] <= found.calls[0]
     assert (turned.log_prob - m.log_prob(points, sde, 1e-5)).abs().max() < 8 * worst
 
@@ -194,7 +196,7 @@ def test_a4_the_gaussian_priors_mismatch_is_a_floor(points, prior):
     # About 5e-3 nats whatever the tolerance, and all of it in the prior's own term.
     sde, m, floors = sd.VP(), TargetM(), []
     for tolerance in (1e-6, 1e-8):
-        found = sd.log_likelihood(m.model(sde), points, **{**TIGHT, "rtol": tolerance, "atol": tolerance}, prior=prior)
+        found = ode(m.model(sde), points, **{**TIGHT, "rtol": tolerance, "atol": tolerance}, prior=prior)
         error = found.log_prob - m.log_prob(points, sde, 1e-5)
         mismatch = found.prior_log_prob - m.log_prob(found.latent, sde, 1.0)
         torch.testing.assert_close(error, mismatch, rtol=0, atol=100 * tolerance)
@@ -211,7 +213,7 @@ def test_a5_the_heat_term_takes_the_bias_of_the_start(points, t0, low, high, cor
     errors = {}
     for end in ("t0", "heat"):
         options = {**TIGHT, "rtol": 1e-8, "atol": 1e-8, "prior": true_prior(m, sde), "t0": t0, "end": end}
-        found = sd.log_likelihood(m.model(sde), points, **options)
+        found = ode(m.model(sde), points, **options)
         errors[end] = (found.log_prob - m.log_prob(points)).abs().max().item()
         assert (found.t0, found.end) == (t0, end)
     assert low <= errors["t0"] <= high
@@ -226,7 +228,7 @@ def test_the_heat_term_serves_every_frame(make):
     sigma = sde.sigma(torch.tensor(t0, dtype=F64)).item()
     options = {**TIGHT, "rtol": 1e-8, "atol": 1e-8, "prior": true_prior(SPACE, sde), "t0": t0}
     plain, heat = (
-        (sd.log_likelihood(SPACE.model(sde), x, **options, end=end).log_prob - SPACE.log_prob(x)).abs().max().item()
+        (ode(SPACE.model(sde), x, **options, end=end).log_prob - SPACE.log_prob(x)).abs().max().item()
         for end in ("t0", "heat")
     )
     # Smallest variance of SPACE: .19, largest |z|^2 here 12: the next term is below 200 sigma^4.
@@ -284,7 +286,7 @@ def test_probes_are_averaged_not_summed(probes):
     round_ = Gaussian([0.2] * 4, (0.3 * torch.eye(4)).tolist())
     sde, x = sd.VP(), round_.sample(5, seed=7)
     options = {"rtol": 1e-8, "atol": 1e-8, "probes": probes, "prior": true_prior(round_, sde), "dtype": F64}
-    found = sd.log_likelihood(round_.model(sde), x, trace="rademacher", **options)
+    found = ode(round_.model(sde), x, trace="rademacher", **options)
     torch.testing.assert_close(found.log_prob, round_.log_prob(x, sde, 1e-5), rtol=0, atol=1e-6)
     if probes == 1:
         assert found.std_error.isnan().all()
@@ -297,7 +299,7 @@ def test_hutchinsons_estimate_is_unbiased_and_knows_its_error(kind, probes):
     sde, n = sd.VP(), 400
     x = SPACE.sample(n, seed=8)
     options = {"rtol": 1e-5, "atol": 1e-5, "probes": probes, "trace": kind, "prior": true_prior(SPACE, sde)}
-    found = sd.log_likelihood(SPACE.model(sde), x, seed=3, micro_batch=n, **options)
+    found = ode(SPACE.model(sde), x, seed=3, micro_batch=n, **options)
     error = found.log_prob - SPACE.log_prob(x, sde, 1e-5)
     # For Gaussian data the trace error does not depend on the sample: one standard error for all, from the spread.
     assert abs(error.mean()) < Z * error.std() / math.sqrt(n)
@@ -311,11 +313,11 @@ def test_hutchinsons_numbers_follow_seed_and_index():
     sde, x = sd.VP(), SPACE.sample(5, seed=9)
     options = {"rtol": 1e-9, "atol": 1e-9, "integrator": "DOP853", "dtype": F64}
     model = SPACE.model(sde)
-    base = sd.log_likelihood(model, x, seed=1, index=10, **options).log_prob
+    base = ode(model, x, seed=1, index=10, **options).log_prob
     order = [3, 0, 4]
-    shuffled = sd.log_likelihood(model, x[order], seed=1, index=[13, 10, 14], **options).log_prob
+    shuffled = ode(model, x[order], seed=1, index=[13, 10, 14], **options).log_prob
     torch.testing.assert_close(shuffled, base[order], rtol=0, atol=1e-7)
-    assert (sd.log_likelihood(model, x, seed=2, index=10, **options).log_prob - base).abs().max() > 1e-2
+    assert (ode(model, x, seed=2, index=10, **options).log_prob - base).abs().max() > 1e-2
 
 
 # --- batches ------------------------------------------------------------------------------------------------------
@@ -327,8 +329,7 @@ def test_a_shared_step_moves_a_sample_by_its_tolerance_alone(points):
     m, sde, x = TargetM(), sd.VP(), points[:64]
     options = {**TIGHT, "rtol": 1e-7, "atol": 1e-7}
     one, seven, all_ = (
-        sd.log_likelihood(m.model(sde), x[:count], **options, micro_batch=k).log_prob
-        for k, count in ((1, 4), (7, 21), (64, 64))
+        ode(m.model(sde), x[:count], **options, micro_batch=k).log_prob for k, count in ((1, 4), (7, 21), (64, 64))
     )
     torch.testing.assert_close(seven[:4], one, rtol=0, atol=1e-5)
     torch.testing.assert_close(all_[:21], seven, rtol=0, atol=1e-5)
@@ -336,16 +337,16 @@ def test_a_shared_step_moves_a_sample_by_its_tolerance_alone(points):
 
 def test_one_at_a_time_a_sample_ignores_its_mates_to_the_bit(points):
     m, sde = TargetM(), sd.VP()
-    whole = sd.log_likelihood(m.model(sde), points[:6], micro_batch=1, seed=2)
+    whole = ode(m.model(sde), points[:6], micro_batch=1, seed=2)
     for order in ([5, 2, 0], [2]):
-        part = sd.log_likelihood(m.model(sde), points[order], micro_batch=1, seed=2, index=order)
+        part = ode(m.model(sde), points[order], micro_batch=1, seed=2, index=order)
         for name in ("log_prob", "latent", "calls", "prior_log_prob"):
             assert torch.equal(getattr(part, name), getattr(whole, name)[order])
 
 
 def test_every_row_is_scored_once_tail_included(points):
     m, sde = TargetM(), sd.VP()
-    found = sd.log_likelihood(m.model(sde), points[:11], micro_batch=4, trace="exact", prior=true_prior(m, sde))
+    found = ode(m.model(sde), points[:11], micro_batch=4, trace="exact", prior=true_prior(m, sde))
     assert (len(found), len(found.status), found.latent.shape) == (11, 11, (11, 2))
     torch.testing.assert_close(found.log_prob, m.log_prob(points[:11], sde, 1e-5), rtol=0, atol=0.05)
 
@@ -355,7 +356,7 @@ def test_calls_are_what_the_network_counts(points):
     model = m.model(sde).map_net(lambda net: lambda x, t: seen.append(len(x)) or net(x, t))
     for options in ({"trace": "exact"}, {"probes": 3}, {"end": "heat", "t0": 1e-3}):
         seen.clear()
-        found = sd.log_likelihood(model, points[:10], micro_batch=5, **options)
+        found = ode(model, points[:10], micro_batch=5, **options)
         # One call serves drift and divergence; each of the two micro-batches counts its own.
         assert found.calls[0] + found.calls[5] == len(seen)
         assert set(seen) == {5}
@@ -369,7 +370,7 @@ def test_conditions_reach_the_network():
         return base.net(x - shift, t)
 
     model = sd.ScoreModel(net, sde, predicts="score", time="t")
-    plain, moved = (sd.log_likelihood(model, x, trace="exact", cond=c).log_prob for c in (None, {"shift": 1.0}))
+    plain, moved = (ode(model, x, trace="exact", cond=c).log_prob for c in (None, {"shift": 1.0}))
     assert (plain - moved).abs().min() > 1e-3
 
 
@@ -445,7 +446,7 @@ def test_decode_after_encode_returns_the_data(points):
     z = sd.encode(m.model(sde), points, solver=tight)
     torch.testing.assert_close(sd.decode(m.model(sde), z, solver=tight), points, rtol=0, atol=1e-5)
     # The code of the likelihood's heat end is the same one.
-    found = sd.log_likelihood(m.model(sde), points, **TIGHT, end="heat")
+    found = ode(m.model(sde), points, **TIGHT, end="heat")
     torch.testing.assert_close(found.latent, z, rtol=0, atol=1e-5)
 
 
@@ -478,13 +479,13 @@ def test_rows_with_nan_are_named():
     x = torch.zeros(5, 2)
     x[2, 1], x[4, 0] = math.nan, math.inf
     with pytest.raises(ValueError, match=r"row 2 of x holds NaN or infinity \(2 such rows\)"):
-        sd.log_likelihood(PLANE.model(sd.VP()), x)
+        ode(PLANE.model(sd.VP()), x)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
 def test_integer_data_have_to_be_dequantised(dtype):
     with pytest.raises(TypeError, match=f"must be a floating-point tensor, given {dtype}: dequantise integer data"):
-        sd.log_likelihood(PLANE.model(sd.VP()), torch.zeros(2, 2).to(dtype))
+        ode(PLANE.model(sd.VP()), torch.zeros(2, 2).to(dtype))
 
 
 @pytest.mark.parametrize(
@@ -502,7 +503,7 @@ def test_integer_data_have_to_be_dequantised(dtype):
         (torch.zeros(2, 2), {"probes": 0}, "probes=0: at least one is needed"),
         (torch.zeros(2, 2), {"integrator": "dopri6"}, "unknown ODE method 'dopri6': "),
         (torch.zeros(2, 2), {"end": "heet"}, "unknown end 'heet': did you mean heat"),
-        (torch.zeros(2, 2), {"prior": "gauss"}, "prior='gauss': write"),
+        (torch.zeros(2, 2), {"prior": "gauss"}, "unknown prior 'gauss'"),
         (torch.zeros(2, 2), {"index": [1, 2, 3]}, "index names 3 samples, the batch has 2"),
         (torch.zeros(2, 2), {"micro_batch": 0}, "micro_batch=0"),
         (torch.zeros(2, 2), {"seed": -1}, r"seed=-1: give an integer in \[0, 2\*\*64\)"),
@@ -510,7 +511,7 @@ def test_integer_data_have_to_be_dequantised(dtype):
 )
 def test_wrong_arguments_are_refused(x, options, message):
     with pytest.raises(ValueError, match=message):
-        sd.log_likelihood(PLANE.model(sd.VP()), x, **options)
+        ode(PLANE.model(sd.VP()), x, **options)
 
 
 def test_a_network_with_dropout_in_train_mode_is_refused():
@@ -524,8 +525,8 @@ def test_a_network_with_dropout_in_train_mode_is_refused():
 
     net = Net().train()
     with pytest.raises(sd.ModelError, match=r"in train mode and body.1 is active there: write net.eval\(\)"):
-        sd.log_likelihood(sd.ScoreModel(net, sd.VP()), torch.zeros(2, 2))
-    found = sd.log_likelihood(sd.ScoreModel(net.eval(), sd.VP()), torch.zeros(2, 2))
+        ode(sd.ScoreModel(net, sd.VP()), torch.zeros(2, 2))
+    found = ode(sd.ScoreModel(net.eval(), sd.VP()), torch.zeros(2, 2))
     assert found.status == ("ok", "ok")
     assert all(p.grad is None for p in net.parameters())
 
@@ -541,9 +542,9 @@ def test_a_network_that_fails_on_one_sample_spoils_no_other(integrator, micro_ba
 
     x = PLANE.sample(3, seed=1)
     options = {"trace": "exact", "integrator": integrator, "micro_batch": micro_batch}
-    alone = sd.log_likelihood(base, x, **{**options, "micro_batch": 1})
+    alone = ode(base, x, **{**options, "micro_batch": 1})
     x[1, 0] = 60.0
-    found = sd.log_likelihood(sd.ScoreModel(net, sd.VP(), predicts="score", time="t"), x, **options)
+    found = ode(sd.ScoreModel(net, sd.VP(), predicts="score", time="t"), x, **options)
     assert [word == "ok" for word in found.status] == [True, False, True]
     assert found.log_prob[1].isnan()
     torch.testing.assert_close(found.log_prob[[0, 2]], alone.log_prob[[0, 2]], rtol=0, atol=1e-3)
@@ -551,5 +552,5 @@ def test_a_network_that_fails_on_one_sample_spoils_no_other(integrator, micro_ba
 
 def test_the_scored_batch_is_not_changed(points):
     x = points[:3].clone()
-    sd.log_likelihood(TargetM().model(sd.VP()), x, end="heat")
+    ode(TargetM().model(sd.VP()), x, end="heat")
     assert torch.equal(x, points[:3])

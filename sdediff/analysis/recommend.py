@@ -24,6 +24,8 @@ from sdediff.statistics import Statistics, statistics
 
 # Starts that every candidate is screened on, and starts of their own that grids are tuned on.
 _SCREEN, _TUNE = 8, 16
+# Tuning a grid of n moves costs n^2 calls a try: so many calls are spent on paths, and none where grids are long.
+_CALLS, _MOST = 1500, 24
 
 
 def recommend(
@@ -120,7 +122,7 @@ class _Measured:
     def _tuned(self, fixed: Candidate) -> Iterator[tuple[str, Tensor]]:
         """Grids tuned for a solver: on Gaussian data of this spectrum, and on paths that nothing is measured on."""
         used, n, first, last = fixed.member.solver, len(fixed.times) - 1, fixed.times[0].item(), fixed.times[-1].item()
-        if n < 2:
+        if not 2 <= n <= _MOST:
             return
         known, sde = {fixed.grid: fixed.times}, self.on.model.sde
         try:
@@ -129,7 +131,9 @@ class _Measured:
             yield "tuned to the spectrum", times
         except SolverError:  # not linear, or it needs what Gaussian data lack: its own paths remain
             pass
-        yield "tuned to paths", tune(self.own, n, used, known)
+        tries = min(12, _CALLS // (n * n))
+        if tries > 2:
+            yield "tuned to paths", tune(self.own, n, used, known, tries)
 
     def _add(self, candidate: Candidate) -> tuple[float, Candidate]:
         error = self.on.error(candidate.member.solver, candidate.times)

@@ -38,6 +38,7 @@ def adaptive(
     first_step: Any = None,
     max_steps: int = 10_000,
     at: Any = None,
+    visit: Callable[[Step, Tried, np.ndarray], None] | None = None,
 ) -> Result:
     """x(stop) of dx/dt = field(t, x, rows) from x (B, ...) at start, every sample with steps of its own.
 
@@ -45,7 +46,8 @@ def adaptive(
     rows lie on the host. start, stop: floats or (B,), in either direction; nothing is evaluated beyond stop.
     method: one of PAIRS. A sample's error is its own root mean square of error / (atol + rtol |x|). first_step:
     a size, by default Hairer's guess for one call. max_steps: tries a sample. at: times (n,) or (n, B) within
-    start and stop, whose states are Result.path. Raises ValueError on bad arguments; what fails is in status.
+    start and stop, whose states are Result.path; visit, without it, is shown every try, as in `march`. Raises
+    ValueError on bad arguments; what fails is in status.
     """
     if method not in PAIRS:
         raise ValueError(f"unknown embedded pair {method!r}: write one of {', '.join(PAIRS)}")
@@ -67,8 +69,8 @@ def adaptive(
         if not (np.abs(first)[moving] > 0).all():
             raise ValueError(f"first_step={first_step}: it must be positive")
     attempt = _pair(tableau, counted, rtol, atol)
-    visit = None if path is None else path.visit
-    found = march(attempt, counted, x, t, end, pi_control(order), first, kept, max_steps, visit=visit)
+    see = visit if path is None else path.visit
+    found = march(attempt, counted, x, t, end, pi_control(order), first, kept, max_steps, visit=see)
     return found if path is None else replace(found, path=path.states)
 
 

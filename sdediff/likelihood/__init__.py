@@ -1,7 +1,19 @@
 """Likelihoods: log p(x) with its error, and bits per dimension."""
 
-from sdediff.likelihood.ode import Likelihood, log_likelihood
-from sdediff.likelihood.trace import TRACES, divergence, probe_vectors
+from sdediff.likelihood.api import log_likelihood
+from sdediff.likelihood.ends import PRIORS
+from sdediff.likelihood.result import Likelihood
+from sdediff.likelihood.trace import TRACES, divergence, forward_divergence, probe_vectors
 from sdediff.likelihood.units import bits_per_dim, offset
 
-__all__ = ["TRACES", "Likelihood", "bits_per_dim", "divergence", "log_likelihood", "offset", "probe_vectors"]
+__all__ = [
+    "PRIORS",
+    "TRACES",
+    "Likelihood",
+    "bits_per_dim",
+    "divergence",
+    "forward_divergence",
+    "log_likelihood",
+    "offset",
+    "probe_vectors",
+]

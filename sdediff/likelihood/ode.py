@@ -1,11 +1,8 @@
-"""log p(x) by the probability-flow ODE and the instantaneous change of variables."""
+"""log p(x) by the probability-flow ODE with its density beside it, through any black-box integrator."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,167 +10,50 @@ from torch import Tensor
 
 from sdediff import integrate
 from sdediff.levels import Level, level
-from sdediff.likelihood.trace import divergence, probe_vectors
+from sdediff.likelihood.ends import heat_term, log_prior, prior_name
+from sdediff.likelihood.result import Likelihood, joined
+from sdediff.likelihood.settings import Settings
+from sdediff.likelihood.trace import divergence, probe_vectors, trace_error
 from sdediff.model import ScoreModel
-from sdediff.names import nearest
-from sdediff.noise import Counter as Draws
-from sdediff.noise import indices
-from sdediff.plan import check_eval, placement
-from sdediff.progress import track
+from sdediff.prediction import Prediction
 from sdediff.run import Counter
 from sdediff.sde import LinearSDE
-
-Prior = str | Callable[[Tensor], Tensor]
-_ENDS = ("t0", "heat")
-_VARIABLES = ("angle", "t")
-
-
-@dataclass(frozen=True, eq=False)
-class Likelihood:
-    """Log densities of B samples: log_prob (B,) nats, float64, and what is known of their error.
-
-    std_error (B,): of the trace estimate, from the spread of the probes (0 for the exact trace, NaN for one
-    probe). latent (B, ...): the state at T. calls (B,): network calls. status: "ok" or what went wrong, a
-    word a sample. dims: numbers a sample. t0, end: which density it is. prior_log_prob (B,): its last term.
-    """
-
-    log_prob: Tensor
-    std_error: Tensor
-    latent: Tensor
-    calls: Tensor
-    status: tuple[str, ...]
-    dims: int
-    t0: float
-    end: str
-    prior_log_prob: Tensor
-
-    def __len__(self) -> int:
-        return len(self.log_prob)
-
-
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """One micro-batch's settings."""
-
-    model: ScoreModel
-    method: str
-    variable: str
-    rtol: float
-    atol: float
-    t0: float
-    trace: str
-    probes: int
-    seed: int
-    prior: Prior
-    end: str
-
-
-def log_likelihood(
-    model: ScoreModel,
-    x: Tensor,
-    *,
-    integrator: str = "dopri5",
-    variable: str = "angle",
-    rtol: float = 1e-5,
-    atol: float = 1e-5,
-    t0: float | None = None,
-    trace: str = "rademacher",
-    probes: int = 1,
-    seed: int = 0,
-    index: int | Sequence[int] = 0,
-    prior: Prior = "sigma",
-    end: str = "t0",
-    cond: dict[str, Any] | None = None,
-    micro_batch: int = 256,
-    dtype: torch.dtype | None = None,
-    device: Any = None,
-    progress: bool | None = None,
-) -> Likelihood:
-    """log p(x) of data x (B, ...) in nats, by the probability-flow ODE. Song et al. 2021, eq. 39.
-
-    integrator: any ODE method of torchdiffeq or scipy, with rtol, atol, over the angle atan(sigma/alpha),
-    with x whitened, in which the flow is not stiff, or over "t" as published. trace: "exact", "rademacher" or
-    "gaussian" with `probes` probes, functions of (seed, sample index). prior: "sigma" N(0, sigma_T^2 I),
-    "unit" N(0, I), or a function x_T -> log density (B,). end: "t0" gives log p_{t0}(x), "heat" log p_0(x)
-    to O(sigma(t0)^4). The state and the density are float64, the network keeps its dtype.
-    """
-    check_eval(model)
-    if not isinstance(model.sde, LinearSDE):
-        raise ValueError("log_likelihood needs a process with alpha and sigma: write it as a LinearSDE")
-    for given, known, what in ((end, _ENDS, "end"), (variable, _VARIABLES, "variable")):
-        if given not in known:
-            raise ValueError(nearest(given, known, what))
-    t0 = model.sde.t0 if t0 is None else float(t0)
-    if not 0 < t0 < model.sde.T:
-        raise ValueError(f"t0={t0} must lie between 0 and T={model.sde.T}")
-    x = _checked(x)
-    if micro_batch < 1:
-        raise ValueError(f"micro_batch={micro_batch}: at least one sample is scored at a time")
-    Draws(seed)
-    kind, place = placement(model, dtype, device, x)
-    bound = model.given(**cond) if cond else model
-    job = _Job(bound, integrator, variable, rtol, atol, t0, trace, probes, seed, prior, end)
-    numbers = indices(index, len(x))
-    starts = range(0, len(x), micro_batch)
-    parts: list[Likelihood] = []
-    for i in track(starts, len(starts), "log likelihood", progress):
-        parts += _isolated(job, x[i : i + micro_batch].to(kind).to(place), numbers[i : i + micro_batch])
-    return _joined(parts)
-
-
-def _checked(x: Tensor) -> Tensor:
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        given = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(f"x must be a floating-point tensor, given {given}: dequantise integer data first")
-    if x.ndim < 2 or not x.numel():
-        raise ValueError(f"x must be (B, ...) with at least one sample and one dimension, given {tuple(x.shape)}")
-    bad = (~torch.isfinite(x.flatten(1)).all(1)).nonzero().flatten()
-    if len(bad):
-        raise ValueError(f"row {bad[0].item()} of x holds NaN or infinity ({len(bad)} such rows)")
-    return x
 
 
 class _NotFinite(Exception):
     """The network's velocity or divergence was NaN or infinite."""
 
 
-def _isolated(job: _Job, x: Tensor, index: np.ndarray) -> list[Likelihood]:
+def scored(job: Settings, x: Tensor, index: np.ndarray, cond: dict[str, Tensor]) -> Likelihood:
     """The micro-batch scored; where the network fails it is halved until the failing samples are alone."""
     try:
-        return [_scored(job, x, index)]
+        return _together(job, x, index, cond)
     except _NotFinite as failure:
         if len(x) > 1:
             half = len(x) // 2
-            return _isolated(job, x[:half], index[:half]) + _isolated(job, x[half:], index[half:])
+            parts = (slice(half), slice(half, None))
+            return joined([scored(job, x[p], index[p], {k: v[p] for k, v in cond.items()}) for p in parts])
         nan = torch.full((1,), math.nan, dtype=torch.float64, device=x.device)
-        none = torch.zeros(1, dtype=torch.int64)
-        latent, words = torch.full_like(x.double(), math.nan), (str(failure),)
-        return [Likelihood(nan, nan, latent, none, words, x[0].numel(), job.t0, job.end, nan)]
+        latent = torch.full_like(x.double(), math.nan)
+        terms = dict.fromkeys(("prior", "divergence", "width", *(("heat",) if job.end == "heat" else ())), nan)
+        return _result(job, nan[:, None], latent, 0, terms).with_(status=(str(failure),))
 
 
-def _scored(job: _Job, x: Tensor, index: np.ndarray) -> Likelihood:
+def _together(job: Settings, x: Tensor, index: np.ndarray, cond: dict[str, Tensor]) -> Likelihood:
     counter = Counter()
-    model = job.model.map_net(counter.wrap)
+    model = job.model.given(**cond).map_net(counter.wrap)
     vectors = probe_vectors(job.trace, x, job.probes, job.seed, index)
     size, dims = len(x), x[0].numel()
     columns = 1 if vectors is None else len(vectors)
     sde: LinearSDE = model.sde  # type: ignore[assignment]
     first = level(sde, job.t0)
 
-    def slope(t: Any, state: Tensor) -> tuple[Tensor, Tensor, Any]:
-        with torch.enable_grad():
-            inside = state.to(x.dtype).detach().requires_grad_(True)
-            prediction = model(inside, t)
-            velocity = prediction.velocity
-            div = divergence(velocity, inside, vectors)
-        return velocity.detach(), div, prediction
-
     clock = _Clock(sde, job.t0, job.variable)
 
     def field(u: float, both: Tensor) -> Tensor:
         here, speed, growth = clock.level(u)
         y, w = both[:, :dims], clock.width(here)
-        velocity, div, _ = slope(here, (w * y).reshape(x.shape))
+        velocity, div, _ = _slope(model, (w * y).reshape(x.shape).to(x.dtype), here, vectors)
         turned = velocity.reshape(size, dims).double() / w - growth * y
         slopes = torch.cat([turned, div.T - dims * growth], 1) / speed
         if not bool(torch.isfinite(slopes).all()):
@@ -181,19 +61,37 @@ def _scored(job: _Job, x: Tensor, index: np.ndarray) -> Likelihood:
         return slopes
 
     begin = x.double() * (first.alpha if job.end == "heat" else 1.0)
-    gain = torch.zeros(columns, size, dtype=torch.float64, device=x.device)
-    if job.end == "heat":
-        _, div, prediction = slope(first, begin)
-        score = prediction.score.detach().double().flatten(1)
-        spread = 2 / first.g2 * (dims * first.f - div)
-        gain += dims * math.log(first.alpha) - first.sigma**2 / 2 * (spread + score.square().sum(1))
     low, high = clock.width(first), clock.width(level(sde, sde.t_max))
-    gain += dims * (math.log(high) - math.log(low))
-    both = torch.cat([begin.reshape(size, dims) / low, gain.T], 1)
-    ends = integrate.odeint(field, both, clock.start, clock.stop, job.method, job.rtol, job.atol)
+    width = dims * (math.log(high) - math.log(low))
+    none = torch.zeros(size, columns, dtype=torch.float64, device=x.device)
+    heat = none
+    if job.end == "heat":
+        _, div, prediction = _slope(model, begin.to(x.dtype), first, vectors)
+        width += dims * math.log(first.alpha)
+        heat = heat_term(first, prediction.score.detach(), 2 / first.g2 * (dims * first.f - div)).T
+    ends = integrate.odeint(
+        field, torch.cat([begin.reshape(size, dims) / low, none], 1), clock.start, clock.stop,
+        job.integrator, job.rtol, job.atol,
+    )  # fmt: skip
     latent = high * ends[:, :dims].reshape(x.shape)
-    tail = job.prior(latent) if callable(job.prior) else sde.prior_log_prob(latent, job.prior)
-    return _result(job, ends[:, dims:] + tail.double()[:, None], tail, latent, counter.calls, dims)
+    terms = {
+        "prior": log_prior(job.prior, job.model, latent),
+        "divergence": ends[:, dims:].mean(1),
+        "width": torch.full_like(none[:, 0], width),
+    }
+    if job.end == "heat":
+        terms["heat"] = heat.mean(1)
+    return _result(job, ends[:, dims:] + heat, latent, counter.calls, terms)
+
+
+def _slope(model: ScoreModel, x: Tensor, t: Level, vectors: Tensor | None) -> tuple[Tensor, Tensor, Prediction]:
+    """The flow's velocity at x, its divergence (P, B), and the prediction they came from: one call for all."""
+    with torch.enable_grad():
+        inside = x.detach().requires_grad_(True)
+        prediction = model(inside, t)
+        velocity = prediction.velocity
+        div = divergence(velocity, inside, vectors)
+    return velocity.detach(), div, prediction
 
 
 class _Clock:
@@ -226,21 +124,15 @@ class _Clock:
         return here, turn / w2, (here.alpha * here.alpha_dot + here.sigma * here.sigma_dot) / w2
 
 
-def _result(job: _Job, values: Tensor, tail: Tensor, latent: Tensor, calls: int, dims: int) -> Likelihood:
-    size, columns = values.shape
-    error = torch.zeros(size, dtype=torch.float64, device=values.device)
-    if job.trace != "exact":
-        error = values.std(1) / math.sqrt(columns) if columns > 1 else torch.full_like(error, math.nan)
-    mean = values.mean(1)
-    status = tuple("ok" if ok else "not finite" for ok in torch.isfinite(mean).tolist())
-    counts = torch.full((size,), calls, dtype=torch.int64)
-    return Likelihood(mean, error, latent, counts, status, dims, job.t0, job.end, tail)
-
-
-def _joined(parts: list[Likelihood]) -> Likelihood:
-    joined = {
-        name: torch.cat([getattr(p, name) for p in parts])
-        for name in ("log_prob", "std_error", "latent", "calls", "prior_log_prob")
-    }
-    status = tuple(word for p in parts for word in p.status)
-    return Likelihood(status=status, dims=parts[0].dims, t0=parts[0].t0, end=parts[0].end, **joined)
+def _result(job: Settings, values: Tensor, latent: Tensor, calls: int, terms: dict[str, Tensor]) -> Likelihood:
+    """The record of a batch that took its steps together; values (B, P): what the probes added up to."""
+    dims, log_prob = latent[0].numel(), torch.stack(tuple(terms.values())).sum(0)
+    error = trace_error(job.trace, values.T, dims).sqrt()
+    status = tuple("ok" if ok else "not finite" for ok in torch.isfinite(log_prob).tolist())
+    unknown = torch.full((len(latent),), -1, dtype=torch.int64)
+    return Likelihood(
+        log_prob=log_prob, std_error=error, latent=latent, calls=torch.full_like(unknown, calls), status=status,
+        dims=dims, t0=job.t0, end=job.end, prior_log_prob=terms["prior"],
+        solver_error=torch.full_like(log_prob, math.nan), steps=unknown, rejected=unknown, method="ode",
+        prior=prior_name(job.prior, job.model, tuple(latent.shape[1:])), terms=terms,
+    )  # fmt: skip

@@ -1,6 +1,9 @@
-"""Divergence of a vector field: exact, or Hutchinson's estimate with Rademacher or Gaussian probes."""
+"""Divergence of a vector field: exact, or Hutchinson's estimate with orthogonal or independent probes."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,27 +12,78 @@ from torch import Tensor
 from sdediff.names import nearest
 from sdediff.noise import normals, uniforms
 
-TRACES = ("exact", "rademacher", "gaussian")
+TRACES = ("exact", "hadamard", "rademacher", "gaussian")
 # Basis vectors pulled back at once by the exact trace: bounds its memory.
 _BLOCK = 64
 _PROBE = 0x50000000
 
 
-def probe_vectors(kind: str, x: Tensor, probes: int, seed: int, index: np.ndarray) -> Tensor | None:
-    """Probes (P, B, ...) with E[v v^T] = I, functions of (seed, sample index, probe); None for "exact"."""
+def probe_vectors(
+    kind: str, x: Tensor, probes: int, seed: int, index: np.ndarray, node: int | None = None
+) -> Tensor | None:
+    """Probes (P, B, ...) with E[v v^T] = I, functions of (seed, sample index, node, probe); None for "exact".
+
+    "hadamard": random signs times `probes` rows, drawn without repetition, of a Hadamard matrix of the next
+    power of two N, so that N probes give the trace exactly; "rademacher": signs; "gaussian": unit normals.
+    node: the number of the place where they are used, None for probes that stay the same along a path.
+    """
     if kind not in TRACES:
         raise ValueError(nearest(kind, TRACES, "trace"))
     if kind == "exact":
         return None
     if probes < 1:
         raise ValueError(f"probes={probes}: at least one is needed")
-    shape, drawn = tuple(x.shape[1:]), []
-    for p in range(probes):
-        if kind == "gaussian":
-            drawn.append(normals(seed, index, (_PROBE, p), shape))
-        else:
-            drawn.append(np.where(uniforms(seed, index, (_PROBE, p), shape) < 0.5, -1.0, 1.0))
-    return torch.from_numpy(np.stack(drawn)).to(x)
+    shape, word = tuple(x.shape[1:]), _PROBE if node is None else _PROBE + 1 + node
+    if kind == "hadamard":
+        drawn = _hadamard(x[0].numel(), probes, seed, index, word).reshape(probes, len(x), *shape)
+    elif kind == "gaussian":
+        drawn = np.stack([normals(seed, index, (word, p), shape) for p in range(probes)])
+    else:
+        drawn = np.stack([_signs(seed, index, (word, p), shape) for p in range(probes)])
+    return torch.from_numpy(drawn).to(x)
+
+
+def _signs(seed: int, index: np.ndarray, stream: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
+    return np.where(uniforms(seed, index, stream, shape) < 0.5, -1.0, 1.0)
+
+
+def _order(dims: int) -> int:
+    """The next power of two: the size of the Hadamard matrix, at most so many probes are orthogonal."""
+    return 1 << (dims - 1).bit_length()
+
+
+def _hadamard(dims: int, probes: int, seed: int, index: np.ndarray, word: int) -> np.ndarray:
+    """(P, B, D): rows of the matrix are chosen once a node, signs once a sample; beyond N they are drawn anew."""
+    size, blocks = _order(dims), []
+    for block, first in enumerate(range(0, probes, size)):
+        # A sample number of its own: no sample's signs are used to choose rows.
+        keys = uniforms(seed, np.array([block]), (word, 1 << 20), (size,))[0]
+        rows = np.argsort(keys, kind="stable")[: min(size, probes - first)]
+        blocks.append(_rows(rows, dims)[:, None] * _signs(seed, index, (word, block), (dims,))[None])
+    return np.concatenate(blocks)
+
+
+def _rows(rows: np.ndarray, dims: int) -> np.ndarray:
+    """Rows of Sylvester's matrix cut to (P, D): -1 to the number of bits that row and column share."""
+    shared = rows[:, None] & np.arange(dims)[None]
+    for shift in (32, 16, 8, 4, 2, 1):
+        shared = shared ^ (shared >> shift)
+    return 1.0 - 2.0 * (shared & 1)
+
+
+def trace_error(kind: str, found: Tensor, dims: int) -> Tensor:
+    """Variance (B,) of the mean over probes of traces found (P, B): 0 for "exact", NaN for one probe.
+
+    Orthogonal probes are a sample without repetition of N that give the trace exactly: their variance of
+    the mean is smaller by 1 - P/N.
+    """
+    probes = len(found)
+    if kind == "exact":
+        return torch.zeros_like(found[0])
+    if probes < 2:
+        return torch.full_like(found[0], torch.nan)
+    share = 1 - probes / _order(dims) if kind == "hadamard" and probes <= _order(dims) else 1.0
+    return found.var(0) / probes * share
 
 
 def divergence(value: Tensor, x: Tensor, vectors: Tensor | None) -> Tensor:
@@ -39,15 +93,20 @@ def divergence(value: Tensor, x: Tensor, vectors: Tensor | None) -> Tensor:
     """
     if vectors is not None:
         return _pulled(value, x, vectors).double()
-    dims = x[0].numel()
     total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    for basis in _basis(x):
+        total = total + _pulled(value, x, basis).double().sum(0)
+    return total[None]
+
+
+def _basis(x: Tensor) -> Iterator[Tensor]:
+    """The unit vectors (n, B, ...), in blocks."""
+    dims = x[0].numel()
     for start in range(0, dims, _BLOCK):
         size = min(_BLOCK, dims - start)
         basis = torch.zeros(size, dims, dtype=x.dtype, device=x.device)
         basis[torch.arange(size), torch.arange(start, start + size)] = 1.0
-        basis = basis.reshape(size, 1, *x.shape[1:]).expand(size, *x.shape)
-        total = total + _pulled(value, x, basis).double().sum(0)
-    return total[None]
+        yield basis.reshape(size, 1, *x.shape[1:]).expand(size, *x.shape)
 
 
 def _pulled(value: Tensor, x: Tensor, vectors: Tensor) -> Tensor:
@@ -58,3 +117,21 @@ def _pulled(value: Tensor, x: Tensor, vectors: Tensor) -> Tensor:
     else:
         (pulled,) = torch.autograd.grad(value, x, vectors, retain_graph=True, is_grads_batched=True)
     return (pulled * vectors).flatten(2).sum(2)
+
+
+def forward_divergence(field: Callable[[Tensor], Tensor], x: Tensor, vectors: Tensor | None, step: Any) -> Tensor:
+    """tr(d field / d x) a sample, (P, B) float64, by v^T (field(x + h v) - field(x - h v))/(2h): no gradients.
+
+    field: states (2B, ...), the two sides stacked, to values shaped alike: one call, two forwards a probe.
+    vectors: probes (P, B, ...), or None for the exact trace. step: h, a number or (B, 1, ...), for entries of size 1.
+    """
+    blocks: Iterable[Tensor] = [vectors] if vectors is not None else _basis(x)
+    found = []
+    for v in (v for block in blocks for v in block):
+        two = torch.cat([x + step * v, x - step * v])
+        high, low = field(two).double().chunk(2)
+        # What the rounding made of the step is divided by, not what was asked for.
+        wide = (two[: len(x)] - two[len(x) :]).double()
+        scale = (wide * v.double()).flatten(1).sum(1) / v.double().square().flatten(1).sum(1)
+        found.append((v.double() * (high - low)).flatten(1).sum(1) / scale)
+    return torch.stack(found) if vectors is not None else torch.stack(found).sum(0)[None]

@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor
 
-from sdediff.likelihood.ode import Likelihood
+from sdediff.likelihood.result import Likelihood
 from sdediff.names import nearest
 
 _MAPS = ("cells", "ends")

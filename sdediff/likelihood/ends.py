@@ -1,0 +1,93 @@
+"""The two ends of the flow: what stands for p_T at one, the heat equation's term at the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sdediff.levels import Level, level
+from sdediff.model import ScoreModel
+from sdediff.names import nearest
+from sdediff.sde import LinearSDE
+from sdediff.statistics import Statistics
+
+Prior = str | Callable[[Tensor], Tensor]
+PRIORS = ("auto", "sigma", "unit", "std", "diagonal", "full")
+ENDS = ("t0", "heat")
+
+
+def prior_name(prior: Prior, model: ScoreModel, shape: tuple[int, ...]) -> str:
+    """The prior's word with "auto" resolved: "full" where the model has statistics, else "sigma".
+
+    Refuses a moment-matched prior without statistics, and statistics of samples of another shape.
+    """
+    if callable(prior):
+        return "given"
+    if prior not in PRIORS:
+        raise ValueError(nearest(prior, PRIORS, "prior"))
+    stats = model.stats
+    if stats is not None and tuple(stats.mean.shape) != shape:
+        raise ValueError(f"the model's statistics are of samples {tuple(stats.mean.shape)}, x has samples {shape}")
+    if prior == "auto":
+        return "sigma" if stats is None else "full"
+    if prior in ("std", "diagonal", "full") and stats is None:
+        raise ValueError(
+            f"prior={prior!r} needs the data's statistics, which this model lacks: "
+            'ScoreModel(..., stats=sd.statistics(data)), or write prior="sigma"'
+        )
+    return prior
+
+
+def log_prior(prior: Prior, model: ScoreModel, x: Tensor) -> Tensor:
+    """log density (B,) of states x (B, ...) at T, float64 nats: N(alpha_T m, alpha_T^2 C + sigma_T^2 I) or as named.
+
+    C is the covariance of the model's statistics: isotropic ("std"), "diagonal" or "full". NaN for states that
+    are not finite.
+    """
+    good = torch.isfinite(x).flatten(1).all(1)
+    if not bool(good.all()):
+        found = torch.full((len(x),), math.nan, dtype=torch.float64, device=x.device)
+        found[good] = log_prior(prior, model, x[good]) if bool(good.any()) else found[good]
+        return found
+    if callable(prior):
+        return prior(x).double()
+    sde: LinearSDE = model.sde  # type: ignore[assignment]
+    name = prior_name(prior, model, tuple(x.shape[1:]))
+    if name in ("sigma", "unit"):
+        return sde.prior_log_prob(x, name)
+    return _matched(model.stats, name, level(sde, sde.t_max), x)  # type: ignore[arg-type]
+
+
+def _matched(stats: Statistics, name: str, end: Level, x: Tensor) -> Tensor:
+    def spread(variances: Any) -> Any:
+        return end.alpha**2 * variances + end.sigma**2
+
+    flat = x.double().flatten(1) - end.alpha * stats.mean.to(x.device).reshape(-1)
+    total, dims = flat.square(), flat.shape[1]
+    if name == "std":
+        logs, ratio = dims * math.log(spread(stats.std**2)), total.sum(1) / spread(stats.std**2)
+    elif name == "diagonal":
+        variances = spread(stats.dims.to(x.device).reshape(-1))
+        logs, ratio = variances.log().sum().item(), (total / variances).sum(1)
+    else:
+        directions, variances = stats.directions.to(x.device), spread(stats.variances.to(x.device))
+        # One product a sample: the last bits of a matrix product depend on the number of its rows.
+        on = torch.stack([directions @ row for row in flat]).square()
+        rest, left = spread(stats.rest), dims - len(directions)
+        logs = variances.log().sum().item() + left * math.log(rest)
+        ratio = (on / variances).sum(1)
+        if left:
+            ratio = ratio + (total.sum(1) - on.sum(1)) / rest
+    return -0.5 * (ratio + logs + dims * math.log(2 * math.pi))
+
+
+def heat_term(here: Level, score: Tensor, spread: Tensor) -> Tensor:
+    """-(sigma^2/2)(tr grad s + |s|^2), what takes log p_{t0} to log p_0 up to sigma^4: (..., B) nats.
+
+    score: s (B, ...) at the un-noised alpha x0; spread: the trace of its Jacobian, (..., B).
+    """
+    return -(here.sigma**2) / 2 * (spread + score.double().flatten(1).square().sum(1))

@@ -1,0 +1,92 @@
+"""Gauss-Legendre nodes in every step of a path, and what the steps beside one another say of their error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdediff.integrate import TABLEAUS, Step, Tried
+
+
+class Nodes:
+    """`count` Gauss nodes in every accepted step of every sample: row, number, phi, weight (n,), y (n, ...).
+
+    number counts a sample's own nodes in the order of its path; y is the continuous extension of the step.
+    """
+
+    row: Tensor
+    number: Tensor
+    phi: Tensor
+    weight: Tensor
+    y: Tensor
+
+    def __init__(self, method: str, count: int, size: int) -> None:
+        nodes, weights = np.polynomial.legendre.leggauss(count)
+        self.shares, self.weights = (nodes + 1) / 2, weights / 2
+        self.count = count
+        self._between = TABLEAUS[method].between(self.shares)
+        self._steps = np.zeros(size, dtype=np.int64)
+        self._found: list[tuple[Tensor, ...]] = []
+
+    def visit(self, step: Step, tried: Tried, good: np.ndarray) -> None:
+        """Take the nodes of the steps that were accepted."""
+        pick = torch.from_numpy(np.flatnonzero(good))
+        if not len(pick):
+            return
+        rows, t, h = step.rows[pick], step.t[pick.numpy()], step.h[pick.numpy()]
+        done = self._steps[rows.numpy()]
+        self._steps[rows.numpy()] += 1
+        x, slopes = step.x[pick], [slope[pick] for slope in tried.slopes]
+        for j, (share, weight) in enumerate(zip(self.shares, self.weights, strict=True)):
+            y = x
+            for part, slope in zip(self._between[:, j], slopes, strict=True):
+                y = torch.add(y, slope, alpha=part) if part else y
+            numbers = torch.from_numpy(done * self.count + j)
+            self._found.append((rows, numbers, torch.from_numpy(t + share * h), torch.from_numpy(weight * h), y))
+
+    def close(self, like: Tensor) -> None:
+        """Put together what was visited; like: states (b, ...)."""
+        none = torch.zeros(0, dtype=torch.int64)
+        empty = (none, none, none.double(), none.double(), like[:0])
+        self.row, self.number, self.phi, self.weight, self.y = map(torch.cat, zip(empty, *self._found, strict=True))
+        self._found = []
+
+    def batches(self) -> Iterator[tuple[int, Tensor]]:
+        """(number, which (b,)): the nodes of one number, of all samples that have it, in the samples' order."""
+        order = np.lexsort((self.row.numpy(), self.number.numpy()))
+        numbers, starts = np.unique(self.number.numpy()[order], return_index=True)
+        for number, pick in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
+            yield number, torch.from_numpy(pick)
+
+
+def quadrature_error(nodes: Nodes, value: Tensor, spread: Tensor, size: int) -> Tensor:
+    """What the quadrature may be wrong by, (b,) nats, from the integrand's values (n,) and their variances.
+
+    Over two neighbouring steps the rule is compared with the interpolatory one that leaves out a node in their
+    middle, one degree lower; the root of the sum of squares, less what the probes alone make of it, is told.
+    """
+    found = np.full(size, np.nan)
+    rows, q = nodes.row.numpy(), nodes.count
+    for row in np.unique(rows):
+        mine = np.flatnonzero(rows == row)
+        mine = mine[np.argsort(nodes.number.numpy()[mine])]
+        columns = (v.numpy()[mine].reshape(-1, q) for v in (nodes.phi, nodes.weight, value, spread))
+        phi, weight, values, noise = (np.concatenate([v[:-1], v[1:]], axis=1) for v in columns)
+        away = _away(phi, weight)
+        squares = (away * values).sum(1) ** 2 - (away**2 * np.nan_to_num(noise)).sum(1)
+        found[row] = np.sqrt(max(squares.sum(), 0.0)) if len(phi) else np.nan
+    return torch.from_numpy(found)
+
+
+def _away(phi: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Weights (n, 2q) of Gauss's rule minus those of the rule without a node in the middle, on pairs of steps.
+
+    Both are exact up to a degree of 2q - 2, so this is a multiple of the divided difference over all nodes.
+    """
+    gaps = (phi[:, :, None] - phi[:, None, :]) / weight.sum(1)[:, None, None]
+    divided = 1 / (gaps + np.eye(phi.shape[1])).prod(2)
+    middle = phi.shape[1] // 2
+    return divided * (weight[:, middle] / divided[:, middle])[:, None]
