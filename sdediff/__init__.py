@@ -29,6 +29,7 @@ _LAZY = {
     "log_likelihood": "sdediff.likelihood",
     "bits_per_dim": "sdediff.likelihood",
     "Likelihood": "sdediff.likelihood",
+    "likelihood_job": "sdediff.likelihood.job",
     "load": "sdediff.hub",
     "save": "sdediff.hub",
     "models": "sdediff.hub",

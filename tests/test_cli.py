@@ -171,7 +171,8 @@ def test_likelihood_of_levels_gives_bits(run, home, tmp_path):
             "--rtol", 1e-3, "--atol", 1e-3, "--limit", 10, "--out", tmp_path, "--json")
     )  # fmt: skip
     table = parquet.read_table(said["files"]["parquet"]).to_pydict()
-    assert list(table) == ["index", "log_prob", "std_error", "bits_per_dim", "status", "calls", "latent_norm"]
+    columns = ["index", "log_prob", "std_error", "bits_per_dim", "status", "calls", "latent_norm", "solver_error"]
+    assert list(table) == columns
     assert table["index"] == list(range(10))
     assert set(table["status"]) == {"ok"}
     data = DataSet(np.load(home / "bytes.npy"), 32, (0, 31))
@@ -192,13 +193,14 @@ def test_likelihood_of_levels_gives_bits(run, home, tmp_path):
 
 
 def test_likelihood_of_continuous_data_has_no_bits(run, tmp_path):
-    base = ("likelihood", "points", "points.npy", "--limit", 6, "--rtol", 1e-2, "--atol", 1e-2, "--out", tmp_path)
-    said = parsed(run(*base, "--json", "--probes", 3, "--trace", "gaussian", "--method", "RK45", "--t0", 1e-3))
+    base = ("likelihood", "points", "points.npy", "--limit", 6, "--rtol", 1e-2, "--atol", 1e-2)
+    drawn = ("--probes", 3, "--trace", "gaussian", "--method", "RK45", "--t0", 1e-3, "--out", tmp_path / "drawn")
+    said = parsed(run(*base, "--json", *drawn))
     assert said["bits_per_dim"] is None
     assert said["probe_error"] >= 0
-    assert (said["t0"], said["settings"]["method"]) == (1e-3, "RK45")
+    assert (said["t0"], said["settings"]["integrator"]) == (1e-3, "RK45")
     assert set(parquet.read_table(said["files"]["parquet"]).to_pydict()["bits_per_dim"]) == {None}
-    code, out, _ = run(*base)
+    code, out, _ = run(*base, "--method", "ode", "--out", tmp_path)
     assert code == 0
     assert "none: continuous data" in out
     assert "unknown" in out  # one probe has no spread
@@ -294,7 +296,7 @@ BAD = [
     (["likelihood", "points", "absent.npy"], ["DATA", "absent.npy"]),
     (["likelihood", "points", "empty.npy"], ["DATA", "empty.npy"]),
     (["likelihood", "points", "broken.npz"], ["DATA", "broken.npz"]),
-    (["likelihood", "points", "nan.npy"], ["nan.npy", "row 7"]),
+    (["likelihood", "points", "nan.npy", "--limit", "9", "--out", "nan"], ["nan.npy", "row 7", "--skip-bad"]),
     (["likelihood", "points", "wide.npy"], ["DATA", "(3,)", "(2,)"]),
     (["likelihood", "points", "bytes.npy", "--levels", "4", "--range", "0,3"], ["bytes.npy", "[0, 3]"]),
     (["likelihood", "points", "bytes.npy", "--range", "3"], ["--range", "0,255"]),

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdediff.benchmark.files import whole
+from sdediff.files import whole
 from sdediff.metrics import Estimate
 
 if TYPE_CHECKING:

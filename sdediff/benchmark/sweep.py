@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from sdediff import metrics
-from sdediff.benchmark.machine import machine, versions
 from sdediff.benchmark.problems import Problem, found
 from sdediff.benchmark.report import Floor, Report, Row, Skip
 from sdediff.benchmark.runs import PAIRED, Distance, Job, Setting, exact_flow, on_flow, quickest, row, threads_kept
 from sdediff.integrate import IntegrationError
+from sdediff.machine import machine, versions
 from sdediff.plan import check_eval, placement
 from sdediff.progress import track
 from sdediff.solvers import Solver, solver

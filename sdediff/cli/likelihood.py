@@ -1,23 +1,26 @@
-"""`likelihood`: a data set scored sample by sample."""
+"""`likelihood`: a data set scored sample by sample, as a job that can be stopped, resumed and shared."""
 
 from __future__ import annotations
 
 import math
-import time
+import os
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sdediff.cli.options import BadInput, Device, Dtype, Json, Out, Seed, naming, pair, placed, writable
-from sdediff.cli.output import emit, listed, plain
+from sdediff.cli.output import emit, listed
 
 if TYPE_CHECKING:
     from sdediff.datasets import DataSet
-    from sdediff.likelihood import Likelihood
+    from sdediff.likelihood.job import Summary
     from sdediff.model import ScoreModel
 
 Levels = Annotated[int | None, typer.Option(min=2, help="Integer levels of the stored values, such as 256.")]
+Tolerance = Annotated[float | None, typer.Option(help="Of the solver; by default the method's own.")]
 
 
 def likelihood(
@@ -27,58 +30,108 @@ def likelihood(
     levels: Levels = None,
     range_: Annotated[str | None, typer.Option("--range", help="low,high: stored values of the end levels.")] = None,
     key: Annotated[str | None, typer.Option(help="The array of an .npz, or columns a,b of a Parquet file.")] = None,
-    trace: Annotated[str, typer.Option(help="exact, rademacher or gaussian.")] = "rademacher",
-    probes: Annotated[int, typer.Option(min=1, help="Probes a sample; two or more give an error.")] = 1,
+    trace: Annotated[str | None, typer.Option(help="exact, rademacher, ...; default: the method's own.")] = None,
+    probes: Annotated[int | None, typer.Option(min=1, help="Probes a sample; two or more give an error.")] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Dequantisations a sample, weighted: a tighter bound.")] = 1,
     limit: Annotated[int | None, typer.Option(min=1, help="The first rows alone.")] = None,
-    method: Annotated[str, typer.Option(help="dopri5, RK45, DOP853, ...")] = "dopri5",
-    rtol: Annotated[float, typer.Option(help="Relative tolerance.")] = 1e-5,
-    atol: Annotated[float, typer.Option(help="Absolute tolerance.")] = 1e-5,
+    method: Annotated[str | None, typer.Option(help="A method, or the integrator of the ODE: RK45, ...")] = None,
+    rtol: Tolerance = None,
+    atol: Tolerance = None,
     t0: Annotated[float | None, typer.Option(help="Where the flow starts; default: the process's own.")] = None,
-    micro_batch: Annotated[int, typer.Option(min=1, help="Samples integrated together.")] = 64,
+    micro_batch: Annotated[int, typer.Option(min=1, help="Samples computed together.")] = 64,
+    shard: Annotated[int | None, typer.Option(min=1, help="Samples written together.")] = None,
+    skip_bad: Annotated[bool, typer.Option(help="Give means in spite of rows with NaN or Inf.")] = False,
+    join: Annotated[bool | None, typer.Option(help="Work beside other processes on the same job.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of torch.")] = None,
+    compare: Annotated[str | None, typer.Option(metavar="OTHER", help="A model to take differences with.")] = None,
     out: Out = Path("likelihood-results"),
     seed: Seed = 0,
     device: Device = "cpu",
     dtype: Dtype = None,
     as_json: Json = False,
 ) -> None:
-    """Score a data set in nats and bits/dim: likelihood.parquet, a row a sample, and summary.json."""
+    """Score a data set in nats and bits/dim: likelihood.parquet, summary.json, report.html. Goes on if begun."""
     import sdediff as sd
 
-    place, kind = placed(device, dtype)
-    _known(trace, method, rtol, atol)
+    place, kind = placed(_own(device), dtype)
+    options = _options(trace, probes, method, rtol, atol, t0)
     with naming("MODEL"):
         loaded = sd.load(model, place, kind)
+    with naming("--compare"):
+        other = None if compare is None else sd.load(compare, place, kind)
     found = _data(data, split, levels, pair(range_, "--range"), key, limit)
-    x = _states(loaded, found, seed, limit)
-    folder, began = writable(out), time.perf_counter()
-    options = {"trace": trace, "probes": probes, "rtol": rtol, "atol": atol, "t0": t0, "micro_batch": micro_batch}
-    with naming("--t0" if t0 is not None else "DATA"):
-        result = sd.log_likelihood(loaded, x, integrator=method, seed=seed, **options)
-    asked = {"split": split, "limit": limit, "seed": seed, "method": method, "dtype": dtype, **options}
-    columns = _columns(result, found, _range(loaded))
-    summary = {
-        "model": model, "data": found.name, **_summary(result, columns), "levels": found.levels,
-        "seconds": round(time.perf_counter() - began, 2), "settings": asked, **_where(place),
+    job: dict[str, Any] = {
+        "limit": limit, "seed": seed, "draws": draws, "micro_batch": micro_batch, "shard": shard, "join": join,
+        "skip_bad": skip_bad, "num_threads": threads, **options,
     }  # fmt: skip
-    with naming("--out"):
-        files = _written(folder, columns, summary)
-    if as_json:
-        emit({**summary, "files": files})
-    else:
-        _printed(summary, files)
+    folder = writable(out)
+    summary = _run(loaded, found, folder, job)
+    said: dict[str, Any] = {**summary.to_dict(), "model": model}
+    if other is not None:
+        said["compare"] = {"model": compare, **_compared(other, found, folder, job)}
+    files = {"parquet": "likelihood.parquet", "summary": "summary.json", "report": "report.html"}
+    said["files"] = {kind: str(folder / name) for kind, name in files.items()}
+    if int(os.environ.get("RANK") or 0):
+        return
+    if summary.refused:
+        raise BadInput(
+            f"DATA: {summary.refused}: the others are in {said['files']['parquet']}; add --skip-bad for a mean"
+        )
+    emit(said) if as_json else _printed(said)
 
 
-def _known(trace: str, method: str, rtol: float, atol: float) -> None:
+def _own(device: str) -> str:
+    """Of several processes on one machine each takes its own accelerator."""
+    rank = os.environ.get("LOCAL_RANK")
+    return f"cuda:{rank}" if device == "cuda" and rank else device
+
+
+def _options(
+    trace: str | None, probes: int | None, method: str | None, rtol: float | None, atol: float | None, t0: float | None
+) -> dict[str, Any]:
+    """The estimator's options that were given, their names and numbers checked."""
     from sdediff.integrate import SCIPY, TORCHDIFFEQ
     from sdediff.likelihood import TRACES
+    from sdediff.likelihood.settings import METHODS
     from sdediff.names import nearest
 
-    for flag, value, names in (("--trace", trace, TRACES), ("--method", method, TORCHDIFFEQ + SCIPY)):
-        if value not in names:
+    for flag, value, names in (("--trace", trace, TRACES), ("--method", method, METHODS + TORCHDIFFEQ + SCIPY)):
+        if value is not None and value not in names:
             raise BadInput(f"{flag}: {nearest(value, names, flag[2:])}")
     for flag, tolerance in (("--rtol", rtol), ("--atol", atol)):
-        if not 0 < tolerance < math.inf:
+        if tolerance is not None and not 0 < tolerance < math.inf:
             raise BadInput(f"{flag}: {tolerance} is not a positive number: write one such as 1e-5")
+    given: dict[str, Any] = {"trace": trace, "probes": probes, "rtol": rtol, "atol": atol, "t0": t0}
+    if method is not None:
+        given.update({"method": method} if method in METHODS else {"method": "ode", "integrator": method})
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _run(model: ScoreModel, data: DataSet, folder: Path, job: dict[str, Any]) -> Summary:
+    import sdediff as sd
+    from sdediff.datasets import DataError
+    from sdediff.likelihood.job import JobError, Stopped
+
+    try:
+        return sd.likelihood_job(model, data, folder, **job)
+    except JobError as error:
+        raise BadInput(f"--out: {error}" if str(error).startswith(str(folder)) else str(error)) from error
+    except Stopped as stop:
+        again = shlex.join(["sdediff", *sys.argv[1:]])
+        raise BadInput(f"interrupted: {stop}; go on with: {again}", stop.code) from stop
+    except DataError as error:
+        raise BadInput(f"DATA: {error}") from error
+    except (ValueError, TypeError) as error:
+        raise BadInput(f"{'--t0' if 't0' in job else 'DATA'}: {error}") from error
+
+
+def _compared(other: ScoreModel, data: DataSet, folder: Path, job: dict[str, Any]) -> dict[str, Any]:
+    """Differences of the other model on the same data, dequantised and probed alike: it has a job of its own."""
+    from sdediff.likelihood.job import paired
+
+    _run(other, data, folder / "compared", job)
+    with naming("--compare"):
+        return paired(folder, folder / "compared")
 
 
 def _data(
@@ -89,105 +142,37 @@ def _data(
 
     if Path(name).expanduser().exists() or "/" in name or Path(name).suffix:
         with naming("DATA"):
-            return read(name, levels, bounds, key, limit)
+            return read(name, levels, bounds, key, limit, allow_bad=True)
     if levels is not None or bounds is not None or key is not None:
         raise BadInput(f"--levels, --range, --key: {name!r} of the package has its own: leave them out")
     with naming("--split" if split not in ("train", "test") else "DATA"):
         return sd.data(name, split)
 
 
-def _range(model: ScoreModel) -> tuple[float, float]:
-    low, high = (model.card.get("data") or {}).get("range", (-1.0, 1.0))
-    return low, high
+def _printed(said: dict[str, Any]) -> None:
+    def error(value: float | None) -> Any:
+        return "unknown" if value is None else value
 
-
-def _states(model: ScoreModel, data: DataSet, seed: int, limit: int | None) -> Any:
-    """The states to score: integer levels dequantised to the model's range, continuous values as declared."""
-    known = (model.card.get("data") or {}).get("shape")
-    if known is not None and tuple(known) != data.shape:
-        raise BadInput(f"DATA: {data.name} has samples of shape {data.shape}, the model takes {tuple(known)}")
-    rows = range(min(limit or len(data), len(data)))
-    if data.levels is None:
-        return data.tensor(range=_range(model), index=rows)
-    return data.dequantised(seed=seed, index=rows, range=_range(model))
-
-
-def _columns(result: Likelihood, data: DataSet, bounds: tuple[float, float]) -> dict[str, list[Any]]:
-    from sdediff.likelihood import bits_per_dim
-
-    size = len(result)
-    bits: list[float | None] = [None] * size
-    if data.levels is not None:
-        bits = bits_per_dim(result, levels=data.levels, range=bounds).tolist()
-    columns = {
-        "index": list(range(size)),
-        "log_prob": result.log_prob.tolist(),
-        "std_error": result.std_error.tolist(),
-        "bits_per_dim": bits,
-        "status": list(result.status),
-        "calls": result.calls.tolist(),
-        "latent_norm": result.latent.double().flatten(1).norm(dim=1).tolist(),
-    }
-    return plain(columns)
-
-
-def _summary(result: Likelihood, columns: dict[str, list[Any]]) -> dict[str, Any]:
-    """Means over the samples that came out well, each with the standard error of drawing so many."""
-    good = [i for i, word in enumerate(columns["status"]) if word == "ok"]
-    out: dict[str, Any] = {"samples": len(result), "left_out": len(result) - len(good), "dims": result.dims}
-    for key in ("log_prob", "bits_per_dim"):
-        out[key], out[f"{key}_std_error"] = _mean([columns[key][i] for i in good])
-    out["probe_error"] = _mean([columns["std_error"][i] for i in good])[0]
-    out["calls"] = _mean(columns["calls"])[0]
-    return {**out, "t0": result.t0, "density": "p at t0" if result.end == "t0" else "p at 0"}
-
-
-def _mean(values: list[float | None]) -> tuple[float | None, float | None]:
-    known = [v for v in values if v is not None]
-    if not known:
-        return None, None
-    mean = math.fsum(known) / len(known)
-    if len(known) < 2:
-        return mean, None
-    return mean, math.sqrt(math.fsum((v - mean) ** 2 for v in known) / (len(known) - 1) / len(known))
-
-
-def _where(place: Any) -> dict[str, Any]:
-    from sdediff.benchmark import machine, versions
-
-    return {"versions": versions(), "machine": machine(place)}
-
-
-def _written(folder: Path, columns: dict[str, list[Any]], summary: dict[str, Any]) -> dict[str, str]:
-    import json
-
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    from sdediff.benchmark import whole
-
-    kinds = {"index": pa.int64(), "status": pa.string(), "calls": pa.int64()}
-    table = pa.table({key: pa.array(values, kinds.get(key, pa.float64())) for key, values in columns.items()})
-    files = {"parquet": folder / "likelihood.parquet", "summary": folder / "summary.json"}
-    with whole(files["parquet"]) as unfinished:
-        parquet.write_table(table, unfinished)
-    with whole(files["summary"]) as unfinished:
-        unfinished.write_text(json.dumps(plain(summary), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    return {name: str(path) for name, path in files.items()}
-
-
-def _printed(summary: dict[str, Any], files: dict[str, str]) -> None:
     rows = [
-        ("samples", f"{summary['samples']} of {summary['data']}, {summary['left_out']} left out"),
-        ("log p (nats)", _figure(summary["log_prob"], summary["log_prob_std_error"])),
-        ("bits/dim", _figure(summary["bits_per_dim"], summary["bits_per_dim_std_error"])),
-        ("probe error (nats)", summary["probe_error"] if summary["probe_error"] is not None else "unknown"),
-        ("density", f"{summary['density']}, t0 = {summary['t0']:g}"),
-        ("calls a sample", summary["calls"]),
-        ("seconds", summary["seconds"]),
+        ("samples", f"{said['samples']} of {said['data']}, {said['left_out']} left out"),
+        ("log p (nats)", _figure(said["log_prob"], said["log_prob_std_error"])),
+        ("bits/dim", _figure(said["bits_per_dim"], said["bits_per_dim_std_error"])),
+        ("trace error of the mean (nats)", error(said["probe_error"])),
+        ("solver error (nats)", error(said["solver_error"])),
+        ("density", f"{said['density']}, t0 = {said['t0']:g}" if said["t0"] is not None else "unknown"),
+        ("prior", said["prior"]),
+        ("calls a sample", said["calls"]),
+        ("seconds", said["seconds"]),
     ]
-    listed(("", summary["model"]), rows)
-    typer.echo("\n".join(files.values()))
+    if said["draws"] > 1:
+        rows.insert(5, ("dequantisation error (nats)", error(said["dequantisation_error"])))
+    if "compare" in said:
+        against = said["compare"]
+        rows.append(
+            (f"{against['model']} minus this (nats)", _figure(against["log_prob"], against["log_prob_std_error"]))
+        )
+    listed(("", said["model"]), rows)
+    typer.echo("\n".join(said["files"].values()))
 
 
 def _figure(value: float | None, error: float | None) -> str:

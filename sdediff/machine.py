@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -16,9 +17,8 @@ _PACKAGES = ("torch", "numpy", "scipy", "torchdiffeq", "torchsde")
 
 def versions() -> dict[str, str]:
     """Versions of sdediff, Python and what computes: name -> version."""
-    from sdediff import __version__
-
-    found = {"sdediff": __version__, "python": platform.python_version()}
+    package = sys.modules[__package__]  # not by an import: it stands above every floor
+    found = {"sdediff": package.__version__, "python": platform.python_version()}
     for name in _PACKAGES:
         try:
             found[name] = metadata.version(name)

@@ -1,0 +1,37 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def whole(path: str | Path) -> Iterator[Path]:
+    """A path to write to; on success it becomes `path`, on any error nothing is left. Makes the folder.
+
+    What was written is on the disk before the name appears, so a machine that stops leaves no torn file.
+    """
+    path = Path(path).expanduser()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The host stands in the name because processes of several machines may share a folder.
+    unfinished = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.part")
+    try:
+        yield unfinished
+        _synced(unfinished)
+        os.replace(unfinished, path)
+        with suppress(OSError):  # not every file system lets a folder be synced
+            _synced(path.parent)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _synced(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)  # Windows syncs open writers alone
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
