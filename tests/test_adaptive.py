@@ -387,3 +387,17 @@ def test_refusals_name_the_mend(make: Any, said: str) -> None:
 def test_where_alpha_is_0_the_mend_is_named(solver: str) -> None:
     with pytest.raises(sd.SolverError, match="alpha is 0"):
         sd.sample(gaussian_model(sd.RectifiedFlow()), (2, 2), solver=solver, start=1.0)
+
+
+@pytest.mark.parametrize("method", ["euler", "midpoint", "heun", "rk4"])
+def test_over_the_straight_path_any_process_is_rectified_flow(method: str) -> None:
+    """x/(alpha + sigma) over sigma/(alpha + sigma) obeys rectified flow's equation, whose own time that is."""
+    target, vp, flow = sd.problem("target_m"), sd.VP(), sd.RectifiedFlow()
+    times = sd.grid("log_snr", vp, 9)
+    straight = flow.t_of_lam(vp.lam(times))
+    first, last = (sd.levels(vp, times)[i] for i in (0, -1))
+    x = torch.randn(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    options = {"denoise": False, "solver": RungeKutta(method, "flow"), "x": x}
+    found = sd.sample(target.model(vp), grid=times, **options) / (last.alpha + last.sigma)
+    options |= {"solver": RungeKutta(method), "x": x / (first.alpha + first.sigma)}
+    torch.testing.assert_close(found, sd.sample(target.model(flow), grid=straight, **options), rtol=1e-9, atol=1e-10)

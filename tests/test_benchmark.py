@@ -87,7 +87,7 @@ def test_report_comes_back_from_its_file(report, tmp_path):
     path = report.save(tmp_path / "new folder" / "bench.json")
     assert Report.load(path) == report
     text = json.loads(path.read_text())
-    assert text["settings"]["solvers"]["heun"] == "RungeKutta(method='heun')"
+    assert text["settings"]["solvers"]["heun"] == "RungeKutta(method='heun', variable='t')"
     assert "VP(beta_min=0.1" in text["settings"]["problems"]["ring"]["model"]
     assert text["versions"]["torch"] == torch.__version__
     assert {"cpu", "cores", "threads", "platform", "date"} <= set(text["machine"])

@@ -98,7 +98,7 @@ def test_module_runs_as_a_program(home):
     assert {entry["name"] for entry in json.loads(done.stdout)} == set(sd.solvers())
     wrong = python("sample", "points", "--solver", "hun")
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr == "sdediff: --solver: unknown solver 'hun': did you mean heun?\n"
+    assert wrong.stderr == "sdediff: --solver: unknown solver 'hun': did you mean heun, unipc?\n"
 
 
 def test_solvers_lists_the_registry(run):
@@ -107,7 +107,7 @@ def test_solvers_lists_the_registry(run):
     assert all(f" {name} " in out for name in sd.solvers())
     entries = {entry["name"]: entry for entry in parsed(run("solvers", "--json"))}
     assert entries["heun"]["calls"] == 2
-    assert entries["heun"]["repr"] == "RungeKutta(method='heun')"
+    assert entries["heun"]["repr"] == "RungeKutta(method='heun', variable='t')"
 
 
 def test_models_lists_the_package(run):

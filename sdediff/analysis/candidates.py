@@ -70,6 +70,8 @@ def family(scale: float | str, pca: bool) -> Iterator[Member]:
     for variable in ("rho", "lam"):
         yield member("adams", points=4, basis="eps", variable=variable)
         yield member(lower_order_final(solver("adams", points=3, basis="eps", variable=variable), last=2))
+    yield member("midpoint", variable="flow")
+    yield member("rk4", variable="flow")
     for name in ("ddim", "heun", "dpm_solver_3", "ipndm"):
         yield member(name)
 

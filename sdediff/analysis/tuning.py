@@ -27,6 +27,7 @@ RELIABLE: dict[str, Any] = {"points": 3, "basis": "eps", "variable": "rho"}
 # Where a search begins; each is a fixed grid, so the result is never worse than these by its own measure.
 STARTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("log_snr", {}), ("karras", {}), ("angle", {}), ("angle", {"power": 2.0}), ("angle", {"power": 3.0}),
+    ("time_shift", {"shift": 1.0}),
 )  # fmt: skip
 
 # A last per mille of a proxy is worth no time.
@@ -56,7 +57,7 @@ def fixed_grids(sde: LinearSDE, n: int, start: float, stop: float, sigma_data: f
         extra = {"sigma_data": sigma_data} if kind == "angle" else {}
         times = grid(kind, sde, n, begin, stop, **options, **extra)
         times[0] = start
-        found[kind + (f"^{options['power']:g}" if options else "")] = times
+        found[kind + "".join(f"{'^' if key == 'power' else ' '}{value:g}" for key, value in options.items())] = times
     return found
 
 

@@ -69,9 +69,9 @@ def coefficients(found: ModelStatistics, t: Point, s: Point, at: tuple[float, ..
     e^L y_s = y_t - int e^(L+S) (g + B) dlam from t to s with y = x/alpha, L = int l, S = int s,
     B = int e^-S b, all from lam_t, and g = e^-S f - B replaced by its polynomial at `at`.
     """
-    knots = [v for v in found.lam if min(*at, t.lam) < v < s.lam]
-    ends = np.array(sorted({*at, *knots, t.lam, s.lam}))
-    widths, start = np.diff(ends)[:, None], int(np.searchsorted(ends, t.lam))
+    given = {*at, t.lam, s.lam}
+    ends = np.array(sorted({*given, *(v for v in found.lam if min(given) < v < max(given))}))
+    widths, start, stop = np.diff(ends)[:, None], *(int(np.searchsorted(ends, v.lam)) for v in (t, s))
     u = ends[:-1, None] + widths * _NODES
 
     def integral(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -82,14 +82,16 @@ def coefficients(found: ModelStatistics, t: Point, s: Point, at: tuple[float, ..
 
     (big_l, l_end), (big_s, s_end) = (integral(v) for v in (found.linear(u), np.interp(u, found.lam, found.s)))
     big_b, b_end = integral(np.exp(-big_s) * np.interp(u, found.lam, found.b))
-    kernel = (np.exp(big_l + big_s) * widths * _WEIGHTS)[start:]
+    # Towards data lam rises, on the way to the latent code it falls.
+    step, sign = (slice(start, stop), 1) if stop > start else (slice(stop, start), -1)
+    kernel = sign * (np.exp(big_l + big_s) * widths * _WEIGHTS)[step]
     h = s.lam - t.lam
     place = (np.array(at) - t.lam) / h
-    moments = [float((kernel * ((u[start:] - t.lam) / h) ** k).sum()) for k in range(len(at))]
+    moments = [float((kernel * ((u[step] - t.lam) / h) ** k).sum()) for k in range(len(at))]
     w = np.linalg.solve(place ** np.arange(len(at))[:, None], np.array(moments))
     outputs = np.searchsorted(ends, at)
-    unit = -s.alpha * math.exp(-l_end[-1])
-    constant = unit * float((kernel * big_b[start:]).sum() - w @ b_end[outputs])
+    unit = -s.alpha * math.exp(-l_end[stop])
+    constant = unit * float((kernel * big_b[step]).sum() - w @ b_end[outputs])
     return -unit / t.alpha, (unit * w * np.exp(-s_end[outputs])).tolist(), constant
 
 

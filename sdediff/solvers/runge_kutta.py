@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from sdediff.integrate.tableaus import TABLEAUS
-from sdediff.levels import Level
+from sdediff.levels import AtLam, Level
 from sdediff.model import ScoreModel
 from sdediff.names import nearest
 from sdediff.noise import Noise
@@ -18,12 +19,35 @@ from sdediff.sde import SDE
 from sdediff.solvers.base import Solver, SolverError
 
 
+class Frame(NamedTuple):
+    """What a method integrates: y = x/width over `place`, dy/dplace a sum of a prediction's properties.
+
+    kappa: sigma/alpha from a place, where it is not the process's own time.
+    """
+
+    place: Callable[[Level], float]
+    width: Callable[[Level], float]
+    slope: dict[str, float]
+    kappa: Callable[[float], float] = float
+
+
+FRAMES = {
+    "t": Frame(lambda v: v.t, lambda v: 1.0, {"velocity": 1.0}),
+    "sigma": Frame(lambda v: v.kappa, lambda v: v.alpha, {"eps": 1.0}),
+    "flow": Frame(
+        lambda v: v.sigma / (v.alpha + v.sigma), lambda v: v.alpha + v.sigma, {"eps": 1.0, "x0": -1.0},
+        lambda u: u / (1 - u),
+    ),
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class RungeKutta(Solver):
     """x_s = x + (s - t) sum_i b_i velocity(x + (s - t) sum_j a_ij k_j, t + c_i (s - t)).
 
     method: a name of integrate.TABLEAUS (euler, heun, rk4, dopri5, ...) with its order; one call a stage.
-    variable: "t" as above, or "sigma": x/alpha over sigma/alpha with the slope eps, EDM's frame on any process.
+    variable: "t" as above, "sigma": x/alpha over sigma/alpha with the slope eps, EDM's frame on any process, or
+    "flow": x/(alpha + sigma) over sigma/(alpha + sigma) with the slope eps - x0, rectified flow's.
     Deterministic; under EDM's process heun is Karras et al. 2022's algorithm 1.
     """
 
@@ -36,8 +60,8 @@ class RungeKutta(Solver):
     def __post_init__(self) -> None:
         if self.method not in TABLEAUS:
             raise SolverError(nearest(self.method, TABLEAUS, "Runge-Kutta method"))
-        if self.variable not in ("t", "sigma"):
-            raise SolverError(nearest(self.variable, ("t", "sigma"), "variable"))
+        if self.variable not in FRAMES:
+            raise SolverError(nearest(self.variable, FRAMES, "variable"))
 
     @property
     def order(self) -> int | None:  # type: ignore[override]
@@ -49,48 +73,48 @@ class RungeKutta(Solver):
 
     @property
     def needs_alpha(self) -> bool:  # type: ignore[override]
-        return self.variable == "sigma"
+        return self.variable != "t"
 
     @property
     def at_zero_alpha(self) -> bool:  # type: ignore[override]
-        return self.variable == "t"
+        return self.variable != "sigma"
 
     def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
         nodes = [c for c in TABLEAUS[self.method].nodes if c < 1]
-        if self.variable == "t" or not nodes:
-            return [t.t + c * (s.t - t.t) for c in nodes]
-        kappa = torch.tensor([t.kappa + c * (s.kappa - t.kappa) for c in nodes], dtype=torch.float64)
-        found: list[float] = sde.t_of_lam(-torch.log(kappa)).tolist()  # type: ignore[attr-defined]
-        return found
+        frame = FRAMES[self.variable]
+        start, stop = frame.place(t), frame.place(s)
+        found = [start + c * (stop - start) for c in nodes]
+        return found if self.variable == "t" else [AtLam(-math.log(frame.kappa(v))) for v in found]
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        tableau, plain = TABLEAUS[self.method], self.variable == "t"
-        length = s.t - t.t if plain else s.kappa - t.kappa
-        name = "velocity" if plain else "eps"
+        tableau, frame = TABLEAUS[self.method], FRAMES[self.variable]
+        length = frame.place(s) - frame.place(t)
         if not tableau.rows:
-            ratio, unit = (1.0, 1.0) if plain else (s.alpha / t.alpha, s.alpha)
-            return model(x, t).mix(ratio, **{name: unit * length}), None
-        slopes = [model(x, t).scaled(**{name: 1.0})]
+            wide = frame.width(s)
+            weights = {name: wide * length * sign for name, sign in frame.slope.items()}
+            return model(x, t).mix(wide / frame.width(t), **weights), None
+        slopes = [model(x, t).scaled(**frame.slope)]
         inner = iter(s.inner)
         for node, row in zip(tableau.nodes, tableau.rows, strict=True):
             here = next(inner) if node < 1 else s
-            slopes.append(model(_moved(x, t, here, plain, length, row, slopes), here).scaled(**{name: 1.0}))
-        return _moved(x, t, s, plain, length, tableau.weights, slopes), None
+            slopes.append(model(_moved(x, t, here, frame, length, row, slopes), here).scaled(**frame.slope))
+        return _moved(x, t, s, frame, length, tableau.weights, slopes), None
 
 
 def _moved(
     x: Tensor,
     t: Level,
     s: Level,
-    plain: bool,
+    frame: Frame,
     length: float,
     weights: Sequence[float],
     slopes: Sequence[tuple[float, Tensor]],
 ) -> Tensor:
     """x at s after a step of the given length over weighted slopes, in its own scale."""
-    if not plain:
-        x, length = x * (s.alpha / t.alpha), s.alpha * length
+    wide = frame.width(s)
+    ratio = wide / frame.width(t)
+    x = x if ratio == 1.0 else x * ratio
     for weight, (scale, slope) in zip(weights, slopes, strict=True):
         if weight:
-            x = torch.add(x, slope, alpha=length * weight * scale)
+            x = torch.add(x, slope, alpha=wide * length * weight * scale)
     return x
