@@ -106,12 +106,14 @@ class _Measured:
         )
 
     def choose(self, finalists: list[tuple[float, Candidate]]) -> list[tuple[float, Candidate]]:
-        """The finalists and, for the two best solvers and the best of the eps basis, tuned grids; best first."""
+        """The finalists and, for the best solvers and the best of the eps basis, tuned grids; best first."""
         firsts: dict[Solver, Candidate] = {}
         for _, v in finalists:
             firsts.setdefault(v.member.solver, v)
         ranked = list(firsts.values())
-        leaders = [*ranked[:2], *[v for v in ranked[2:] if getattr(v.member.solver, "basis", "") == "eps"][:1]]
+        # Short grids are tuned in no time, and there the order of the candidates may still turn.
+        most = max(2, min(8, 200 // len(ranked[0].times) ** 2))
+        leaders = [*ranked[:most], *[v for v in ranked[most:] if getattr(v.member.solver, "basis", "") == "eps"][:1]]
         new = [
             self._add(leader._replace(grid=grid, times=times))
             for leader in self._track(leaders, "tuning")
