@@ -43,8 +43,8 @@ def test_the_best_of_the_table_is_recommended(found):
     full = [row for row in found.table if row.starts == 32]
     assert found.error == full[0].error == min(row.error for row in full)
     assert [row.error for row in full] == sorted(row.error for row in full)
-    # ddim and dpmpp_2m on five grids, heun on one; tuned twice for the two best.
-    assert len(found.table) == 11 + 4
+    # ddim and dpmpp_2m on six grids, heun on one; tuned twice for the two best.
+    assert len(found.table) == 13 + 4
     assert {row.starts for row in found.table} == {8, 32}
     assert sum(row.grid.startswith("tuned") for row in full) == 4
     assert {row.solver for row in found.table} == {"ddim", "dpmpp_2m", "heun"}
