@@ -661,14 +661,8 @@ def test_the_straight_path_needs_fewer_calls_than_vp() -> None:
     for sde in (vp, sd.RectifiedFlow()):
         model, t0 = target.model(sde), sde.t_of_lam(vp.lam(1e-3)).item()
         drawn = sd.sample(model, (64, 2), solver="ode", stop=t0, dtype=torch.float64, full=True)
-        scored = sd.log_likelihood(
-            model,
-            target.sample(64, seed=0, dtype=torch.float64),
-            integrator="dopri5",
-            variable="t",
-            trace="exact",
-            t0=t0,
-        )
+        x = target.sample(64, seed=0, dtype=torch.float64)
+        scored = sd.log_likelihood(model, x, method="ode", variable="t", trace="exact", t0=t0)
         calls.append((drawn.calls, scored.calls[0].item()))
     assert calls[1][0] < 0.8 * calls[0][0]
     assert calls[1][1] < calls[0][1]
