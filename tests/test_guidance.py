@@ -12,6 +12,7 @@ import torch
 
 import sdediff as sd
 from sdediff.guidance import map_prediction, of_x0
+from sdediff.hub import HubError
 from sdediff.prediction import PARAMETRISATIONS
 from sdediff.testing.gaussian import gaussian_model
 
@@ -231,3 +232,9 @@ def test_errors_say_what_to_write() -> None:
             sd.guide.threshold(model, **bad)
     with pytest.raises(sd.ModelError, match="gave Tensor, needed: a Prediction"):
         map_prediction(model, lambda p, m: p.x0)(torch.ones(2, 3), 0.5)
+
+
+def test_a_guided_model_is_not_saved_without_its_guidance(tmp_path) -> None:
+    with pytest.raises(HubError, match="save it before"):
+        sd.save(sd.guide.clip(sd.load("digits-vp")), tmp_path / "guided")
+    assert not (tmp_path / "guided").exists()
