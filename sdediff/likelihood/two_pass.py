@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sdediff import integrate
+from sdediff.integrate.per_sample import RowField
 from sdediff.levels import Level
 from sdediff.likelihood.ends import heat_term, log_prior, prior_name
 from sdediff.likelihood.network import Network
@@ -78,17 +79,22 @@ def _words(status: np.ndarray, log_prob: Tensor, net: Network) -> tuple[str, ...
     return tuple(words)
 
 
-@torch.no_grad()
-def _path(job: Settings, frame: Whitened, net: Network, y: Tensor) -> tuple[integrate.Result, Nodes]:
-    """Pass 1: the flow from data to noise, and Gauss nodes in every accepted step."""
-    nodes = Nodes(job.integrator, job.nodes, len(y))
+def flow(frame: Whitened, net: Network) -> RowField:
+    """dy/dphi of the samples that are left, as `integrate.adaptive` asks for it."""
 
     def field(phi: Tensor, inside: Tensor, rows: Tensor) -> Tensor:
         here = frame.level(phi)
         return frame.slope(net.at(frame.outward(inside, here), here, rows))
 
+    return field
+
+
+@torch.no_grad()
+def _path(job: Settings, frame: Whitened, net: Network, y: Tensor) -> tuple[integrate.Result, Nodes]:
+    """Pass 1: the flow from data to noise, and Gauss nodes in every accepted step."""
+    nodes = Nodes(job.integrator, job.nodes, len(y))
     found = integrate.adaptive(
-        field, y, frame.start, frame.stop, job.integrator, job.rtol, job.atol,
+        flow(frame, net), y, frame.start, frame.stop, job.integrator, job.rtol, job.atol,
         max_steps=job.max_steps, visit=nodes.visit,
     )  # fmt: skip
     nodes.close(y)
