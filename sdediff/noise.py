@@ -24,7 +24,7 @@ _MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], dtype=np.uint64)
 _HIGH = 1 if sys.byteorder == "little" else 0
 _WEYL = np.array([0x9E3779B9, 0xBB67AE85], dtype=np.uint64)
 # At most so many numbers are drawn ahead.
-_AHEAD = 1 << 15
+_AHEAD = 1 << 16
 # Streams of one seed that no level index can reach: level and draw indices stay below 2**31.
 _INITIAL, _UNIFORM, TREE = 0xFFFFFFFF, 0xFFFFFFFE, 0x80000000
 
@@ -81,14 +81,22 @@ def uniforms(seed: int, index: np.ndarray, stream: tuple[int, int], shape: tuple
 
 def normals(seed: int, index: np.ndarray, stream: tuple[Any, int], shape: tuple[int, ...]) -> np.ndarray:
     """Unit normals, float32 (..., B, *shape), by Box and Muller's transform of 32-bit words (tails to 6.7)."""
-    size = math.prod(shape)
-    words = _bits(seed, index, stream, size).astype(np.float32)
-    unit = np.float32(2.0**-32)
-    radius = np.sqrt(np.log((words[:2] + np.float32(0.5)) * unit) * np.float32(-2.0))
-    angle = words[2:] * (np.float32(2.0 * math.pi) * unit)
-    quads = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])
+    size, unit = math.prod(shape), np.float32(2.0**-32)
+    words = _bits(seed, index, stream, size)
+    radius, angle = words[:2].astype(np.float32), words[2:].astype(np.float32)
+    radius += np.float32(0.5)
+    radius *= unit
+    np.log(radius, out=radius)
+    radius *= np.float32(-2.0)
+    np.sqrt(radius, out=radius)
+    angle *= np.float32(2.0 * math.pi) * unit
+    # Written where they belong: a block's four numbers lie side by side.
+    z = np.empty((*words.shape[1:], 4), dtype=np.float32)
+    lanes = np.moveaxis(z, -1, 0)
+    np.multiply(radius, np.cos(angle), out=lanes[:2])
+    np.multiply(radius, np.sin(angle), out=lanes[2:])
     lead = words.shape[1:-1]
-    return np.moveaxis(quads, 0, -1).reshape(*lead, -1)[..., :size].reshape(*lead, *shape)
+    return z.reshape(*lead, -1)[..., :size].reshape(*lead, *shape)
 
 
 def indices(index: int | Sequence[int], batch: int) -> np.ndarray:
@@ -129,7 +137,7 @@ class Noise(ABC):
         """The same noise with its draws moved, for the second of two solvers that share a step."""
         return replace(self, offset=self.offset + draws)
 
-    def _counter(self, like: Tensor, stream: tuple[int, int]) -> Tensor:
+    def _counter(self, like: Tensor, stream: tuple[Any, int]) -> Tensor:
         index = indices(self.index, like.shape[0])
         z = normals(self.seed, index, stream, tuple(like.shape[1:]))
         return torch.from_numpy(z).to(dtype=like.dtype).to(like.device)
@@ -139,27 +147,28 @@ class Noise(ABC):
 class Counter(Noise):
     """Per-sample counter-based noise: sample i's draws depend on (seed, i, level index, draw) alone.
 
-    Small states draw for up to eight levels of the grid at once: a call of numpy costs more than its numbers.
+    Small states draw for up to sixteen levels of the grid at once: a call of numpy costs more than its numbers.
     """
 
     _ahead: dict[int, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __call__(self, t: Any, s: Any, like: Tensor, draw: int = 0) -> Tensor:
         stream = draw + self.offset
-        wide = min(_AHEAD // max(1, like.numel()), 8, len(getattr(t, "grid", ())) - t.index)
-        if wide < 2:
-            return self._counter(like, (t.index, stream))
         # `shifted` shares the store, so an entry says whose it is; it is read and replaced whole, for threads.
         key = (self.seed, self.index, like.shape, like.dtype, like.device)
         first, known, drawn = self._ahead.get(stream, (0, None, ()))
-        if known != key or not 0 <= t.index - first < len(drawn):
-            first, index = t.index, indices(self.index, like.shape[0])
-            z = normals(self.seed, index, (np.arange(first, first + wide), stream), tuple(like.shape[1:]))
-            drawn = torch.from_numpy(z).to(dtype=like.dtype).to(like.device)
-            if len(self._ahead) > 16:
-                self._ahead.clear()
-            self._ahead[stream] = first, key, drawn
-        return drawn[t.index - first].clone()
+        if known == key and 0 <= t.index - first < len(drawn):
+            return drawn[t.index - first].clone()
+        left = len(getattr(t, "grid", ())) - 1 - t.index
+        wide = min(_AHEAD // max(1, like.numel()), 16, left)
+        if wide < 2:
+            return self._counter(like, (t.index, stream))
+        first = t.index
+        drawn = self._counter(like, (np.arange(first, first + wide), stream)).unbind()
+        if len(self._ahead) > 16:
+            self._ahead.clear()
+        self._ahead[stream] = first, key, drawn
+        return drawn[0].clone()
 
 
 @dataclass(frozen=True)
