@@ -29,6 +29,8 @@ _LAZY = {
     "log_likelihood": "sdediff.likelihood",
     "bits_per_dim": "sdediff.likelihood",
     "Likelihood": "sdediff.likelihood",
+    "Discrete": "sdediff.likelihood",
+    "sample_with_log_prob": "sdediff.likelihood",
     "likelihood_job": "sdediff.likelihood.job",
     "load": "sdediff.hub",
     "save": "sdediff.hub",

@@ -6,6 +6,7 @@ prediction is one linear combination of x and F with float64 coefficients.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,9 @@ import torch
 from torch import Tensor
 
 from sdediff.levels import Level
-from sdediff.sde import SDE, SDEError, per_sample
+from sdediff.sde import SDE, SDEError, per_sample, product
+
+VARIANCES = ("small", "large", "learned_range", "learned")
 
 
 def _edm(t: Level, sigma_data: float) -> tuple[Any, Any]:
@@ -49,7 +52,7 @@ def combine(p: Any, x: Tensor, q: Any, y: Tensor) -> Tensor:
     if p == 0.0:
         return y if q == 1.0 else y * q
     # The product is fresh, so adding in place saves an allocation a step.
-    return torch.add(x, y, alpha=q) if p == 1.0 else (x * p).add_(y, alpha=q)
+    return torch.add(x, y, alpha=q) if p == 1.0 else product(x, p).add_(y, alpha=q)
 
 
 class Prediction:
@@ -109,6 +112,26 @@ class Prediction:
         if abs(p) > abs(q):
             return p, torch.add(self.x, self.raw, alpha=q / p)
         return q, self.raw if p == 0.0 else torch.add(self.raw, self.x, alpha=p / q)
+
+    def log_variance(self, kind: str, small: float, large: float) -> Any:
+        """log of the variance of an ancestral step between the bounds small and large: a number, or shaped like x.
+
+        kind: "small", "large", or by what the network returned beside F: "learned_range", exp(v log large +
+        (1 - v) log small) with v = (output + 1)/2 (Nichol and Dhariwal 2021, eq. 15), "learned", the logarithm itself.
+        """
+        if kind in ("small", "large"):
+            return math.log(small if kind == "small" else large)
+        found = self.extra[0] if isinstance(self.extra, tuple) and len(self.extra) == 1 else self.extra
+        if not isinstance(found, Tensor) or found.shape != self.x.shape:
+            given = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+            raise SDEError(
+                f"variance={kind!r} needs a network that returns 2C channels, or a pair of tensors shaped "
+                f"like the state {tuple(self.x.shape)}, of which the second is the variance's: given {given}"
+            )
+        found = found.to(self.x.dtype)
+        if kind == "learned":
+            return found
+        return (math.log(large) + math.log(small)) / 2 + (math.log(large) - math.log(small)) / 2 * found
 
     def _form(self, name: str) -> Tensor:
         p, q = self.pair(name)

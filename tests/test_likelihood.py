@@ -502,7 +502,7 @@ def test_integer_data_have_to_be_dequantised(dtype):
         (torch.zeros(2, 2), {"trace": "hutchinson"}, "unknown trace 'hutchinson': did you mean"),
         (torch.zeros(2, 2), {"probes": 0}, "probes=0: at least one is needed"),
         (torch.zeros(2, 2), {"integrator": "dopri6"}, "unknown ODE method 'dopri6': "),
-        (torch.zeros(2, 2), {"end": "heet"}, "unknown end 'heet': did you mean heat"),
+        (torch.zeros(2, 2), {"end": "heet"}, "unknown end of ode 'heet': did you mean heat"),
         (torch.zeros(2, 2), {"prior": "gauss"}, "unknown prior 'gauss'"),
         (torch.zeros(2, 2), {"index": [1, 2, 3]}, "index names 3 samples, the batch has 2"),
         (torch.zeros(2, 2), {"micro_batch": 0}, "micro_batch=0"),

@@ -3,12 +3,14 @@
 from sdediff.likelihood.api import log_likelihood
 from sdediff.likelihood.ends import PRIORS
 from sdediff.likelihood.result import Likelihood
+from sdediff.likelihood.samples import sample_with_log_prob
 from sdediff.likelihood.trace import TRACES, divergence, forward_divergence, probe_vectors
-from sdediff.likelihood.units import bits_per_dim, offset
+from sdediff.likelihood.units import Discrete, bits_per_dim, offset
 
 __all__ = [
     "PRIORS",
     "TRACES",
+    "Discrete",
     "Likelihood",
     "bits_per_dim",
     "divergence",
@@ -16,4 +18,5 @@ __all__ = [
     "log_likelihood",
     "offset",
     "probe_vectors",
+    "sample_with_log_prob",
 ]

@@ -17,7 +17,6 @@ from sdediff.statistics import Statistics
 
 Prior = str | Callable[[Tensor], Tensor]
 PRIORS = ("auto", "sigma", "unit", "std", "diagonal", "full")
-ENDS = ("t0", "heat")
 
 
 def prior_name(prior: Prior, model: ScoreModel, shape: tuple[int, ...]) -> str:
@@ -62,10 +61,59 @@ def log_prior(prior: Prior, model: ScoreModel, x: Tensor) -> Tensor:
     return _matched(model.stats, name, level(sde, sde.t_max), x)  # type: ignore[arg-type]
 
 
-def _matched(stats: Statistics, name: str, end: Level, x: Tensor) -> Tensor:
-    def spread(variances: Any) -> Any:
-        return end.alpha**2 * variances + end.sigma**2
+def prior_divergence(prior: Prior, model: ScoreModel, mean: Tensor, variance: float) -> Tensor:
+    """KL(N(mean, variance I) || prior), (B,) nats, for means (B, ...) and a prior by name."""
+    if callable(prior):
+        raise ValueError(f"a bound takes its prior by name, one of {', '.join(PRIORS)}: it is integrated exactly")
+    dims, name = mean[0].numel(), prior_name(prior, model, tuple(mean.shape[1:]))
+    entropy = dims / 2 * (math.log(2 * math.pi * variance) + 1)
+    return variance / 2 * _precision(name, model, dims) - log_prior(name, model, mean) - entropy
 
+
+def prior_sample(prior: Prior, model: ScoreModel, z: Tensor) -> Tensor:
+    """States at T under a prior by name, float64, from unit normals z (B, ...)."""
+    if callable(prior):
+        raise ValueError(f"to draw from a prior give its name, one of {', '.join(PRIORS)}")
+    sde: LinearSDE = model.sde  # type: ignore[assignment]
+    name, z = prior_name(prior, model, tuple(z.shape[1:])), z.double()
+    if name in ("sigma", "unit"):
+        return sde.prior_sample(z, name)
+    stats: Statistics = model.stats  # type: ignore[assignment]
+    end, flat = level(sde, sde.t_max), z.flatten(1)
+    spread = _spread(end)
+    if name == "std":
+        moved = math.sqrt(spread(stats.std**2)) * flat
+    elif name == "diagonal":
+        moved = spread(stats.dims.to(z.device).reshape(-1)).sqrt() * flat
+    else:
+        rest, directions = math.sqrt(spread(stats.rest)), stats.directions.to(z.device)
+        more = spread(stats.variances.to(z.device)).sqrt() - rest
+        # One product a sample, as in the density.
+        moved = torch.stack([rest * row + directions.T @ (more * (directions @ row)) for row in flat])
+    return end.alpha * stats.mean.to(z.device) + moved.reshape(z.shape)
+
+
+def _spread(end: Level) -> Callable[[Any], Any]:
+    """From the data's variances to those at a level."""
+    return lambda variances: end.alpha**2 * variances + end.sigma**2
+
+
+def _precision(name: str, model: ScoreModel, dims: int) -> float:
+    """The trace of the inverse of the prior's covariance."""
+    sde: LinearSDE = model.sde  # type: ignore[assignment]
+    if name in ("sigma", "unit"):
+        return dims / sde.prior_std(name) ** 2
+    stats: Statistics = model.stats  # type: ignore[assignment]
+    spread = _spread(level(sde, sde.t_max))
+    if name == "std":
+        return float(dims / spread(stats.std**2))
+    if name == "diagonal":
+        return float((1 / spread(stats.dims)).sum())
+    return float((1 / spread(stats.variances)).sum() + (dims - len(stats.variances)) / spread(stats.rest))
+
+
+def _matched(stats: Statistics, name: str, end: Level, x: Tensor) -> Tensor:
+    spread = _spread(end)
     flat = x.double().flatten(1) - end.alpha * stats.mean.to(x.device).reshape(-1)
     total, dims = flat.square(), flat.shape[1]
     if name == "std":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from sdediff import integrate
 from sdediff.levels import Level, level
+from sdediff.likelihood.decoder import beginning
 from sdediff.likelihood.ends import heat_term, log_prior, prior_name
 from sdediff.likelihood.result import Likelihood, joined
 from sdediff.likelihood.settings import Settings
@@ -35,63 +37,78 @@ def scored(job: Settings, x: Tensor, index: np.ndarray, cond: dict[str, Tensor])
             return joined([scored(job, x[p], index[p], {k: v[p] for k, v in cond.items()}) for p in parts])
         nan = torch.full((1,), math.nan, dtype=torch.float64, device=x.device)
         latent = torch.full_like(x.double(), math.nan)
-        terms = dict.fromkeys(("prior", "divergence", "width", *(("heat",) if job.end == "heat" else ())), nan)
+        more = {"heat": ("heat",), "noised": ("decoder", "entropy")}.get(job.end, ())
+        terms = dict.fromkeys(("prior", "divergence", "width", *more), nan)
         return _result(job, nan[:, None], latent, 0, terms).with_(status=(str(failure),))
 
 
 def _together(job: Settings, x: Tensor, index: np.ndarray, cond: dict[str, Tensor]) -> Likelihood:
     counter = Counter()
-    model = job.model.given(**cond).map_net(counter.wrap)
+    bare = job.model.given(**cond)
+    model = bare.map_net(counter.wrap)
     vectors = probe_vectors(job.trace, x, job.probes, job.seed, index)
     size, dims = len(x), x[0].numel()
     columns = 1 if vectors is None else len(vectors)
     sde: LinearSDE = model.sde  # type: ignore[assignment]
     first = level(sde, job.t0)
 
-    clock = _Clock(sde, job.t0, job.variable)
+    clock, slope = _Clock(sde, job.t0, job.variable), partial(_slope, model, vectors=vectors, graph=bool(job.gradient))
 
     def field(u: float, both: Tensor) -> Tensor:
         here, speed, growth = clock.level(u)
         y, w = both[:, :dims], clock.width(here)
-        velocity, div, _ = _slope(model, (w * y).reshape(x.shape).to(x.dtype), here, vectors)
+        velocity, div, _ = slope((w * y).reshape(x.shape).to(x.dtype), here)
         turned = velocity.reshape(size, dims).double() / w - growth * y
         slopes = torch.cat([turned, div.T - dims * growth], 1) / speed
         if not bool(torch.isfinite(slopes).all()):
             raise _NotFinite(f"the network is not finite at t={here.t:.4g}")
         return slopes
 
-    begin = x.double() * (first.alpha if job.end == "heat" else 1.0)
+    begin, between = beginning(job, x, index, first)
     low, high = clock.width(first), clock.width(level(sde, sde.t_max))
     width = dims * (math.log(high) - math.log(low))
     none = torch.zeros(size, columns, dtype=torch.float64, device=x.device)
     heat = none
     if job.end == "heat":
-        _, div, prediction = _slope(model, begin.to(x.dtype), first, vectors)
+        _, div, prediction = slope(begin.to(x.dtype), first)
         width += dims * math.log(first.alpha)
-        heat = heat_term(first, prediction.score.detach(), 2 / first.g2 * (dims * first.f - div)).T
+        score = prediction.score if job.gradient else prediction.score.detach()
+        heat = heat_term(first, score, 2 / first.g2 * (dims * first.f - div)).T
     ends = integrate.odeint(
         field, torch.cat([begin.reshape(size, dims) / low, none], 1), clock.start, clock.stop,
-        job.integrator, job.rtol, job.atol,
+        job.integrator, job.rtol, job.atol, gradient=job.gradient, parameters=_parameters(bare),
     )  # fmt: skip
     latent = high * ends[:, :dims].reshape(x.shape)
     terms = {
         "prior": log_prior(job.prior, job.model, latent),
         "divergence": ends[:, dims:].mean(1),
         "width": torch.full_like(none[:, 0], width),
+        **between,
     }
     if job.end == "heat":
         terms["heat"] = heat.mean(1)
     return _result(job, ends[:, dims:] + heat, latent, counter.calls, terms)
 
 
-def _slope(model: ScoreModel, x: Tensor, t: Level, vectors: Tensor | None) -> tuple[Tensor, Tensor, Prediction]:
-    """The flow's velocity at x, its divergence (P, B), and the prediction they came from: one call for all."""
+def _parameters(model: ScoreModel) -> tuple[Tensor, ...]:
+    """What the network's output depends on beside the state: its parameters and its conditions, where they learn."""
+    every = (*getattr(model.net, "parameters", tuple)(), *model.cond.values())
+    return tuple(v for v in every if isinstance(v, Tensor) and v.requires_grad)
+
+
+def _slope(
+    model: ScoreModel, x: Tensor, t: Level, vectors: Tensor | None, graph: bool
+) -> tuple[Tensor, Tensor, Prediction]:
+    """The flow's velocity at x, its divergence (P, B), and the prediction they came from: one call for all.
+
+    graph: both stay differentiable.
+    """
     with torch.enable_grad():
-        inside = x.detach().requires_grad_(True)
+        inside = x if graph and x.requires_grad else x.detach().requires_grad_(True)
         prediction = model(inside, t)
         velocity = prediction.velocity
-        div = divergence(velocity, inside, vectors)
-    return velocity.detach(), div, prediction
+        div = divergence(velocity, inside, vectors, graph)
+    return velocity if graph else velocity.detach(), div, prediction
 
 
 class _Clock:
@@ -127,12 +144,12 @@ class _Clock:
 def _result(job: Settings, values: Tensor, latent: Tensor, calls: int, terms: dict[str, Tensor]) -> Likelihood:
     """The record of a batch that took its steps together; values (B, P): what the probes added up to."""
     dims, log_prob = latent[0].numel(), torch.stack(tuple(terms.values())).sum(0)
-    error = trace_error(job.trace, values.T, dims).sqrt()
+    error = trace_error(job.trace, values.detach().T, dims).sqrt()
     status = tuple("ok" if ok else "not finite" for ok in torch.isfinite(log_prob).tolist())
     unknown = torch.full((len(latent),), -1, dtype=torch.int64)
     return Likelihood(
         log_prob=log_prob, std_error=error, latent=latent, calls=torch.full_like(unknown, calls), status=status,
         dims=dims, t0=job.t0, end=job.end, prior_log_prob=terms["prior"],
         solver_error=torch.full_like(log_prob, math.nan), steps=unknown, rejected=unknown, method="ode",
-        prior=prior_name(job.prior, job.model, tuple(latent.shape[1:])), terms=terms,
+        prior=prior_name(job.prior, job.model, tuple(latent.shape[1:])), terms=terms, mass=job.discrete is not None,
     )  # fmt: skip

@@ -21,7 +21,7 @@ class Likelihood:
     quadrature, NaN where it was not estimated. latent (B, ...): the state at T. calls, steps, rejected (B,): network
     calls, accepted and rejected tries (-1 where a library does not tell). status: "ok" or what went wrong, a word a
     sample. dims: numbers a sample. t0, end: which density it is; method, prior, scale: by what it was found.
-    terms: prior, divergence, width and heat, each (B,) nats.
+    terms: what log_prob is the sum of, by name, each (B,) nats. mass: the probability of integer levels, not a density.
     """
 
     log_prob: Tensor
@@ -40,6 +40,7 @@ class Likelihood:
     prior: str = "sigma"
     scale: str = "1"
     terms: dict[str, Tensor] = field(default_factory=dict)
+    mass: bool = False
 
     def __len__(self) -> int:
         return len(self.log_prob)

@@ -86,16 +86,17 @@ def trace_error(kind: str, found: Tensor, dims: int) -> Tensor:
     return found.var(0) / probes * share
 
 
-def divergence(value: Tensor, x: Tensor, vectors: Tensor | None) -> Tensor:
+def divergence(value: Tensor, x: Tensor, vectors: Tensor | None, graph: bool = False) -> Tensor:
     """tr(d value / d x) a sample, (P, B) float64, from a value (B, ...) made of x with gradients on.
 
-    vectors: probes (P, B, ...), or None for the exact trace (P = 1, one pull-back a dimension).
+    vectors: probes (P, B, ...), or None for the exact trace (P = 1, one pull-back a dimension). graph: the result
+    stays differentiable.
     """
     if vectors is not None:
-        return _pulled(value, x, vectors).double()
+        return _pulled(value, x, vectors, graph).double()
     total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     for basis in _basis(x):
-        total = total + _pulled(value, x, basis).double().sum(0)
+        total = total + _pulled(value, x, basis, graph).double().sum(0)
     return total[None]
 
 
@@ -109,13 +110,13 @@ def _basis(x: Tensor) -> Iterator[Tensor]:
         yield basis.reshape(size, 1, *x.shape[1:]).expand(size, *x.shape)
 
 
-def _pulled(value: Tensor, x: Tensor, vectors: Tensor) -> Tensor:
+def _pulled(value: Tensor, x: Tensor, vectors: Tensor, graph: bool) -> Tensor:
     """v^T J v for every vector, (P, B)."""
     if len(vectors) == 1:
-        (pulled,) = torch.autograd.grad(value, x, vectors[0], retain_graph=True)
+        (pulled,) = torch.autograd.grad(value, x, vectors[0], retain_graph=True, create_graph=graph)
         pulled = pulled[None]
     else:
-        (pulled,) = torch.autograd.grad(value, x, vectors, retain_graph=True, is_grads_batched=True)
+        (pulled,) = torch.autograd.grad(value, x, vectors, retain_graph=True, create_graph=graph, is_grads_batched=True)
     return (pulled * vectors).flatten(2).sum(2)
 
 

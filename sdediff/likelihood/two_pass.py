@@ -12,7 +12,8 @@ from torch import Tensor
 from sdediff import integrate
 from sdediff.integrate.per_sample import RowField
 from sdediff.levels import Level
-from sdediff.likelihood.ends import heat_term, log_prior, prior_name
+from sdediff.likelihood.decoder import beginning
+from sdediff.likelihood.ends import heat_term, log_prior, prior_name, prior_sample
 from sdediff.likelihood.network import Network
 from sdediff.likelihood.quadrature import Nodes, quadrature_error
 from sdediff.likelihood.result import Likelihood
@@ -33,38 +34,68 @@ class _Sums(NamedTuple):
     spread: Tensor
 
 
+class _Walk(NamedTuple):
+    """What pass 1 found: where the samples arrived, the nodes on the way, and 1, or -1 from noise to data."""
+
+    found: integrate.Result
+    nodes: Nodes
+    sign: float
+
+    @property
+    def end(self) -> Tensor:
+        """The states y at the end, NaN where a sample failed."""
+        return self.found.x
+
+
 def scored(job: Settings, x: Tensor, index: np.ndarray, cond: dict[str, Any]) -> Likelihood:
     """One micro-batch x (b, ...) in the network's dtype, scored. A sample that fails is told of in its status."""
-    frame = Whitened(job.model, job.t0, x)
-    net = Network(job, x, index, cond)
-    dims, heat = x[0].numel(), job.end == "heat"
-    begin = x.double() * (frame.first.alpha if heat else 1.0)
-    found, nodes = _path(job, frame, net, frame.inward(begin, frame.first))
-    status = found.status.numpy().copy()
-    sums = _divergence(job, frame, net, nodes)
-    latent = frame.outward(found.x, frame.last)
-    latent[torch.from_numpy(status > 0)] = math.nan
+    frame, net = Whitened(job.model, job.t0, x), Network(job, x, index, cond)
+    begin, between = beginning(job, x, index, frame.first)
+    walk = _path(job, frame, net, frame.inward(begin, frame.first), frame.start, frame.stop)
+    latent = frame.outward(walk.end, frame.last)
+    return _told(job, frame, net, walk, begin, latent, between)
+
+
+def sampled(job: Settings, z: Tensor, index: np.ndarray, cond: dict[str, Any]) -> tuple[Tensor, Likelihood]:
+    """One micro-batch of samples from unit normals z (b, ...) in the network's dtype, scored along their own paths."""
+    frame, net = Whitened(job.model, job.t0, z), Network(job, z, index, cond)
+    latent = prior_sample(job.prior, job.model, z)
+    walk = _path(job, frame, net, frame.inward(latent, frame.last), frame.stop, frame.start)
+    begin = frame.outward(walk.end, frame.first)
+    x = begin / frame.first.alpha if job.end == "heat" else begin
+    return x.to(z.dtype), _told(job, frame, net, walk, begin, latent, {})
+
+
+def _told(
+    job: Settings, frame: Whitened, net: Network, walk: _Walk, begin: Tensor, latent: Tensor, between: dict[str, Tensor]
+) -> Likelihood:
+    """Pass 2 and the record, for a path between `begin` at t0 and `latent` at T."""
+    found, dims, heat = walk.found, begin[0].numel(), job.end == "heat"
+    sums = _divergence(job, frame, net, walk.nodes)
     first, last = frame.width(frame.first), frame.width(frame.last)
     width = dims * (math.log(last / first) + (math.log(frame.first.alpha) if heat else 0.0))
     terms = {
-        "prior": log_prior(job.prior, job.model, latent).to(x.device),
-        "divergence": sums.total,
+        "prior": log_prior(job.prior, job.model, latent).to(begin.device),
+        "divergence": walk.sign * sums.total,
         "width": torch.full_like(sums.total, width),
+        **between,
     }
     variance = sums.variance
     if heat:
         terms["heat"], more = _heat(net, begin, frame.first)
         variance = variance + more
     log_prob = torch.stack(tuple(terms.values())).sum(0)
+    log_prob[found.status > 0] = math.nan
     # Errors of the steps add up like noise; what they do to log p is of the same size a dimension, as measured.
-    path = (job.atol + job.rtol) * (dims * found.steps.double()).sqrt().to(x.device)
+    path = (job.atol + job.rtol) * (dims * found.steps.double()).sqrt().to(begin.device)
+    error = quadrature_error(walk.nodes, sums.value, sums.spread, len(begin)).to(begin.device)
     return Likelihood(
         log_prob=log_prob, std_error=variance.sqrt(), latent=latent,
-        calls=torch.from_numpy(net.calls), status=_words(status, log_prob, net),
-        dims=dims, t0=job.t0, end=job.end, prior_log_prob=terms["prior"],
-        solver_error=torch.hypot(quadrature_error(nodes, sums.value, sums.spread, len(x)).to(x.device), path),
+        calls=torch.from_numpy(net.calls), status=_words(found.status.numpy(), log_prob, net),
+        dims=dims, t0=job.t0, end=job.end, prior_log_prob=terms["prior"], solver_error=torch.hypot(error, path),
         steps=found.steps, rejected=found.rejected, method="two_pass",
-        prior=prior_name(job.prior, job.model, tuple(x.shape[1:])), scale=frame.name, terms=terms,
+        prior=prior_name(job.prior, job.model, tuple(begin.shape[1:])), scale=frame.name, terms=terms,
+        mass=job.discrete is not None,
     )  # fmt: skip
 
 
@@ -90,15 +121,16 @@ def flow(frame: Whitened, net: Network) -> RowField:
 
 
 @torch.no_grad()
-def _path(job: Settings, frame: Whitened, net: Network, y: Tensor) -> tuple[integrate.Result, Nodes]:
-    """Pass 1: the flow from data to noise, and Gauss nodes in every accepted step."""
+def _path(job: Settings, frame: Whitened, net: Network, y: Tensor, start: float, stop: float) -> _Walk:
+    """Pass 1: the flow from y at one angle to another, and Gauss nodes in every accepted step."""
     nodes = Nodes(job.integrator, job.nodes, len(y))
     found = integrate.adaptive(
-        flow(frame, net), y, frame.start, frame.stop, job.integrator, job.rtol, job.atol,
+        flow(frame, net), y, start, stop, job.integrator, job.rtol, job.atol,
         max_steps=job.max_steps, visit=nodes.visit,
     )  # fmt: skip
     nodes.close(y)
-    return found, nodes
+    found.x[(found.status > 0).to(y.device)] = math.nan
+    return _Walk(found, nodes, 1.0 if stop > start else -1.0)
 
 
 def _divergence(job: Settings, frame: Whitened, net: Network, nodes: Nodes) -> _Sums:

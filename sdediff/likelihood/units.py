@@ -1,9 +1,11 @@
-"""From nats to bits per dimension of integer data."""
+"""Integer data: where its levels lie, and from nats to bits per dimension."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from sdediff.likelihood.result import Likelihood
@@ -12,35 +14,81 @@ from sdediff.names import nearest
 _MAPS = ("cells", "ends")
 
 
+@dataclass(frozen=True)
+class Discrete:
+    """Data of integer levels k = 0 .. levels - 1 at values x, each in the middle of a bin.
+
+    mapping: "cells" is x = lo + (hi - lo)(2k + 1)/(2 levels), as VDM has it (Kingma et al. 2021); "ends" is
+    x = lo + (hi - lo) k/(levels - 1), Ho et al.'s k/127.5 - 1.
+    """
+
+    levels: int
+    range: tuple[float, float] = (-1.0, 1.0)
+    mapping: str = "cells"
+
+    def __post_init__(self) -> None:
+        if self.mapping not in _MAPS:
+            raise ValueError(nearest(self.mapping, _MAPS, "mapping"))
+        low, high = self.range
+        if self.levels < 2 or not high > low:
+            raise ValueError(
+                f"levels={self.levels}, range={self.range}: at least two levels and a rising range are needed"
+            )
+
+    @property
+    def width(self) -> float:
+        """The width of a bin."""
+        low, high = self.range
+        return (high - low) / (self.levels if self.mapping == "cells" else self.levels - 1)
+
+    @property
+    def values(self) -> Tensor:
+        """The values (levels,), rising, float64."""
+        first = self.range[0] + (self.width / 2 if self.mapping == "cells" else 0.0)
+        return first + self.width * torch.arange(self.levels, dtype=torch.float64)
+
+    def checked(self, x: Tensor) -> Tensor:
+        """x, refused where it does not lie on the levels."""
+        level = (x.double() - self.values[0].item()) / self.width
+        away = (level - level.round().clamp(0, self.levels - 1)).abs().flatten(1).amax(1)
+        bad = (away > 1e-3).nonzero().flatten()
+        if len(bad):
+            raise ValueError(
+                f"row {bad[0].item()} of x is {away[bad[0]].item():.3g} of a bin away from the values of {self}: "
+                "a probability of levels takes the levels themselves, by DataSet.tensor(), not dequantised data"
+            )
+        return x
+
+
 def offset(levels: int, range: tuple[float, float], mapping: str = "cells") -> float:
     """log2(dk/dx) of the affine map from level k to x, bits a dimension.
 
     "cells": x = lo + (hi - lo)(k + u)/levels, log2 levels on [0, 1] (8 for 256) and one less on [-1, 1];
     "ends": x = lo + (hi - lo) k/(levels - 1), Ho et al.'s k/127.5 - 1 (log2 127.5 for 256).
     """
-    if mapping not in _MAPS:
-        raise ValueError(nearest(mapping, _MAPS, "mapping"))
-    low, high = range
-    if levels < 2 or not high > low:
-        raise ValueError(f"levels={levels}, range={range}: at least two levels and a rising range are needed")
-    return math.log2((levels if mapping == "cells" else levels - 1) / (high - low))
+    return -math.log2(Discrete(levels, range, mapping).width)
 
 
 def bits_per_dim(
     result: Likelihood | Tensor,
     *,
-    levels: int,
-    range: tuple[float, float],
+    levels: int | None = None,
+    range: tuple[float, float] | None = None,
     mapping: str = "cells",
     dims: int | None = None,
 ) -> Tensor:
-    """Bits per dimension (B,) of dequantised integer data: -log p / (D ln 2) + log2(dk/dx).
+    """Bits per dimension (B,) of integer data: -log p / (D ln 2), plus log2(dk/dx) where p is a density.
 
     result: of log_likelihood, or log densities (B,) in nats with dims=. levels and range are those of the
-    map that made x; for continuous data there are no bits per dimension, report nats.
+    map that made x; a probability of levels (`Likelihood.mass`) needs neither. For continuous data there are no
+    bits per dimension, report nats.
     """
-    if isinstance(result, Tensor):
-        if dims is None:
-            raise ValueError("bits_per_dim of a tensor needs dims=, the numbers a sample")
-        return -result / (dims * math.log(2)) + offset(levels, range, mapping)
-    return -result.log_prob / (result.dims * math.log(2)) + offset(levels, range, mapping)
+    log_prob, mass = (result, False) if isinstance(result, Tensor) else (result.log_prob, result.mass)
+    size = dims if isinstance(result, Tensor) else result.dims
+    if size is None:
+        raise ValueError("bits_per_dim of a tensor needs dims=, the numbers a sample")
+    if mass:
+        return -log_prob / (size * math.log(2))
+    if levels is None or range is None:
+        raise ValueError("bits_per_dim of a density needs levels= and range= of the map that made x")
+    return -log_prob / (size * math.log(2)) + offset(levels, range, mapping)

@@ -12,7 +12,7 @@ from torch import Tensor
 from sdediff.levels import Level
 from sdediff.model import ScoreModel
 from sdediff.noise import Noise
-from sdediff.prediction import Prediction
+from sdediff.prediction import VARIANCES
 from sdediff.solvers.base import Solver, SolverError, finite
 from sdediff.solvers.exponential import exact, spread
 
@@ -79,7 +79,7 @@ class Ancestral(Solver):
     reference = "Ho et al. 2020, eq. 7; Song et al. 2021, appendix F; Nichol and Dhariwal 2021, eq. 15"
 
     def __post_init__(self) -> None:
-        if self.variance not in ("small", "large", "learned_range", "learned"):
+        if self.variance not in VARIANCES:
             raise SolverError(
                 f"variance={self.variance!r}: write 'small' (btilde), 'large' (beta), 'learned_range' or 'learned'"
             )
@@ -95,20 +95,5 @@ class Ancestral(Solver):
         z = noise(t, s, x)
         if self.variance in ("small", "large"):
             return torch.add(x, z, alpha=on_z if self.variance == "small" else math.sqrt(spread(t, s))), None
-        log_var = self._output(prediction)
-        if self.variance == "learned_range":
-            small, large = 2 * math.log(on_z), math.log(spread(t, s))
-            log_var = (large + small) / 2 + (large - small) / 2 * log_var
+        log_var = prediction.log_variance(self.variance, on_z**2, spread(t, s))
         return torch.addcmul(x, z, torch.exp(log_var / 2)), None
-
-    def _output(self, prediction: Prediction) -> Tensor:
-        """What the network returned for the variance, shaped like the state."""
-        extra = prediction.extra
-        found = extra[0] if isinstance(extra, tuple) and len(extra) == 1 else extra
-        if not isinstance(found, Tensor) or found.shape != prediction.x.shape:
-            given = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-            raise SolverError(
-                f"variance={self.variance!r} needs a network that returns 2C channels, or a pair of tensors shaped "
-                f"like the state {tuple(prediction.x.shape)}, of which the second is the variance's: given {given}"
-            )
-        return found.to(prediction.x.dtype)
