@@ -46,7 +46,7 @@ class _Recorder:
     """A model that remembers the first prediction since `first` was cleared."""
 
     def __init__(self, model: ScoreModel) -> None:
-        self.model, self.sde = model, model.sde
+        self.model, self.sde, self.stats = model, model.sde, model.stats
         self.first: Prediction | None = None
 
     def __call__(self, x: Tensor, t: Any) -> Prediction:

@@ -59,7 +59,9 @@ def test_weights_integrate_the_lagrange_polynomials(basis: str, variable: str, c
     if variable == "t":
         nodes = t.lam + (s.lam - t.lam) * (np.polynomial.legendre.leggauss(16)[0] + 1) / 2
         between = tuple(sd.VP().t_of_lam(nodes).tolist())
-    _, found = weights(t, s, tuple(past), basis, parameter, Rule(variable, 0.7), between)
+    _, found = weights(
+        t, s, tuple(p.t if variable == "t" else p.lam for p in past), basis, parameter, Rule(variable, 0.7), between
+    )
     at = [place(p.lam) for p in past]
     for j, value in enumerate(found):
 

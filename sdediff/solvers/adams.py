@@ -15,17 +15,20 @@ from typing import Any
 
 from torch import Tensor
 
-from sdediff.levels import Level, Point
+from sdediff.levels import Level
 from sdediff.model import ScoreModel
 from sdediff.names import nearest
 from sdediff.noise import Noise
 from sdediff.prediction import Prediction
+from sdediff.sde import product
 from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.weights import BASES, VARIABLES, Rule, times_between, weights
 
 _VARIABLES = (*VARIABLES, "t")
 # An output at a level: the tensor is the output divided by the weight, which saves an addition.
 Output = tuple[Level, float, Tensor]
+# The noise of a step: its standard deviation and unit normals.
+Kick = tuple[float, Tensor] | None
 
 
 def added(x: Tensor, w: Sequence[float], past: Sequence[Output]) -> Tensor:
@@ -78,31 +81,31 @@ class Multistep(Solver):
     def over(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: Sequence[Output]) -> Tensor:
         """x at s from x at t and the outputs in `past`, without noise; a fresh tensor."""
 
-    def reach(self, t: Level, past: Sequence[Output]) -> tuple[Sequence[Output], tuple[Point, ...]]:
-        """The outputs that a polynomial can pass through: where alpha = 0, lam and sigma/alpha are infinite."""
+    def reach(self, t: Level, past: Sequence[Output]) -> tuple[Sequence[Output], tuple[float, ...]]:
+        """The outputs that a polynomial can pass through, and where: if alpha = 0, lam and sigma/alpha are infinite."""
         if past[-1][0].lam == -math.inf:
             far = self.variable in ("angle", "t")
             past = past[-1:] if t.lam == -math.inf else [p for p in past if far or p[0].lam > -math.inf]
-        return past, tuple([p[0].point for p in past])
+        return past, tuple([p[0].t for p in past] if self.variable == "t" else [p[0].lam for p in past])
 
-    def kick(self, x: Tensor, t: Level, s: Level, noise: Noise) -> Tensor | None:
+    def kick(self, x: Tensor, t: Level, s: Level, noise: Noise) -> Kick:
         """The noise that a step adds."""
         return None
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         past, before = state or ((), None)
-        here = self.output(model, model(x, t))
+        known = (self.output(model, model(x, t)), *past)
         if before is not None:
             level, x_level, kick = before
-            x = self.over(model, x_level, level, t, (here, *past[: self.corrector - 1]))
-            x = x if kick is None else x.add_(kick)
-        used = (here, *past[: self.points - 1])
-        new, kick = self.over(model, x, t, s, used), self.kick(x, t, s, noise)
-        if kick is not None:
-            new = new.add_(kick)
-        if not self.corrector:
-            return new, (used, None)
-        return new, ((here, *past[: max(self.points, self.corrector - 1) - 1]), (t, x, kick))
+            x = _kicked(self.over(model, x_level, level, t, known[: self.corrector]), kick)
+        kick = self.kick(x, t, s, noise)
+        new = _kicked(self.over(model, x, t, s, known[: self.points]), kick)
+        kept = known[: max(self.points, self.corrector - 1)]
+        return new, (kept, (t, x, kick) if self.corrector else None)
+
+
+def _kicked(x: Tensor, kick: Kick) -> Tensor:
+    return x if kick is None else x.add_(kick[1], alpha=kick[0])
 
 
 @dataclass(frozen=True)
@@ -172,17 +175,17 @@ class Adams(Multistep):
     def over(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: Sequence[Output]) -> Tensor:
         if not t.alpha and self.basis == "eps":
             raise SolverError(f"at t={t.t} alpha is 0, where eps does not move x: start below it (start=sde.t_max)")
-        past, points = self.reach(t, past)
+        past, at = self.reach(t, past)
         between = times_between(model.sde, t.lam, s.lam) if self.variable == "t" and len(past) > 1 else ()
-        c, w = weights(t.point, s.point, points, *self._kernel(t), between)
-        return added(x * c, w, past)
+        c, w = weights(t.point, s.point, at, *self._kernel(t), between)
+        return added(product(x, c), w, past)
 
-    def kick(self, x: Tensor, t: Level, s: Level, noise: Noise) -> Tensor | None:
+    def kick(self, x: Tensor, t: Level, s: Level, noise: Noise) -> Kick:
         if not self.stochastic:
             return None
         basis, parameter, _ = self._kernel(t)
         kept = BASES[basis].transfer(t.point, s.point, parameter) * t.sigma / s.sigma
-        return noise(t, s, x) * (s.sigma * math.sqrt(max(1 - kept, 0.0) * (1 + kept)))
+        return s.sigma * math.sqrt(max(1 - kept, 0.0) * (1 + kept)), noise(t, s, x)
 
 
 @dataclass(frozen=True)
@@ -206,10 +209,10 @@ class DPMpp2M(Solver):
         weight, x0 = model(x, t).scaled(x0=1.0)
         history = ((t, weight, x0),), None
         if state is None:
-            return (x * on_x).add_(x0, alpha=on_x0 * weight), history
+            return product(x, on_x).add_(x0, alpha=on_x0 * weight), history
         last, weight_last, x0_last = state[0][0]
         share = on_x0 * h / (2 * (t.lam - last.lam))
-        x = (x * on_x).add_(x0, alpha=(on_x0 + share) * weight)
+        x = product(x, on_x).add_(x0, alpha=(on_x0 + share) * weight)
         return x.add_(x0_last, alpha=-share * weight_last), history
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from sdediff.levels import Level, Point
 from sdediff.model import ScoreModel
 from sdediff.prediction import Prediction
+from sdediff.sde import product
 from sdediff.solvers.adams import Multistep, Output, added
 from sdediff.solvers.base import SolverError
 from sdediff.solvers.weights import BASES, Rule, solve, weights
@@ -83,14 +84,14 @@ class Angle(Multistep):
 
     def over(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: Sequence[Output]) -> Tensor:
         axes = self._axes(model, x)
-        past, points = self.reach(t, past)
+        past, at = self.reach(t, past)
         common = axes.scale if isinstance(axes.scale, float) else model.stats.std  # type: ignore[union-attr]
-        c, w = _weights(axes, t.point, s.point, points, Rule(self.variable, common))
+        c, w = _weights(axes, t.point, s.point, at, self.variable, common)
         if axes.plain:
-            return added(x * c, w, past)
+            return added(product(x, c), w, past)
         y = axes.split(x)
         if isinstance(c, float):
-            return axes.join(added((y * c).add_(axes.mean, alpha=s.alpha - c * t.alpha), w, past), x.shape)
+            return axes.join(added(product(y, c).add_(axes.mean, alpha=s.alpha - c * t.alpha), w, past), x.shape)
         kept = _like(c, y)
         y = y * kept + axes.mean * (s.alpha - t.alpha * kept)
         for weight, (_, _, value) in zip(w, past, strict=True):
@@ -103,7 +104,10 @@ def _like(values: np.ndarray, like: Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=1 << 12)
-def _weights(axes: Axes, t: Point, s: Point, past: tuple[Point, ...], rule: Rule) -> tuple[Any, list[Any]]:
+def _weights(
+    axes: Axes, t: Point, s: Point, past: tuple[float, ...], variable: str, common: float
+) -> tuple[Any, list[Any]]:
+    rule = Rule(variable, common)
     if isinstance(axes.scale, float):
         return weights(t, s, past, "F", axes.scale, rule)
     parameter = axes.scale[:, None]

@@ -16,7 +16,7 @@ from sdediff.levels import Level, Point, levels
 from sdediff.model import ScoreModel
 from sdediff.noise import Counter
 from sdediff.prediction import Prediction
-from sdediff.sde import LinearSDE
+from sdediff.sde import LinearSDE, product
 from sdediff.solvers.adams import Multistep, Output, added
 from sdediff.solvers.base import SolverError, finite
 
@@ -120,7 +120,7 @@ class DPMSolverV3(Multistep):
     def over(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: Sequence[Output]) -> Tensor:
         at = tuple([p[0].lam for p in past])
         on_x, w, constant = coefficients(self.statistics, t.point, s.point, at)
-        x = added(x * on_x, w, past)
+        x = added(product(x, on_x), w, past)
         return x.add_(constant) if constant else x
 
 

@@ -109,22 +109,23 @@ class Rule(NamedTuple):
 def weights(
     t: Point,
     s: Point,
-    past: tuple[Point, ...],
+    past: tuple[float, ...],
     basis: str,
     parameter: float,
     rule: Rule,
     between: tuple[float, ...] = (),
 ) -> tuple[float, list[float]]:
-    """c and w_j for outputs at the points `past`, newest first; kept, since one grid serves many batches.
+    """c and w_j for outputs at the lam, or for the variable "t" the times, `past`, newest first.
 
-    between: the times of the nodes, for the variable "t".
+    between: the times of the nodes, for the variable "t". Kept, since one grid serves many batches: a run's levels
+    are new objects, so what is looked up by is kept small.
     """
     w = solve(t, s, past, basis, parameter, rule, between)
     return float(BASES[basis].transfer(t, s, parameter)), w.tolist()
 
 
 def solve(
-    t: Point, s: Point, past: Sequence[Point], basis: str, parameter: Any, rule: Rule, between: Sequence[float] = ()
+    t: Point, s: Point, past: Sequence[float], basis: str, parameter: Any, rule: Rule, between: Sequence[float] = ()
 ) -> np.ndarray:
     """w_j (J,), or (J, D) for parameters (D, 1)."""
     found, h = BASES[basis], s.lam - t.lam
@@ -133,10 +134,10 @@ def solve(
         return np.array([total])
     lam = _nodes(t.lam, s.lam)
     if rule.variable == "t":
-        u, at, start, stop = np.array(between), [p.t for p in past], t.t, s.t
+        u, at, start, stop = np.array(between), past, t.t, s.t
     else:
         place, scale = VARIABLES[rule.variable], rule.scale
-        u, at = place(lam, scale), [float(place(p.lam, scale)) for p in past]
+        u, at = place(lam, scale), [float(place(p, scale)) for p in past]
         start, stop = float(place(t.lam, scale)), float(place(s.lam, scale))
     kernel = found.kernel(lam, s, parameter) * (h / 2)
     end = found.kernel(np.array([s.lam]), s, parameter)[..., 0] * h
