@@ -40,7 +40,7 @@ def _row(order: int, sde: sd.LinearSDE, t: float = 0.7, s: float = 0.5) -> tuple
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_increments_are_independent_and_add_up_to_the_paths_rise(order: int) -> None:
     row = _row(order, sd.VP())
-    parts = torch.cat(increments(Rows(), row, torch.zeros(order, 1, dtype=F64)), 1).T  # part, draw
+    parts = torch.tensor(increments(row), dtype=F64)  # part, draw
     assert torch.allclose(parts @ parts.T, torch.eye(order, dtype=F64), atol=1e-14)
     shares = torch.tensor([math.sqrt((a.t - b.t) / 0.2) for a, b in itertools.pairwise(row)], dtype=F64)
     rise = torch.eye(order, dtype=F64)[0]

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from sdediff.levels import Level
 from sdediff.model import ScoreModel
 from sdediff.noise import Noise
-from sdediff.sde import LinearSDE
+from sdediff.sde import LinearSDE, product
 from sdediff.solvers.base import Solver, SolverError, finite
 from sdediff.solvers.exponential import places, spread
 
@@ -57,37 +56,45 @@ class Seeds(Solver):
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         finite(t, t.lam, "lam")
         row = (t, *s.inner, s)
-        parts = increments(noise, row, x)
-        eps, stage = model(x, t).eps, x
-        for i, u in enumerate(row[1:], 1):
-            h, here = u.lam - t.lam, row[i - 1]
-            new = torch.add(x * (u.alpha / t.alpha), eps, alpha=-2 * u.sigma * math.expm1(h))
-            if i > 1:
+        parts, draws = increments(row), [noise(t, s, x, i) for i in range(len(row) - 1)]
+        unit, eps = model(x, t).scaled(eps=1.0)
+        stage, risen = x, [0.0] * len(draws)
+        for i, (here, u) in enumerate(itertools.pairwise(row)):
+            h = u.lam - t.lam
+            total, share = math.expm1(h), 0.0
+            new = product(x, u.alpha / t.alpha)
+            if i:
                 # Two stages hold the middle's eps over the step, three draw a line through the last stage's.
-                share = math.expm1(h) if self.stages == 2 else (math.expm1(h) - h) / (here.lam - t.lam)
-                new = torch.add(new, model(stage, here).eps - eps, alpha=-2 * u.sigma * share)
-            for low, high, z in zip(row[1 : i + 1], row[:i], parts, strict=False):
-                new = torch.add(new, z, alpha=u.alpha / high.alpha * math.sqrt(spread(high, low)))
-            stage = new
+                share = total if self.stages == 2 else (total - h) / (here.lam - t.lam)
+                factor, last = model(stage, here).scaled(eps=1.0)
+                new.add_(last, alpha=-2 * u.sigma * share * factor)
+            if share != total:
+                new.add_(eps, alpha=-2 * u.sigma * (total - share) * unit)
+            rise = math.sqrt(spread(here, u)) / here.alpha
+            risen = [a + rise * b for a, b in zip(risen, parts[i], strict=True)]
+            stage = stirred(new, draws, u.alpha, risen)
         return stage, None
 
 
-def increments(noise: Noise, row: Sequence[Level], like: Tensor) -> list[Tensor]:
-    """Unit normals of one path over the intervals of `row`, independent; together they are its rise over all.
+def increments(row: Sequence[Level]) -> list[list[float]]:
+    """Rows of weights that make of independent unit normals those of one path over each interval of `row`.
 
     Only whole steps are asked of the noise, by draws: a reflection turns the first draw into the direction of
     the rise, so a Brownian path stays itself, and the draws of any other noise stay independent.
     """
-    draws = [noise(row[0], row[-1], like, i) for i in range(len(row) - 1)]
     span = row[0].t - row[-1].t
     shares = [math.sqrt((a.t - b.t) / span) for a, b in itertools.pairwise(row)]
-    if len(draws) == 1:
-        return draws
-    shared = draws[0]
-    for share, z in zip(shares[1:], draws[1:], strict=True):
-        shared = torch.add(shared, z, alpha=-share / (1 - shares[0]))
-    parts = [torch.add(draws[0], shared, alpha=shares[0] - 1)]
-    return parts + [torch.add(z, shared, alpha=a) for a, z in zip(shares[1:], draws[1:], strict=True)]
+    if len(shares) == 1:
+        return [[1.0]]
+    away = [1 - shares[0], *(-a for a in shares[1:])]
+    return [[(i == j) - a * b / away[0] for j, b in enumerate(away)] for i, a in enumerate(away)]
+
+
+def stirred(x: Tensor, draws: Sequence[Tensor], scale: float, weights: Sequence[float]) -> Tensor:
+    """x plus a number times the weighted draws, in place."""
+    for weight, z in zip(weights, draws, strict=True):
+        x.add_(z, alpha=scale * weight)
+    return x
 
 
 def seeds(order: int = 3) -> Seeds:

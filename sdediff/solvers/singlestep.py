@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -15,10 +16,10 @@ from sdediff.levels import Level
 from sdediff.model import ScoreModel
 from sdediff.names import nearest
 from sdediff.noise import Noise
-from sdediff.sde import LinearSDE
+from sdediff.sde import LinearSDE, product
 from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.exponential import ancestral, exact, places
-from sdediff.solvers.seeds import increments
+from sdediff.solvers.seeds import increments, stirred
 
 
 def slope_weight(k: float) -> float:
@@ -58,7 +59,7 @@ class Singlestep(Solver):
         if any(a >= b for a, b in itertools.pairwise(row)):
             raise SolverError(f"r1={self.r1}, r2={self.r2}: needed is 0 < r1 < r2 < 1")
 
-    @property
+    @functools.cached_property
     def shares(self) -> tuple[float, ...]:
         """Where the inner stages lie, as shares of the step's rise in lam."""
         given = (self.r1, self.r2)[: self.stages - 1]
@@ -104,7 +105,7 @@ class Singlestep(Solver):
         if at is not None:
             share = (at.lam - t.lam) / (s.lam - t.lam)
             w = (total / 2 if self.stages == 2 else slope_weight(k)) / share
-        x = (x * a).add_(first[1], alpha=-b * (total - w) * first[0])
+        x = product(x, a).add_(first[1], alpha=-b * (total - w) * first[0])
         return x.add_(last[1], alpha=-b * w * last[0]) if w else x
 
 
@@ -185,14 +186,16 @@ class DPMppSDE(Solver):
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         (u,) = s.inner
-        early, late = increments(noise, (t, u, s), x)
+        early, late = increments((t, u, s))
+        draws = noise(t, s, x), noise(t, s, x, 1)
         first, d = model(x, t).scaled(x0=1.0)
         on_x, on_x0, on_z = exact(t, u, ancestral(t, u, self.eta))
-        stage = (x * on_x).add_(d, alpha=on_x0 * first).add_(early, alpha=self.s_noise * on_z)
-        factor, d_u = model(stage, u).scaled(x0=1.0)
+        stage = product(x, on_x).add_(d, alpha=on_x0 * first)
+        factor, d_u = model(stirred(stage, draws, self.s_noise * on_z, early), u).scaled(x0=1.0)
         on_x, on_x0, on_z = exact(t, s, ancestral(t, s, self.eta))
         shared = (t.kappa - u.kappa) / (t.kappa - s.kappa)
-        z = (early * math.sqrt(shared)).add_(late, alpha=math.sqrt(1 - shared))
+        near, far = math.sqrt(shared), math.sqrt(1 - shared)
+        whole = [near * a + far * b for a, b in zip(early, late, strict=True)]
         share = on_x0 / (2 * self.r)
-        x = (x * on_x).add_(d, alpha=(on_x0 - share) * first).add_(d_u, alpha=share * factor)
-        return torch.add(x, z, alpha=self.s_noise * on_z), None
+        x = product(x, on_x).add_(d, alpha=(on_x0 - share) * first).add_(d_u, alpha=share * factor)
+        return stirred(x, draws, self.s_noise * on_z, whole), None
