@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -36,7 +35,7 @@ class Level:
     and this one. A process without alpha and sigma has t and g2 alone.
     """
 
-    __slots__ = (*_FIELDS, "grid", "index", "inner", "point", "t")
+    __slots__ = (*_FIELDS, "_point", "grid", "index", "inner", "t")
     t: Any
     alpha: Any
     sigma: Any
@@ -45,20 +44,17 @@ class Level:
     sigma_dot: Any
     f: Any
     g2: Any
-    point: Point
 
     def __init__(self, t: Any, **fields: Any) -> None:
         self.t = t
         self.index = 0
         self.grid: tuple[Level, ...] = (self,)
         self.inner: tuple[Level, ...] = ()
+        self._point: Point | None = None
         for name, value in fields.items():
             setattr(self, name, value)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "point":  # made at the first asking
-            self.point = Point(self.t, self.lam, self.alpha, self.sigma)
-            return self.point
         if name in _FIELDS:
             raise SDEError(
                 f"this process has no {name}: it gives drift and diffusion alone, so use euler_maruyama "
@@ -75,10 +71,19 @@ class Level:
         return self.grid[self.index + 1] if self.index + 1 < len(self.grid) else None
 
     def within(self, inner: Sequence[Level]) -> Level:
-        """The same level for a step that visits `inner` on its way here; this one is left as it is."""
-        twin = copy.copy(self)
-        twin.inner = tuple(inner)
+        """This level of a linear process as the end of a step that visits `inner`; this one is left as it is."""
+        twin = Level(self.t)
+        for name in _FIELDS:
+            setattr(twin, name, getattr(self, name))
+        twin.index, twin.grid, twin.inner = self.index, self.grid, tuple(inner)
         return twin
+
+    @property
+    def point(self) -> Point:
+        """The level's place, made at the first asking."""
+        if self._point is None:
+            self._point = Point(self.t, self.lam, self.alpha, self.sigma)
+        return self._point
 
     @property
     def kappa(self) -> Any:
@@ -107,9 +112,9 @@ def levels(sde: SDE, times: Any, inner: Callable[..., Sequence[float]] | None = 
         here.index, here.grid = i, row
     if inner is not None:
         nodes = [inner(sde, a, b) for a, b in itertools.pairwise(row)]
-        flat = iter(_row(sde, _times(sde, [v for group in nodes for v in group])))
+        flat = iter(_row(sde, _times(sde, list(itertools.chain(*nodes)))))
         for b, group in zip(row[1:], nodes, strict=True):
-            b.inner = tuple(next(flat) for _ in group)
+            b.inner = tuple(itertools.islice(flat, len(group)))
             for node in b.inner:
                 node.index, node.grid = b.index - 1, row
     return row

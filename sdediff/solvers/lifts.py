@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from sdediff.levels import AtLam, Level
 from sdediff.model import ScoreModel
 from sdediff.noise import Noise
-from sdediff.sde import LinearSDE
+from sdediff.sde import LinearSDE, product
 from sdediff.solvers.base import Solver, SolverError, finite
 from sdediff.solvers.compose import Around
 from sdediff.solvers.exponential import ancestral, spread
@@ -24,7 +23,7 @@ from sdediff.solvers.exponential import ancestral, spread
 
 def renoised(x: Tensor, t: Level, up: Level, z: Tensor, s_noise: float) -> Tensor:
     """x at the noisier level `up` from x at t: (alpha_up/alpha_t) x + s_noise std z, by the forward process."""
-    return torch.add(x * (up.alpha / t.alpha), z, alpha=s_noise * math.sqrt(max(0.0, spread(up, t))))
+    return product(x, up.alpha / t.alpha).add_(z, alpha=s_noise * math.sqrt(max(0.0, spread(up, t))))
 
 
 def at_lam(sde: LinearSDE, lam: float, solver: Solver, like: Level) -> Level:

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from sdediff.levels import Level
 from sdediff.model import ScoreModel
 from sdediff.names import nearest
 from sdediff.noise import Noise
-from sdediff.sde import SDE
+from sdediff.sde import SDE, product
 from sdediff.solvers.base import Solver, SolverError, finite
 
 # Adams and Bashforth's weights at equal steps, the newest value first: one row a number of values.
@@ -95,9 +94,9 @@ class LinearMultistep(Solver):
 def _moved(x: Tensor, t: Level, s: Level, weights: Sequence[float], values: Sequence[tuple[float, Tensor]]) -> Tensor:
     """DDIM's step under the weighted noise predictions."""
     unit = -s.sigma * math.expm1(s.lam - t.lam)
-    x = x * (s.alpha / t.alpha)
+    x = product(x, s.alpha / t.alpha)
     for weight, (scale, eps) in zip(weights, values, strict=True):
-        x = torch.add(x, eps, alpha=unit * weight * scale)
+        x.add_(eps, alpha=unit * weight * scale)
     return x
 
 

@@ -15,7 +15,7 @@ from sdediff.levels import AtLam, Level
 from sdediff.model import ScoreModel
 from sdediff.names import nearest
 from sdediff.noise import Noise
-from sdediff.sde import SDE
+from sdediff.sde import SDE, product
 from sdediff.solvers.base import Solver, SolverError
 
 
@@ -113,8 +113,9 @@ def _moved(
     """x at s after a step of the given length over weighted slopes, in its own scale."""
     wide = frame.width(s)
     ratio = wide / frame.width(t)
-    x = x if ratio == 1.0 else x * ratio
+    new = x if ratio == 1.0 else product(x, ratio)
     for weight, (scale, slope) in zip(weights, slopes, strict=True):
         if weight:
-            x = torch.add(x, slope, alpha=wide * length * weight * scale)
-    return x
+            share = wide * length * weight * scale
+            new = torch.add(x, slope, alpha=share) if new is x else new.add_(slope, alpha=share)
+    return new
