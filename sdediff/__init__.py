@@ -31,6 +31,8 @@ _LAZY = {
     "Likelihood": "sdediff.likelihood",
     "Discrete": "sdediff.likelihood",
     "sample_with_log_prob": "sdediff.likelihood",
+    "path_statistics": "sdediff.likelihood",
+    "PathStatistics": "sdediff.likelihood",
     "likelihood_job": "sdediff.likelihood.job",
     "load": "sdediff.hub",
     "save": "sdediff.hub",
