@@ -24,10 +24,10 @@ def track(items: Iterable[Item], total: int | None, what: str, show: bool | None
         for done, item in enumerate(items):
             if bar is None and (show or time.monotonic() - began > _PATIENCE):
                 bar = _bar()
-                task = bar.add_task(what, total=total)
+                task = bar.add_task(what, total=total, rate="")
                 bar.start()
             if bar is not None and task is not None:
-                bar.update(task, completed=done)
+                bar.update(task, completed=done, rate=_rate(done, time.monotonic() - began))
             yield item
         if bar is not None and task is not None:
             bar.update(task, completed=total or 0)
@@ -36,9 +36,17 @@ def track(items: Iterable[Item], total: int | None, what: str, show: bool | None
             bar.stop()
 
 
+def _rate(done: int, seconds: float) -> str:
+    """How many items a second, or seconds an item."""
+    if not done or seconds <= 0:
+        return ""
+    return f"{done / seconds:.3g}/s" if done > seconds else f"{seconds / done:.3g} s each"
+
+
 def _bar() -> Any:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    words = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    columns = (*words, TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True), transient=True)

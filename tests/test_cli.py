@@ -192,6 +192,19 @@ def test_likelihood_of_levels_gives_bits(run, home, tmp_path):
     assert saved["versions"]["torch"] == torch.__version__
 
 
+def test_likelihood_by_a_bound(run, home, tmp_path):
+    said = parsed(
+        run("likelihood", "points", "bytes.npy", "--levels", 32, "--range", "0,31", "--method", "vlb", "--steps", 8,
+            "--prior", "unit", "--limit", 10, "--out", tmp_path, "--json")
+    )  # fmt: skip
+    assert (said["method"], said["prior"]) == ("vlb", "unit")
+    x = DataSet(np.load(home / "bytes.npy"), 32, (0, 31)).tensor()[:10]
+    bins, model = sd.Discrete(32), sd.load(home / "points")
+    direct = sd.log_likelihood(model, x, method="vlb", steps=8, prior="unit", discrete=bins, micro_batch=64)
+    assert said["bits_per_dim"] == pytest.approx(sd.bits_per_dim(direct).mean().item())
+    assert "bound" in said["density"]
+
+
 def test_likelihood_of_continuous_data_has_no_bits(run, tmp_path):
     base = ("likelihood", "points", "points.npy", "--limit", 6, "--rtol", 1e-2, "--atol", 1e-2)
     drawn = ("--probes", 3, "--trace", "gaussian", "--method", "RK45", "--t0", 1e-3, "--out", tmp_path / "drawn")
@@ -294,6 +307,8 @@ BAD = [
     (["likelihood", "points", "digts"], ["DATA", "digits"]),
     (["likelihood", "points", "digits"], ["DATA", "(2,)"]),
     (["likelihood", "points", "absent.npy"], ["DATA", "absent.npy"]),
+    (["likelihood", "points", "points.npy", "--end", "nosied"], ["--end", "noised"]),
+    (["likelihood", "points", "points.npy", "--prior", "ful"], ["--prior", "full"]),
     (["likelihood", "points", "empty.npy"], ["DATA", "empty.npy"]),
     (["likelihood", "points", "broken.npz"], ["DATA", "broken.npz"]),
     (["likelihood", "points", "nan.npy", "--limit", "9", "--out", "nan"], ["nan.npy", "row 7", "--skip-bad"]),

@@ -42,6 +42,7 @@ def job(tmp_path):
         summary = sd.likelihood_job(model or network(), data, tmp_path / folder, say=said.append, **given)
         return summary, parquet.read_table(tmp_path / folder / MERGED).to_pydict(), said
 
+    job.out = tmp_path / "direct"
     return job
 
 
@@ -121,6 +122,69 @@ def test_several_draws_are_averaged_as_densities(job):
     assert summary.tightening == pytest.approx((np.log(density) - np.mean(each, 0)).mean())
     assert summary.tightening > 0
     assert len({draw_seed(seed, draw) for seed in range(5) for draw in range(5)}) == 25
+
+
+@pytest.mark.parametrize("options", [{"method": "vlb", "steps": 6}, {"end": "noised", "trace": "exact", "t0": 0.2}])
+def test_bounds_of_levels_need_no_dequantisation(job, options):
+    x = np.arange(24, dtype=np.uint8).reshape(12, 2)
+    quick = {} if "method" in options else QUICK
+    model = network()
+    summary = sd.likelihood_job(
+        model, x, job.out, levels=32, range=(0, 31), micro_batch=4, progress=False, say=lambda _: None,
+        **{**quick, **options},
+    )  # fmt: skip
+    columns = parquet.read_table(job.out / MERGED).to_pydict()
+    bins = sd.Discrete(32)
+    direct = sd.log_likelihood(
+        model, DataSet(x, 32, (0, 31)).tensor(), discrete=bins, micro_batch=4, **{**quick, **options}
+    )
+    assert columns["log_prob"] == direct.log_prob.tolist()
+    np.testing.assert_allclose(columns["bits_per_dim"], -direct.log_prob.numpy() / (2 * math.log(2)), rtol=1e-12)
+    assert summary.density == "a bound on p of the data" + (", through x at t0" if "end" in options else "")
+    if "method" in options:
+        with pytest.raises(JobError, match="has no weights to average: write noises=2"):
+            sd.likelihood_job(model, x, job.out / "more", levels=32, range=(0, 31), draws=2, **options)
+
+
+def test_levels_that_the_noise_at_t0_hides_are_bounded_and_it_is_said(job):
+    x = np.arange(24, dtype=np.uint8).reshape(12, 2)
+    for t0, density in ((1e-5, "p at 0"), (0.2, "a bound on p of the data, through x at t0")):
+        summary, _, said = job(x, f"at {t0}", levels=32, range=(0, 31), t0=t0)
+        assert summary.density == density
+        assert any("levels wide: the bound end='noised' is reported" in line for line in said) == (t0 == 0.2)
+    summary, _, said = job(x, "kept", levels=32, range=(0, 31), t0=0.2, end="t0")
+    assert summary.density == "p at t0"
+    assert any("end='t0', yet the noise at t0 is" in line for line in said)
+
+
+def test_conditions_of_as_many_rows_go_by_row(job, rows):
+    class Pulled(torch.nn.Module):
+        def forward(self, x, t, centre, width):
+            return (x - centre) * width
+
+    model = sd.ScoreModel(Pulled(), sd.VP())
+    cond = {"centre": torch.linspace(-1, 1, 11)[:, None], "width": torch.tensor(0.5)}
+    _, columns, _ = job(rows, model=model, cond=cond)
+    direct = sd.log_likelihood(model, torch.from_numpy(rows), cond=cond, micro_batch=4, **QUICK)
+    np.testing.assert_allclose(columns["log_prob"], direct.log_prob, rtol=0, atol=1e-9)
+    with pytest.raises(JobError, match=r"settings\.cond"):
+        job(rows, model=model, cond={**cond, "width": torch.tensor(0.6)})
+
+
+def test_a_sample_that_needs_more_steps_than_are_allowed_is_counted_and_left_out(job, rows):
+    class Ripples(torch.nn.Module):
+        def forward(self, x, t):
+            wild = (x[:, :1] > 8).to(x)
+            return x + wild * torch.sin(300 * x)
+
+    hard = rows.copy()
+    hard[5, 0] = 12.0
+    model = sd.ScoreModel(Ripples(), sd.VP())
+    summary, columns, _ = job(hard, model=model, rtol=1e-4, atol=1e-4, max_steps=25)
+    assert columns["status"] == ["step limit" if i == 5 else "ok" for i in range(11)]
+    assert summary.statuses == {"ok": 10, "step limit": 1}
+    assert summary.left_out == 1
+    assert summary.log_prob == pytest.approx(np.delete(columns["log_prob"], 5).mean())
 
 
 def test_errors_of_several_draws_are_weighted(rows):

@@ -38,6 +38,9 @@ def likelihood(
     rtol: Tolerance = None,
     atol: Tolerance = None,
     t0: Annotated[float | None, typer.Option(help="Where the flow starts; default: the process's own.")] = None,
+    end: Annotated[str | None, typer.Option(help="heat, t0, noised; of a bound: data, t0.")] = None,
+    prior: Annotated[str | None, typer.Option(help="auto, sigma, unit, std, diagonal, full.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of --method vlb, nodes of continuous_vlb.")] = None,
     micro_batch: Annotated[int, typer.Option(min=1, help="Samples computed together.")] = 64,
     shard: Annotated[int | None, typer.Option(min=1, help="Samples written together.")] = None,
     skip_bad: Annotated[bool, typer.Option(help="Give means in spite of rows with NaN or Inf.")] = False,
@@ -54,7 +57,8 @@ def likelihood(
     import sdediff as sd
 
     place, kind = placed(_own(device), dtype)
-    options = _options(trace, probes, method, rtol, atol, t0)
+    given = {"trace": trace, "probes": probes, "rtol": rtol, "atol": atol, "t0": t0, "end": end, "prior": prior}
+    options = _options(method, {**given, "steps": steps})
     with naming("MODEL"):
         loaded = sd.load(model, place, kind)
     with naming("--compare"):
@@ -86,25 +90,27 @@ def _own(device: str) -> str:
     return f"cuda:{rank}" if device == "cuda" and rank else device
 
 
-def _options(
-    trace: str | None, probes: int | None, method: str | None, rtol: float | None, atol: float | None, t0: float | None
-) -> dict[str, Any]:
+def _options(method: str | None, given: dict[str, Any]) -> dict[str, Any]:
     """The estimator's options that were given, their names and numbers checked."""
     from sdediff.integrate import SCIPY, TORCHDIFFEQ
-    from sdediff.likelihood import TRACES
-    from sdediff.likelihood.settings import METHODS
+    from sdediff.likelihood import PRIORS, TRACES
+    from sdediff.likelihood.settings import ENDS, METHODS
     from sdediff.names import nearest
 
-    for flag, value, names in (("--trace", trace, TRACES), ("--method", method, METHODS + TORCHDIFFEQ + SCIPY)):
-        if value is not None and value not in names:
-            raise BadInput(f"{flag}: {nearest(value, names, flag[2:])}")
-    for flag, tolerance in (("--rtol", rtol), ("--atol", atol)):
-        if tolerance is not None and not 0 < tolerance < math.inf:
-            raise BadInput(f"{flag}: {tolerance} is not a positive number: write one such as 1e-5")
-    given: dict[str, Any] = {"trace": trace, "probes": probes, "rtol": rtol, "atol": atol, "t0": t0}
+    given = {key: value for key, value in given.items() if value is not None}
+    known = {"trace": TRACES, "prior": PRIORS, "end": sorted({end for ends in ENDS.values() for end in ends})}
     if method is not None:
-        given.update({"method": method} if method in METHODS else {"method": "ode", "integrator": method})
-    return {key: value for key, value in given.items() if value is not None}
+        known["method"] = METHODS + TORCHDIFFEQ + SCIPY
+        given["method"] = method
+    for key, names in known.items():
+        if key in given and given[key] not in names:
+            raise BadInput(f"--{key}: {nearest(given[key], names, key)}")
+    for key in ("rtol", "atol"):
+        if key in given and not 0 < given[key] < math.inf:
+            raise BadInput(f"--{key}: {given[key]} is not a positive number: write one such as 1e-5")
+    if method is not None and method not in METHODS:
+        given.update(method="ode", integrator=method)
+    return given
 
 
 def _run(model: ScoreModel, data: DataSet, folder: Path, job: dict[str, Any]) -> Summary:

@@ -55,6 +55,7 @@ def log_likelihood(
     max_steps: int | None = None,
     frozen: bool | None = None,
     cond: dict[str, Any] | None = None,
+    autoencoder: Tensor | None = None,
     micro_batch: int = 256,
     dtype: torch.dtype | None = None,
     device: Any = None,
@@ -68,7 +69,7 @@ def log_likelihood(
     prior: "sigma" N(0, sigma_T^2 I), "unit", "std", "diagonal", "full" by the model's statistics, "auto", a function.
     end: "t0" is log p_{t0}, "heat" log p_0 up to sigma(t0)^4, "noised" and "data" bounds, of integer levels with
     `discrete`. solver_error: "estimate" or "measure". frozen: equal to the bit whatever the batch. cond: tensors of B
-    rows go by sample.
+    rows go by sample. autoencoder: of latents x, E_q[log p(image | x) - log q(x | image)] (B,).
     """
     check_eval(model)
     if not isinstance(model.sde, LinearSDE):
@@ -80,6 +81,7 @@ def log_likelihood(
         "max_steps": max_steps, "frozen": frozen,
     }  # fmt: skip
     x = states(x)
+    _no_lone_latents(model, autoencoder, len(x))
     found = settled(method, preset, chosen)
     shared, own = conditions(cond or {}, len(x))
     job = prepared(model.given(**shared), tuple(x.shape[1:]), found, seed, micro_batch, solver_error)
@@ -93,7 +95,22 @@ def log_likelihood(
         pick = slice(i, i + micro_batch)
         given = {k: v[pick] for k, v in own.items()}
         parts.append(_scored(job, x[pick].to(kind).to(place), numbers[pick], given))
-    return joined(parts)
+    whole = joined(parts)
+    if autoencoder is None:
+        return whole
+    more = autoencoder.double().to(whole.log_prob.device)
+    return whole.with_(log_prob=whole.log_prob + more, terms={**whole.terms, "autoencoder": more})
+
+
+def _no_lone_latents(model: ScoreModel, term: Tensor | None, size: int) -> None:
+    if term is not None and tuple(term.shape) != (size,):
+        raise ValueError(f"autoencoder has the shape {tuple(term.shape)}: give one number of nats a sample, ({size},)")
+    if term is None and (model.card.get("data") or {}).get("latent"):
+        raise ValueError(
+            "by its card this network moves the latents of an autoencoder: log p of a latent is not that of an image, "
+            "and changes with the latents' scale. Give autoencoder=, E_q[log p(image | x) - log q(x | image)] in nats, "
+            "for a bound on log p(image); zeros of shape (B,) for the density of the latents alone"
+        )
 
 
 def prepared(

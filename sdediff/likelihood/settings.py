@@ -18,6 +18,8 @@ ERRORS = ("estimate", "measure")
 # from q(x_t0 | x). Of a bound: that of the data, or of x at t0.
 _FLOW, _BOUND = ("t0", "heat", "noised"), ("data", "t0")
 ENDS = {"two_pass": _FLOW, "ode": _FLOW, "vlb": _BOUND, "continuous_vlb": _BOUND[:1]}
+# Of these integer data need not be dequantised.
+MASS = ("noised", "data")
 VARIABLES = {"two_pass": ("angle",), "ode": ("angle", "t"), "vlb": (), "continuous_vlb": ("lam", "t")}
 METHODS = tuple(ENDS)
 # How a likelihood by the ODE is differentiated: back through the solver's steps, or by the adjoint ODE.
@@ -134,7 +136,7 @@ def checked(s: Settings) -> Settings:
     for name in ("probes", "nodes", "max_steps", "noises", "steps"):
         if (getattr(s, name) or 1) < 1 or getattr(s, name) == 0:
             raise ValueError(f"{name}={getattr(s, name)}: at least one is needed")
-    if s.discrete is not None and s.end not in ("noised", "data"):
+    if s.discrete is not None and s.end not in MASS:
         raise ValueError(
             f"discrete={s.discrete} makes log p a probability of levels, but end={s.end!r} gives a density: "
             'write end="noised", or a bound with end="data"'

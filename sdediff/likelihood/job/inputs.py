@@ -79,10 +79,13 @@ def fitting(model: ScoreModel, data: DataSet) -> None:
         raise DataError(f"{data.name} has samples of shape {data.shape}, the model takes {tuple(known)}")
 
 
-def states(data: DataSet, rows: Sequence[int], bounds: Range, seed: int, dtype: torch.dtype) -> Tensor:
-    """The states of some rows (B, ...): integer levels dequantised over `bounds`, continuous values as declared."""
+def states(data: DataSet, rows: Sequence[int], bounds: Range, seed: int | None, dtype: torch.dtype) -> Tensor:
+    """The states of some rows (B, ...): integer levels dequantised over `bounds`, continuous values as declared.
+
+    seed: None leaves the levels where they are.
+    """
     kind = torch.float64 if dtype == torch.float64 else torch.float32
-    if data.levels is None:
+    if data.levels is None or seed is None:
         return data.tensor(range=bounds, dtype=kind, index=rows)
     return data.dequantised(seed=seed, index=rows, range=bounds, dtype=kind)
 

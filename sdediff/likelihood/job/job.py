@@ -14,7 +14,7 @@ from sdediff.likelihood.job import inputs
 from sdediff.likelihood.job.errors import JobError, Stopped
 from sdediff.likelihood.job.locks import Say
 from sdediff.likelihood.job.manifest import Manifest, begun_threads, described, model_parts
-from sdediff.likelihood.job.scoring import Scorer, estimator_settings
+from sdediff.likelihood.job.scoring import Scorer, estimator_settings, fitted
 from sdediff.likelihood.job.shards import Shards
 from sdediff.likelihood.job.stops import stoppable, threads
 from sdediff.likelihood.job.summary import Summary
@@ -55,7 +55,8 @@ def likelihood_job(
     torch Dataset. draws: dequantisations a sample. shard: rows that are written together, a multiple of
     micro_batch. skip_bad: means in spite of rows with NaN. join: work beside other processes on the same job
     (by default where WORLD_SIZE says that there are some). say: takes a line of what happens, by default to
-    stderr. options: of log_likelihood. Raises JobError, DataError, what log_likelihood raises, and Stopped.
+    stderr. options: of log_likelihood; conditions of N rows go by row. Raises JobError, DataError, Stopped, and what
+    log_likelihood raises.
     """
     check_eval(model)
     found = inputs.data_set(data, levels, range, key, limit)
@@ -71,19 +72,21 @@ def likelihood_job(
         raise JobError(f"draws={draws}: {found.name} is continuous and has nothing to dequantise: leave draws out")
     shard = shard or micro_batch * math.ceil(len(found) / (micro_batch * _MOST_SHARDS))
     kind, place = placement(model, dtype, device)
+    bounds, tell = inputs.model_range(model), say or _stderr
+    options = fitted(options, model, found, bounds, draws, tell)
     folder = Path(out).expanduser()
     count = num_threads or begun_threads(folder) or torch.get_num_threads()
     settings = {
         "seed": seed, "draws": draws, "micro_batch": micro_batch, "shard": shard, "threads": count,
-        "dtype": str(kind).removeprefix("torch."), "device": place.type, "model_range": list(inputs.model_range(model)),
+        "dtype": str(kind).removeprefix("torch."), "device": place.type, "model_range": list(bounds),
         **{name: described(value) for name, value in estimator_settings(options).items()},
     }  # fmt: skip
-    scorer = Scorer(model, found, inputs.model_range(model), seed, draws, kind, place, options)
+    scorer = Scorer(model, found, bounds, seed, draws, kind, place, options)
     manifest = Manifest(folder, _made_of(model, found, settings))
     ranks = int(os.environ.get("WORLD_SIZE") or 1)
     shared = ranks > 1 if join is None else join
     shards = Shards(folder / "shards", len(found), shard, manifest.id)
-    job = Job(folder, scorer, manifest, shards, shared, say or _stderr, progress, skip_bad)
+    job = Job(folder, scorer, manifest, shards, shared, tell, progress, skip_bad)
     try:
         with threads(count), stoppable():
             return job.run()

@@ -93,19 +93,24 @@ def _budget(summary: Summary) -> list[tuple[str, Any, str]]:
         return f"{nats:.2g} nats" + (f" = {nats * to_bits:.2g} bits/dim" if summary.levels is not None else "")
 
     no_draws = "one draw: not known" if summary.levels is not None else "none: continuous data"
+    if summary.levels is not None and (summary.density or "").startswith("a bound"):
+        no_draws = "none: levels are scored as they are"
     return [
         ("sampling", size(summary.log_prob_std_error), "standard error of the mean over so many samples"),
         ("trace", size(summary.probe_error), "standard error of the mean by the probes of the divergence"),
         ("solver", size(summary.solver_error), "mean size of the samples' solver errors, as the method estimates them"),
         ("dequantisation", size(summary.dequantisation_error) if summary.draws > 1 else no_draws,
          "standard error of the mean by the uniform draws"),
-        ("tightening", size(summary.tightening) if summary.draws > 1 else no_draws,
-         f"what {summary.draws} draws gained over one"),
+        ("tightening", size(summary.tightening) if summary.draws > 1 else no_draws, _gained(summary.draws)),
         ("start", f"t0 = {summary.t0:g}" if summary.t0 is not None else "not known", f"reported: {summary.density}"),
         ("prior", summary.prior or "not known", "the density at T"),
         ("calls", f"{summary.calls:.1f}" if summary.calls is not None else "not known", "network calls a sample"),
         ("seconds", f"{summary.seconds:.1f}", "computing, over all processes and runs"),
     ]  # fmt: skip
+
+
+def _gained(draws: int) -> str:
+    return f"what {draws} weighted draws gained over one" if draws > 1 else "what more draws, weighted, would gain"
 
 
 def _rows(rows: Any) -> str:

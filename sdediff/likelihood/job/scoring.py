@@ -14,17 +14,21 @@ import torch
 from torch import Tensor
 
 from sdediff.datasets import DataSet
+from sdediff.levels import level
 from sdediff.likelihood.job.errors import JobError
 from sdediff.likelihood.job.inputs import Range, states
-from sdediff.likelihood.units import bits_per_dim
+from sdediff.likelihood.job.locks import Say
+from sdediff.likelihood.settings import ENDS, MASS
+from sdediff.likelihood.units import Discrete, bits_per_dim
 from sdediff.model import ScoreModel
 
 if TYPE_CHECKING:
     from sdediff.likelihood import Likelihood
 
+Options = dict[str, Any]
 BAD_ROW = "bad row"
 # What the job itself gives the estimator.
-_OWN = ("model", "x", "seed", "index", "micro_batch", "dtype", "device", "progress")
+_OWN = ("model", "x", "seed", "index", "autoencoder", "micro_batch", "dtype", "device", "progress")
 # What the estimator reports of all samples at once.
 _FACTS = ("dims", "t0", "end", "method", "prior", "scale")
 _COLUMNS = ("index", "log_prob", "std_error", "bits_per_dim", "status", "calls", "latent_norm", "solver_error")
@@ -43,8 +47,32 @@ def estimator_settings(options: dict[str, Any]) -> dict[str, Any]:
         if key not in known:
             raise JobError(nearest(key, known, "option of log_likelihood"))
     every = {**known, **options}
-    by_method = {key: every[key] for key in DEFAULTS["two_pass"]}
+    by_method = {key: every[key] for defaults in DEFAULTS.values() for key in defaults}
     return {**every, **settled(every["method"], every["preset"], by_method)}
+
+
+def fitted(options: dict[str, Any], model: ScoreModel, data: DataSet, bounds: Range, draws: int, say: Say) -> Options:
+    """The options for these data: a noised end where the noise at t0 hides a level, levels where a bound takes them.
+
+    From t0 on the flow knows nothing finer than sigma(t0): integrated from data that lack this noise, or dequantised
+    over less of it, it answers a question that its network has never seen.
+    """
+    found, settled_ = dict(options), estimator_settings(options)
+    if data.levels is None:
+        return found
+    bins = Discrete(data.levels, bounds)
+    start = level(model.sde, model.sde.t0 if settled_["t0"] is None else settled_["t0"])
+    if settled_["end"] != "noised" and "noised" in ENDS[settled_["method"]] and start.kappa > bins.width:
+        if "end" in options:
+            say(f"end={options['end']!r}, yet the noise at t0 is {start.kappa / bins.width:.2g} levels wide: see docs")
+        else:
+            say(f"the noise at t0 is {start.kappa / bins.width:.2g} levels wide: the bound end='noised' is reported")
+            found["end"] = settled_["end"] = "noised"
+    if settled_["end"] in MASS:
+        found["discrete"] = bins
+    if draws > 1 and settled_["end"] == "data":
+        raise JobError(f"draws={draws}: method={settled_['method']!r} has no weights to average: write noises={draws}")
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,20 +113,29 @@ class Scorer:
         results = []
         for draw in range(self.draws):
             seed = draw_seed(self.seed, draw)
-            x = states(self.data, rows, self.bounds, seed, self.dtype)
+            x = states(self.data, rows, self.bounds, None if "discrete" in self.options else seed, self.dtype)
             given: dict[str, Any] = {
                 "micro_batch": len(rows),
                 "dtype": self.dtype,
                 "device": self.device,
                 "progress": False,
             }
-            results.append(log_likelihood(self.model, x, seed=seed, index=rows, **given, **self.options))
+            given |= self.options
+            if self.options.get("cond"):
+                given["cond"] = {name: self._own(value, rows) for name, value in self.options["cond"].items()}
+            results.append(log_likelihood(self.model, x, seed=seed, index=rows, **given))
         values = over_draws(results)
         if self.data.levels is not None:
-            bits: dict[str, Any] = {"levels": self.data.levels, "range": self.bounds, "dims": self.data.dims}
-            values["bits_per_dim"] = bits_per_dim(values["log_prob"], **bits)
+            whole = results[0].with_(log_prob=values["log_prob"])
+            values["bits_per_dim"] = bits_per_dim(whole, levels=self.data.levels, range=self.bounds)
         facts = {key: getattr(results[0], key, None) for key in _FACTS}
         return {key: v.tolist() if isinstance(v, Tensor) else list(v) for key, v in values.items()}, facts
+
+    def _own(self, value: Any, rows: Sequence[int]) -> Any:
+        """A condition of these rows, where it has one for every row of the data."""
+        if isinstance(value, Tensor) and value.ndim and len(value) == len(self.data):
+            return value[torch.as_tensor(rows, device=value.device)]
+        return value
 
 
 def column_names(draws: int) -> list[str]:
