@@ -296,5 +296,12 @@ def test_grids_tuned_on_a_model_s_own_paths_are_better_there_and_confirmed_elsew
     assert choice.errors["tuned"] == other.error(used, made)
     assert choice.error == min(choice.errors.values())
     assert torch.equal(choice.times, {**fixed, "tuned": made}[choice.name])
+    # An end above the paths' own is tuned as well, and stays above it.
+    above = {name: times[:-1] for name, times in fixed_grids(model.sde, n + 1, model.sde.T, model.sde.t_min).items()}
+    free = tune(own, n, used, above)
+    assert len(free) == n + 1
+    assert free[0].item() == model.sde.T
+    assert free[-1].item() > own.stop == model.sde.t_min
+    assert own.error(used, free) < min(own.error(used, times) for times in above.values())
     worse = confirm(other, used, {**fixed, "tuned": sd.grid("uniform", model.sde, n)})
     assert worse.name != "tuned"

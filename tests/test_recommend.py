@@ -33,22 +33,22 @@ def exact(model, rows, seed):
 
 
 def test_the_error_is_the_distance_to_the_exact_flow(model, found):
-    x = sd.sample(model, (32, 2), solver=found.solver, grid=found.times, seed=3, dtype=F64)
-    gap = (x - exact(model, 32, 3)).square().mean(1).sqrt().median().item()
+    x = sd.sample(model, (48, 2), solver=found.solver, grid=found.times, seed=3, dtype=F64)
+    gap = (x - exact(model, 48, 3)).square().mean(1).sqrt().median().item()
     assert found.error == pytest.approx(gap, abs=found.unsure + 1e-9)
     assert found.unsure < 0.05 * found.error
 
 
 def test_the_best_of_the_table_is_recommended(found):
-    full = [row for row in found.table if row.starts == 32]
+    full = [row for row in found.table if row.starts == 48]
     assert found.error == full[0].error == min(row.error for row in full)
     assert [row.error for row in full] == sorted(row.error for row in full)
-    # ddim and dpmpp_2m on six grids, heun on one; tuned twice for the two best.
-    assert len(found.table) == 13 + 4
-    assert {row.starts for row in found.table} == {8, 32}
+    # ddim and dpmpp_2m on six grids and on six that end early, heun on one; tuned twice for the two best.
+    assert len(found.table) == 25 + 4
+    assert {row.starts for row in found.table} == {8, 48}
     assert sum(row.grid.startswith("tuned") for row in full) == 4
     assert {row.solver for row in found.table} == {"ddim", "dpmpp_2m", "heun"}
-    assert found.error < min(row.error for row in found.table if not row.grid.startswith("tuned") and row.starts == 32)
+    assert found.error < min(row.error for row in found.table if not row.grid.startswith("tuned") and row.starts == 48)
 
 
 def test_a_table_entry_is_that_solver_on_that_grid(model, found):
@@ -56,6 +56,17 @@ def test_a_table_entry_is_that_solver_on_that_grid(model, found):
     x = sd.sample(model, (row.starts, 2), solver="heun", grid="karras", calls=8, seed=3, dtype=F64)
     gap = (x - exact(model, row.starts, 3)).square().mean(1).sqrt().median().item()
     assert row.error == pytest.approx(gap, rel=1e-3)
+
+
+def test_a_free_end_is_chosen_by_measurement_and_a_given_one_is_kept(model, found):
+    """In 8 calls the denoising call jumps from above t_min; an end that was asked for is where grids end."""
+    assert model.sde.t_min < found.times[-1].item() < found.times[-2].item()
+    at_end = recommend(model, calls=8, shape=(2,), candidates=FEW, seed=3, stop=model.sde.t_min, dtype=F64)
+    assert at_end.times[-1].item() == model.sde.t_min
+    assert not [row for row in at_end.table if "early" in row.grid]
+    assert found.error < at_end.error
+    plain = recommend(model, calls=4, shape=(2,), candidates=["ddim"], starts=4, denoise=False)
+    assert plain.times[-1].item() == model.sde.t_min
 
 
 def test_its_lines_can_be_pasted(model, found):

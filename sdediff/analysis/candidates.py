@@ -113,10 +113,16 @@ def field(on: Paths, calls: int, wanted: Sequence[Wanted] | None, scale: float) 
 
 
 def grids(on: Paths, n: int, scale: float) -> dict[str, Tensor]:
-    """The fixed grids between the ends of these paths, whitening by the scale."""
-    stop = on.options["stop"]
+    """The fixed grids between the ends of these paths, whitening by the scale.
+
+    Where the end is free, also those of n + 1 moves whose last one the denoising call takes, jumping to the data:
+    in a few calls that costs less than a step to the least noise and a call there that finds little left to remove.
+    """
     sde: Any = on.model.sde
-    return fixed_grids(sde, n, on.options["start"], sde.t_min if stop is None else stop, scale)
+    start = on.options["start"]
+    found = fixed_grids(sde, n, start, on.stop, scale)
+    longer = fixed_grids(sde, n + 1, start, on.stop, scale) if on.free else {}
+    return {**found, **{f"{name}, early end": times[:-1] for name, times in longer.items()}}
 
 
 def _named(on: Paths, name: str, n: int) -> Tensor:

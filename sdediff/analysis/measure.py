@@ -37,6 +37,17 @@ class Paths:
     unsure: float
     options: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def stop(self) -> float:
+        """The time that the paths end at."""
+        stop = self.options["stop"]
+        return float(self.model.sde.t_min if stop is None else stop)
+
+    @property
+    def free(self) -> bool:
+        """Whether a grid may end above `stop`, for the last call to jump from there: nobody asked for an end."""
+        return bool(self.options["denoise"]) and self.options["stop"] is None
+
     def rows(self, first: int, last: int) -> Paths:
         """The paths of some starts alone."""
         part = slice(first, last)
@@ -117,26 +128,26 @@ def _conditions(cond: dict[str, Any] | None, rows: range) -> dict[str, Any] | No
 def tune(
     on: Paths, n: int, used: str | Solver, starts: Mapping[str, Tensor] | None = None, evaluations: int = 12
 ) -> Tensor:
-    """n + 1 times tuned on a model's own paths: nearly the least sum of distances to their ends.
+    """n + 1 times tuned on a model's own paths: the least sum of d^2/(1 + d^2), d a distance over the typical one.
 
     starts: grids to begin from, by default the fixed ones; the best of them is searched from, with about
-    evaluations (n + 1) runs of the solver. Confirm the result on other paths (`confirm`).
+    evaluations (n + 1) runs of the solver. Where they end above `on.stop` their ends move too. Confirm the
+    result on other paths (`confirm`).
     """
     made = solver(used)
-    sde, options = on.model.sde, on.options
-    stop = sde.t_min if options["stop"] is None else options["stop"]
-    grids = list((starts or fixed_grids(sde, n, options["start"], stop)).values())  # type: ignore[arg-type]
+    sde: Any = on.model.sde
+    grids = list((starts or fixed_grids(sde, n, on.options["start"], on.stop)).values())
     typical = min(on.error(made, times) for times in grids) or 1.0
 
     def residuals(times: Tensor) -> np.ndarray:
         gap = (on.run(made, times).double() - on.end.double()).flatten(1).cpu()
         far = gap.square().mean(1, keepdim=True).sqrt() / typical
-        # Nearly the sum of distances, whose minimum follows the median; a tenth of the typical one rounds its tip.
-        return (gap / torch.sqrt(gap.shape[1] * (0.1 + far))).flatten().numpy()
+        # A path's share levels off above the typical distance: the few that end elsewhere do not move a median.
+        return (gap / (typical * torch.sqrt(gap.shape[1] * (1 + far.square())))).flatten().numpy()
 
     # Slopes by differences of a float32 network need a nudge well above its rounding.
     nudge = 1e-5 if on.x.dtype == torch.float64 else 3e-3
-    return search(residuals, sde, grids, 1, nudge=nudge, evaluations=evaluations)  # type: ignore[arg-type]
+    return search(residuals, sde, grids, 1, nudge=nudge, evaluations=evaluations, stop=on.stop)
 
 
 class Choice(NamedTuple):

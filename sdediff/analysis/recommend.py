@@ -23,9 +23,11 @@ from sdediff.solvers import Solver, SolverError
 from sdediff.statistics import Statistics, statistics
 
 # Starts that every candidate is screened on, and starts of their own that grids are tuned on.
-_SCREEN, _TUNE = 8, 16
+_SCREEN, _TUNE = 8, 24
 # Tuning a grid of n moves costs n^2 calls a try: so many calls are spent on paths, and none where grids are long.
 _CALLS, _MOST = 1500, 24
+# Tries of the first search, on half of those starts, and of the second; so many solvers have one at least.
+_ROUGH, _TRIES, _LEAD = 3, 9, 3
 
 
 def recommend(
@@ -36,7 +38,7 @@ def recommend(
     candidates: Sequence[Wanted] | None = None,
     seed: int = 0,
     *,
-    starts: int = 32,
+    starts: int = 48,
     start: float | None = None,
     stop: float | None = None,
     denoise: bool = True,
@@ -48,9 +50,10 @@ def recommend(
     """The solver and grid with the least median error on this model at so many network calls, by measurement.
 
     From `starts` starts of the prior each candidate is compared with a fine solution: all on 8 starts, the
-    best sixth on all, then grids tuned for the best solvers, adopted where they measure better. shape: of
-    one sample, by default the card's or the data's. data: samples (N, ...) or their statistics, for tuned
-    grids. candidates: solvers, or pairs (solver, name of a grid). The rest as in `sample`.
+    best twelfth on all, then grids tuned for the best solvers, adopted where they measure better. Unless stop
+    is given, grids may end above t_min, and the denoising call jumps from there. shape: of one sample, by
+    default the card's or the data's. data: samples (N, ...) or their statistics, for tuned grids.
+    candidates: solvers, or pairs (solver, name of a grid). The rest as in `sample`.
     """
     began = time.perf_counter()
     if starts < 1:
@@ -91,7 +94,7 @@ class _Measured:
         self.rows: list[Row] = []
 
     def finalists(self, wanted: Sequence[Wanted] | None, calls: int) -> list[tuple[float, Candidate]]:
-        """Every candidate on a few starts, the best sixth of them on all."""
+        """Every candidate on a few starts, the best twelfth of them on all."""
         asked = field(self.on, calls, wanted, self.scale)
         few = self.on.rows(0, min(_SCREEN, len(self.on.x)))
         screened = sorted(
@@ -99,43 +102,60 @@ class _Measured:
         )
         if math.isinf(screened[0][0]):
             raise SolverError(f"no candidate gives finite samples at {calls} calls: give more calls")
-        kept = max(8, -(-len(screened) // 6))
+        kept = max(8, -(-len(screened) // 12))
         self.rows += [Row(v.member.label, v.grid, error, len(few.x)) for error, v in screened[kept:]]
         return sorted(
             (self._add(v) for v in self._track([v for _, v in screened[:kept]], "measuring")), key=lambda v: v[0]
         )
 
     def choose(self, finalists: list[tuple[float, Candidate]]) -> list[tuple[float, Candidate]]:
-        """The finalists and, for the best solvers and the best of the eps basis, tuned grids; best first."""
+        """The finalists and tuned grids of their leaders: a short search for each, a long one for the best third."""
+        new, rough, half = [], [], self.own.rows(0, _TUNE // 2)
+        for leader in self._track(self._leaders(finalists), "tuning"):
+            spectral = self._spectral(leader)
+            new += spectral
+            rough += self._searched(half, [leader, *spectral], _ROUGH)
+        rough.sort(key=lambda v: self.own.error(v.member.solver, v.times))
+        kept = max(2, len(rough) // 3)
+        for first in self._track(rough[:kept], "tuning further"):
+            new += self._searched(self.own, [first], _TRIES)
+        return sorted([*finalists, *(self._add(v) for v in [*new, *rough[kept:]])], key=lambda v: v[0])
+
+    def _leaders(self, finalists: list[tuple[float, Candidate]]) -> list[Candidate]:
+        """A grid of each of the best solvers, and of the best one in the eps basis: of the best grid's rank."""
         firsts: dict[Solver, Candidate] = {}
         for _, v in finalists:
-            firsts.setdefault(v.member.solver, v)
+            first = firsts.setdefault(v.member.solver, v)
+            # A search can lower an early end, but not raise one.
+            if self._early(v) and not self._early(first):
+                firsts[v.member.solver] = v
         ranked = list(firsts.values())
         # Short grids are tuned in no time, and there the order of the candidates may still turn.
-        most = max(2, min(8, 200 // len(ranked[0].times) ** 2))
-        leaders = [*ranked[:most], *[v for v in ranked[most:] if getattr(v.member.solver, "basis", "") == "eps"][:1]]
-        new = [
-            self._add(leader._replace(grid=grid, times=times))
-            for leader in self._track(leaders, "tuning")
-            for grid, times in self._tuned(leader)
-        ]
-        return sorted([*finalists, *new], key=lambda v: v[0])
+        most = max(_LEAD, min(8, 500 // len(ranked[0].times) ** 2))
+        eps = [v for v in ranked[most:] if getattr(v.member.solver, "basis", "") == "eps"]
+        return [v for v in (*ranked[:most], *eps[:1]) if 2 <= len(v.times) - 1 <= _MOST]
 
-    def _tuned(self, fixed: Candidate) -> Iterator[tuple[str, Tensor]]:
-        """Grids tuned for a solver: on Gaussian data of this spectrum, and on paths that nothing is measured on."""
-        used, n, first, last = fixed.member.solver, len(fixed.times) - 1, fixed.times[0].item(), fixed.times[-1].item()
-        if not 2 <= n <= _MOST:
-            return
-        known, sde = {fixed.grid: fixed.times}, self.on.model.sde
+    def _early(self, candidate: Candidate) -> bool:
+        return candidate.times[-1].item() > self.on.stop
+
+    def _spectral(self, fixed: Candidate) -> list[Candidate]:
+        """The solver on a grid tuned on Gaussian data of this spectrum."""
+        early, sde = self._early(fixed), self.on.model.sde
+        ends, values = (fixed.times[0].item(), self.on.stop), spectrum(self.stats, 64)
         try:
-            times = tuned(sde, n, first, last, spectrum=spectrum(self.stats, 64), solver=used)  # type: ignore[arg-type]
-            known["tuned"] = times
-            yield "tuned to the spectrum", times
+            times = tuned(sde, len(fixed.times) - 1 + early, *ends, spectrum=values, solver=fixed.member.solver)  # type: ignore[arg-type]
         except SolverError:  # not linear, or it needs what Gaussian data lack: its own paths remain
-            pass
-        tries = min(12, _CALLS // (n * n))
-        if tries > 2:
-            yield "tuned to paths", tune(self.own, n, used, known, tries)
+            return []
+        return [fixed._replace(grid="tuned to the spectrum", times=times[:-1] if early else times)]
+
+    def _searched(self, on: Paths, starts: list[Candidate], tries: int) -> list[Candidate]:
+        """The solver on a grid tuned from these to paths that nothing is measured on, where it is short enough."""
+        n = len(starts[0].times) - 1
+        tries = min(tries, _CALLS // (n * n))
+        if tries < _ROUGH:
+            return []
+        times = tune(on, n, starts[0].member.solver, {v.grid: v.times for v in starts}, tries)
+        return [starts[0]._replace(grid="tuned to paths", times=times)]
 
     def _add(self, candidate: Candidate) -> tuple[float, Candidate]:
         error = self.on.error(candidate.member.solver, candidate.times)

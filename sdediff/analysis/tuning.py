@@ -135,24 +135,27 @@ def search(
     evaluations: int = 40,
     smooth: float = 0.01,
     nudge: float = 1e-5,
+    stop: float | None = None,
 ) -> Tensor:
     """The times with the least sum of squared residuals, from the best `tries` of the grids in `starts`.
 
     The search runs over the logarithms of the gaps in lam, so every grid that it meets falls strictly: Gauss
     and Newton's method, with slopes by nudging a gap by so much. smooth: the price of neighbouring gaps
     that differ by a factor e, in the best start's rms; without one a grid answers to the proxy's quirks.
-    evaluations: at most so many grids are tried from each start, slopes apart.
+    evaluations: at most so many grids are tried from each start, slopes apart. stop: where the grids end
+    above it, their ends move too, no further down than it.
     """
     from scipy.optimize import least_squares
 
-    shape = _Gaps(sde, starts[0][0].item(), starts[0][-1].item())
+    last = starts[0][-1].item()
+    shape = _Gaps(sde, starts[0][0].item(), last if stop is None else min(stop, last), stop is not None and stop < last)
     scored = sorted(
         ((float(np.sqrt(np.mean(residuals(times) ** 2))), shape.of(times)) for times in starts), key=lambda v: v[0]
     )
     scored = [v for v in scored if math.isfinite(v[0])]
     if not scored:
         raise SolverError("the solver's result is not finite on any fixed grid: it cannot be tuned here")
-    if len(starts[0]) < 3:
+    if len(scored[0][1]) == 0:
         return starts[0]
 
     def cost(gaps: np.ndarray) -> np.ndarray:
@@ -161,7 +164,9 @@ def search(
         found = found / math.sqrt(len(found))
         # Gaps below float64's resolution are no grid: such a try is as bad as any.
         good = bool((times.diff() < 0).all()) and bool(np.isfinite(found).all())
-        return np.append(found if good else np.full_like(found, 1e3), smooth * np.diff(gaps, append=1.0))
+        # The gap below a free end is no step, so no neighbour either.
+        bend = np.diff(gaps) if shape.early else np.diff(gaps, append=1.0)
+        return np.append(found if good else np.full_like(found, 1e3), smooth * bend)
 
     def slopes(gaps: np.ndarray) -> np.ndarray:
         here = cost(gaps)
@@ -175,14 +180,17 @@ def search(
 class _Gaps(NamedTuple):
     """Grids from `first` to `last` as n - 1 numbers: 1 + the logarithms of their gaps in lam over the last one.
 
+    Where they end early, n numbers: the gap from their own end to `last` counts as one more.
     The search takes the size of its first step from its start, which the 1 keeps away from zero.
     """
 
     sde: LinearSDE
     first: float
     last: float
+    early: bool
 
     def of(self, times: Tensor) -> np.ndarray:
+        times = torch.cat([times, times.new_tensor([self.last])]) if self.early else times
         gaps = np.log(np.diff(self.sde.lam(times.clamp(max=self.sde.t_max)).numpy()))
         return 1 + gaps[:-1] - gaps[-1]
 
@@ -191,4 +199,4 @@ class _Gaps(NamedTuple):
         share = np.exp(np.append(gaps, 1.0) - max(gaps.max(), 1.0))
         lam = low + (high - low) * np.cumsum(share)[:-1] / share.sum()
         inner = self.sde.t_of_lam(torch.from_numpy(lam)).tolist()
-        return torch.tensor([self.first, *inner, self.last], dtype=torch.float64)
+        return torch.tensor([self.first, *inner, *([] if self.early else [self.last])], dtype=torch.float64)

@@ -14,7 +14,7 @@ def recommend(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `sdediff models`, a folder, or a hub id.")],
     calls: Annotated[int, typer.Option(min=2, help="Network calls a sample, the last included.")] = 10,
     solver: Annotated[list[str] | None, typer.Option(help="Choose among these; may be repeated.")] = None,
-    starts: Annotated[int, typer.Option(min=1, help="Starts that the best candidates are measured on.")] = 32,
+    starts: Annotated[int, typer.Option(min=1, help="Starts that the best candidates are measured on.")] = 48,
     shape: Annotated[str | None, typer.Option(help="Of one sample, such as 1,8,8, where the card has none.")] = None,
     seed: Seed = 0,
     device: Device = "cpu",
