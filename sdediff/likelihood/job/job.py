@@ -62,15 +62,7 @@ def likelihood_job(
     found = inputs.data_set(data, levels, range, key, limit)
     inputs.fitting(model, found)
     Counter(seed)
-    for name, value in (("draws", draws), ("micro_batch", micro_batch), ("shard", shard or micro_batch)):
-        if value < 1:
-            raise JobError(f"{name}={value}: give at least 1")
-    if shard is not None and shard % micro_batch:
-        near = micro_batch * math.ceil(shard / micro_batch)
-        raise JobError(f"shard={shard} is not a multiple of micro_batch={micro_batch}: write {near}")
-    if draws > 1 and found.levels is None:
-        raise JobError(f"draws={draws}: {found.name} is continuous and has nothing to dequantise: leave draws out")
-    shard = shard or micro_batch * math.ceil(len(found) / (micro_batch * _MOST_SHARDS))
+    shard = _shard(found, draws, micro_batch, shard)
     kind, place = placement(model, dtype, device)
     bounds, tell = inputs.model_range(model), say or _stderr
     options = fitted(options, model, found, bounds, draws, tell)
@@ -97,6 +89,19 @@ def likelihood_job(
         raise JobError(
             f"{folder} cannot be written ({reason}): finished shards stay; mend that and run the same again"
         ) from error
+
+
+def _shard(data: Any, draws: int, micro_batch: int, shard: int | None) -> int:
+    """The rows of a shard; refuses counts that no job can have."""
+    for name, value in (("draws", draws), ("micro_batch", micro_batch), ("shard", shard or micro_batch)):
+        if value < 1:
+            raise JobError(f"{name}={value}: give at least 1")
+    if shard is not None and shard % micro_batch:
+        near = micro_batch * math.ceil(shard / micro_batch)
+        raise JobError(f"shard={shard} is not a multiple of micro_batch={micro_batch}: write {near}")
+    if draws > 1 and data.levels is None:
+        raise JobError(f"draws={draws}: {data.name} is continuous and has nothing to dequantise: leave draws out")
+    return shard or micro_batch * math.ceil(len(data) / (micro_batch * _MOST_SHARDS))
 
 
 def _stderr(line: str) -> None:
