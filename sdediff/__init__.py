@@ -11,9 +11,9 @@ from sdediff.brownian import Brownian
 from sdediff.grid import grid
 from sdediff.levels import Level, level, levels
 from sdediff.losses import loss
-from sdediff.model import ModelError, ScoreModel, reschedule
+from sdediff.model import ScoreModel, reschedule
 from sdediff.noise import Counter, Noise, Stream
-from sdediff.prediction import Prediction
+from sdediff.prediction import ModelError, Prediction
 from sdediff.processes import EDM, VE, VP, Cosine, RectifiedFlow, SubVP
 from sdediff.run import State
 from sdediff.sampling import Record, decode, encode, iterate, sample

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff.model import ModelError, ScoreModel
-from sdediff.prediction import Prediction
+from sdediff.model import ScoreModel
+from sdediff.prediction import ModelError, Prediction
 from sdediff.sde import per_sample
 
 Change = Callable[[Prediction, ScoreModel], Prediction]

@@ -12,15 +12,11 @@ from torch import Tensor
 
 from sdediff.levels import Level, level, levels
 from sdediff.names import nearest
-from sdediff.prediction import PARAMETRISATIONS, GeneralPrediction, Prediction
+from sdediff.prediction import PARAMETRISATIONS, GeneralPrediction, ModelError, Prediction
 from sdediff.sde import SDE, LinearSDE, per_sample
 from sdediff.statistics import Statistics
 
 Net = Callable[..., Any]
-
-
-class ModelError(ValueError):
-    """A network and what was said about it do not fit; the message names the mismatch and the mend."""
 
 
 # What the network's second argument is, from the level of the process it was trained on.

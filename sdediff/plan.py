@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from sdediff.brownian import Brownian
 from sdediff.grid import GridLike, grid
-from sdediff.model import ModelError, ScoreModel
+from sdediff.model import ScoreModel
 from sdediff.names import late, nearest
 from sdediff.noise import Counter, Noise, Stream
+from sdediff.prediction import ModelError
 from sdediff.solvers import Solver, SolverError, solver
 
 NOISES: dict[str, type[Noise]] = {"counter": Counter, "brownian": Brownian, "stream": Stream}

@@ -19,6 +19,10 @@ from sdediff.sde import SDE, SDEError, per_sample, product
 VARIANCES = ("small", "large", "learned_range", "learned")
 
 
+class ModelError(ValueError):
+    """A network and what was said about it do not fit; the message names the mismatch and the mend."""
+
+
 def _edm(t: Level, sigma_data: float) -> tuple[Any, Any]:
     w2 = (t.alpha * sigma_data) ** 2 + t.sigma**2
     return t.alpha * sigma_data**2 / w2, t.sigma * sigma_data / w2**0.5
@@ -124,7 +128,7 @@ class Prediction:
         found = self.extra[0] if isinstance(self.extra, tuple) and len(self.extra) == 1 else self.extra
         if not isinstance(found, Tensor) or found.shape != self.x.shape:
             given = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-            raise SDEError(
+            raise ModelError(
                 f"variance={kind!r} needs a network that returns 2C channels, or a pair of tensors shaped "
                 f"like the state {tuple(self.x.shape)}, of which the second is the variance's: given {given}"
             )

@@ -118,7 +118,7 @@ def test_a_whole_run_ends_in_data_without_noise() -> None:
     ids=["none", "shape", "three"],
 )
 def test_a_network_without_a_variance_is_refused(net: Any, variance: str) -> None:
-    with pytest.raises(sd.SolverError, match="returns 2C channels, or a pair of tensors") as caught:
+    with pytest.raises(sd.ModelError, match="returns 2C channels, or a pair of tensors") as caught:
         _sample(net, STRIDED, variance, _start())
     assert "\n" not in str(caught.value)
 

@@ -16,7 +16,8 @@ from sdediff.hub import config as configs
 from sdediff.hub import weights
 from sdediff.hub.card import readme, summary
 from sdediff.hub.errors import HubError, near
-from sdediff.model import ModelError, ScoreModel, reschedule
+from sdediff.model import ScoreModel, reschedule
+from sdediff.prediction import ModelError
 from sdediff.statistics import Statistics
 
 STATISTICS = "statistics.safetensors"
