@@ -284,7 +284,7 @@ def test_forwards_alone_agree_with_gradients(m, points, kind):
     assert sum(seen) == found.calls.sum()
     torch.testing.assert_close(found.log_prob, vjp.log_prob, rtol=0, atol=1e-5)
     # One call a node becomes two forwards a probe and node, two probes here and two dimensions; and so at t0.
-    nodes = 3 * vjp.steps + 1
+    nodes = 2 * vjp.steps + 1
     assert torch.equal(found.calls - vjp.calls, nodes * (2 * 2 - 1))
 
 

@@ -57,7 +57,7 @@ class Network:
             with torch.enable_grad():
                 inside = inside.detach().requires_grad_(True)
                 prediction = self._model(inside, here)
-                found = divergence(prediction.raw, inside, vectors).detach()
+                found = divergence(prediction.raw, inside, vectors, batch=job.frozen or len(x)).detach()
             raw, pair = prediction.raw.detach(), prediction.pair
         else:
             raw, found, pair = self._forward(inside, here, vectors)
