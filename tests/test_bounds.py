@@ -302,7 +302,7 @@ def test_the_entropy_is_part_of_the_bound(m, points):
     both = found.terms["decoder"] + found.terms["entropy"]
     torch.testing.assert_close(both, torch.full_like(both, 2 * math.log(here.alpha)))
     assert not found.mass
-    assert set(found.terms) == {"prior", "divergence", "width", "decoder", "entropy"}
+    assert set(found.terms) == {"prior", "divergence", "path", "width", "decoder", "entropy"}
 
 
 # --- what holds for all ---------------------------------------------------------------------------------------------

@@ -129,9 +129,22 @@ def test_a5_the_heat_term_takes_the_bias_of_the_start(m, points, t0, bound):
     assert (found.log_prob - m.log_prob(points)).abs().max() <= bound
 
 
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-3])
+def test_the_error_of_the_path_is_taken_away_where_the_score_is_exact(m, points, tolerance):
+    # log p at the ends of any curve differs by the integral of div f - s (y' - f): the curve need not be the flow's.
+    sde = sd.VP()
+    found = sd.log_likelihood(
+        with_stats(m, sde), points, integrator="bosh3", rtol=tolerance, atol=tolerance, nodes=10, trace="exact",
+        prior=true_prior(m, sde),
+    )  # fmt: skip
+    error, path = found.log_prob - m.log_prob(points), found.terms["path"]
+    assert error.square().mean().sqrt() < 0.02 * (error - path).square().mean().sqrt()
+    torch.testing.assert_close(found.solver_error >= path.abs() / 4, torch.ones(len(points), dtype=torch.bool))
+
+
 def test_the_terms_make_up_the_log_density(m, points):
     found = sd.log_likelihood(with_stats(m, sd.VP()), points[:8])
-    assert set(found.terms) == {"prior", "divergence", "width", "heat"}
+    assert set(found.terms) == {"prior", "divergence", "path", "width", "heat"}
     torch.testing.assert_close(sum(found.terms.values()), found.log_prob)
     assert torch.equal(found.terms["prior"], found.prior_log_prob)
     assert found.prior == "full"

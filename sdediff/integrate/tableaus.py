@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.polynomial import polynomial
 
 
 class Tableau(NamedTuple):
@@ -29,25 +30,24 @@ class Tableau(NamedTuple):
         """Whether the slope at the new point is a stage, so that an accepted step has its successor's first."""
         return len(self.error) > len(self.weights)
 
-    def between(self, theta: np.ndarray) -> np.ndarray:
-        """Weights (stages, n) of the continuous extension at the shares theta (n,) of a step.
+    def between(self, theta: np.ndarray, rate: bool = False) -> np.ndarray:
+        """Weights (stages, n) of the continuous extension at the shares theta (n,) of a step; rate: of its slope.
 
         With the slope at the new point: Hermite's cubic and `dense`; without it the parabola through both
         ends with the first slope, of order 2.
         """
-        stages = max(len(self.error), len(self.weights))
-        weights = np.zeros((stages, theta.size))
-        rise = np.asarray(self.weights)[:, None]
-        if not self.fsal:
-            weights += rise * theta**2
-            weights[0] += theta * (1 - theta)
-            return weights
-        weights[:-1] = rise * (theta**2 * (3 - 2 * theta))
-        weights[0] += theta * (1 - theta) ** 2
-        weights[-1] -= theta**2 * (1 - theta)
+        powers = np.zeros((5, max(len(self.error), len(self.weights))))
+        rise = np.asarray(self.weights)
+        if self.fsal:
+            powers[:4, :-1] = np.outer((0.0, 0.0, 3.0, -2.0), rise)
+            powers[1:4, 0] += 1.0, -2.0, 1.0
+            powers[2:4, -1] += -1.0, 1.0
+        else:
+            powers[2] = rise
+            powers[1:3, 0] += 1.0, -1.0
         if self.dense:
-            weights += np.asarray(self.dense)[:, None] * (theta * (1 - theta)) ** 2
-        return weights
+            powers[2:] += np.outer((1.0, -2.0, 1.0), self.dense)
+        return polynomial.polyval(theta, polynomial.polyder(powers) if rate else powers)
 
 
 _DOPRI5 = (

@@ -13,16 +13,18 @@ from torch import Tensor
 from sdediff.levels import Level, level
 from sdediff.likelihood.settings import Settings
 from sdediff.likelihood.trace import divergence, forward_divergence, probe_vectors
+from sdediff.likelihood.whitened import beside
 from sdediff.model import Net
 from sdediff.prediction import Prediction
 
 
 class Traced(NamedTuple):
-    """At states x (b, ...): the output F, estimates (P, b) of tr(dF/dx), and the pairs of its properties."""
+    """At states x (b, ...) of a level: the output F, the pairs of its properties, and estimates (P, b) of tr(dF/dx)."""
 
     x: Tensor
     raw: Tensor
     trace: Tensor
+    level: Level
     pair: Callable[[str], tuple[Any, Any]]
 
 
@@ -62,7 +64,7 @@ class Network:
         else:
             raw, found, pair = self._forward(inside, here, vectors)
         self._watch(raw, here, rows)
-        return Traced(inside.detach(), raw, found, pair)
+        return Traced(inside.detach(), raw, found, here, pair)
 
     @torch.no_grad()
     def _forward(self, x: Tensor, here: Level, vectors: Tensor | None) -> tuple[Tensor, Tensor, Any]:
@@ -120,13 +122,8 @@ class Network:
         states, clocks = self._held[sides]
         whole, clocks = states.index_copy(0, slots, x), clocks.index_copy(0, slots, clock)
         good = torch.isfinite(whole.detach()).flatten(1).all(1)
-        self._held[sides] = torch.where(rows_like(good, whole), whole.detach(), states), clocks
+        self._held[sides] = torch.where(beside(good, whole), whole.detach(), states), clocks
         return whole, clocks
-
-
-def rows_like(value: Tensor, x: Tensor) -> Tensor:
-    """(b,) as (b, 1, ...) beside states x (b, ...)."""
-    return value.reshape(-1, *[1] * (x.ndim - 1))
 
 
 def _rows(output: Any, slots: Tensor) -> Any:

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from sdediff.integrate import TABLEAUS, Step, Tried
+from sdediff.likelihood.whitened import beside
 
 
 class Nodes:
-    """`count` Gauss nodes in every accepted step of every sample: row, number, phi, weight (n,), y (n, ...).
+    """`count` Gauss nodes in every accepted step of every sample: row, number, phi, weight (n,), y, rate (n, ...).
 
-    number counts a sample's own nodes in the order of its path; y is the continuous extension of the step.
+    number counts a sample's own nodes in the order of its path; y is the continuous extension of the step, rate its
+    slope dy/dphi.
     """
 
     row: Tensor
@@ -22,12 +24,13 @@ class Nodes:
     phi: Tensor
     weight: Tensor
     y: Tensor
+    rate: Tensor
 
     def __init__(self, method: str, count: int, size: int) -> None:
         nodes, weights = np.polynomial.legendre.leggauss(count)
         self.shares, self.weights = (nodes + 1) / 2, weights / 2
         self.count = count
-        self._between = TABLEAUS[method].between(self.shares)
+        self._between = [TABLEAUS[method].between(self.shares, rate) for rate in (False, True)]
         self._steps = np.zeros(size, dtype=np.int64)
         self._found: list[tuple[Tensor, ...]] = []
 
@@ -41,17 +44,17 @@ class Nodes:
         self._steps[rows.numpy()] += 1
         x, slopes = step.x[pick], [slope[pick] for slope in tried.slopes]
         for j, (share, weight) in enumerate(zip(self.shares, self.weights, strict=True)):
-            y = x
-            for part, slope in zip(self._between[:, j], slopes, strict=True):
-                y = torch.add(y, slope, alpha=part) if part else y
-            numbers = torch.from_numpy(done * self.count + j)
-            self._found.append((rows, numbers, torch.from_numpy(t + share * h), torch.from_numpy(weight * h), y))
+            rise, run = (_mixed(slopes, weights[:, j]) for weights in self._between)
+            numbers, here = torch.from_numpy(done * self.count + j), torch.from_numpy(t + share * h)
+            rate = run / beside(torch.from_numpy(h), run)
+            self._found.append((rows, numbers, here, torch.from_numpy(weight * h), x + rise, rate))
 
     def close(self, like: Tensor) -> None:
         """Put together what was visited; like: states (b, ...)."""
         none = torch.zeros(0, dtype=torch.int64)
-        empty = (none, none, none.double(), none.double(), like[:0])
-        self.row, self.number, self.phi, self.weight, self.y = map(torch.cat, zip(empty, *self._found, strict=True))
+        empty = (none, none, none.double(), none.double(), like[:0], like[:0])
+        found = map(torch.cat, zip(empty, *self._found, strict=True))
+        self.row, self.number, self.phi, self.weight, self.y, self.rate = found
         self._found = []
 
     def batches(self) -> Iterator[tuple[int, Tensor]]:
@@ -60,6 +63,13 @@ class Nodes:
         numbers, starts = np.unique(self.number.numpy()[order], return_index=True)
         for number, pick in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
             yield number, torch.from_numpy(pick)
+
+
+def _mixed(slopes: list[Tensor], weights: np.ndarray) -> Tensor:
+    total = torch.zeros_like(slopes[0])
+    for slope, weight in zip(slopes, weights, strict=True):
+        total = torch.add(total, slope, alpha=weight) if weight else total
+    return total
 
 
 def quadrature_error(nodes: Nodes, value: Tensor, spread: Tensor, size: int) -> Tensor:

@@ -28,10 +28,10 @@ GRADIENTS = ("direct", "adjoint")
 NODES, STEPS = 128, 256
 
 # Two passes with the exact trace, which has no probes whose noise would hide a coarser path.
-EXACT = 1e-3
+EXACT = 2e-3
 # Below this tolerance two passes take a pair of order 5; above it, one of order 3, which on networks, rough in time,
 # loses least a call.
-_FINE, _SMOOTH = 1e-3, {"integrator": "dopri5", "nodes": 3}
+_FINE, _SMOOTH = 1e-3, {"integrator": "dopri5", "nodes": 4}
 # What is taken where nothing is given, by method.
 _TRACED: dict[str, Any] = {"nodes": 2, "autograd": True, "max_steps": 1000, "frozen": False, "discrete": None}
 _BOUNDS: dict[str, Any] = {

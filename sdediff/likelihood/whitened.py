@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from sdediff.levels import Level, level
 from sdediff.model import ScoreModel
-from sdediff.prediction import Prediction
 from sdediff.sde import LinearSDE
 
 
-def rows(value: Any, x: Tensor) -> Any:
+def beside(value: Any, x: Tensor) -> Any:
     """Coefficients (b,) float64 as (b, 1, ...) beside states, on their device; floats pass."""
     return value.to(x.device).reshape(-1, *[1] * (x.ndim - 1)) if isinstance(value, Tensor) else value
+
+
+class Seen(Protocol):
+    """What a network said of states x (b, ...) of a level: F, and the pairs of its properties."""
+
+    @property
+    def x(self) -> Tensor: ...
+    @property
+    def raw(self) -> Tensor: ...
+    @property
+    def level(self) -> Level: ...
+    @property
+    def pair(self) -> Callable[[str], tuple[Any, Any]]: ...
 
 
 class Whitened:
@@ -52,11 +64,11 @@ class Whitened:
 
     def inward(self, x: Tensor, here: Level) -> Tensor:
         """States x (b, ...) as y, float64."""
-        return (x.double() - rows(here.alpha, x) * self.mean) / rows(self.width(here), x)
+        return (x.double() - beside(here.alpha, x) * self.mean) / beside(self.width(here), x)
 
     def outward(self, y: Tensor, here: Level) -> Tensor:
         """y (b, ...) as states."""
-        return rows(self.width(here), y) * y + rows(here.alpha, y) * self.mean
+        return beside(self.width(here), y) * y + beside(here.alpha, y) * self.mean
 
     def pair(self, here: Level, pair: Callable[[str], tuple[Any, Any]]) -> tuple[Any, Any, Any]:
         """(p, q, r) with dy/dphi = p x + q F + r m, float64, from the pairs of a prediction at that level."""
@@ -65,8 +77,14 @@ class Whitened:
         (e_x, e_raw), (z_x, z_raw) = pair("eps"), pair("x0")
         return cos * e_x - sin * z_x, cos * e_raw - sin * z_raw, sin
 
-    def slope(self, prediction: Prediction) -> Tensor:
-        """dy/dphi (b, ...), float64."""
-        p, q, r = self.pair(prediction.level, prediction.pair)
-        x, raw = prediction.x.double(), prediction.raw.double()
-        return rows(p, x) * x + rows(q, x) * raw + rows(r, x) * self.mean
+    def slope(self, seen: Seen) -> Tensor:
+        """dy/dphi of the flow (b, ...), float64."""
+        p, q, r = self.pair(seen.level, seen.pair)
+        x, raw = seen.x.double(), seen.raw.double()
+        return beside(p, x) * x + beside(q, x) * raw + beside(r, x) * self.mean
+
+    def score(self, seen: Seen) -> Tensor:
+        """The gradient of log p over y (b, ...), float64."""
+        p, q = seen.pair("score")
+        x, w = seen.x.double(), self.width(seen.level)
+        return beside(w * p, x) * x + beside(w * q, x) * seen.raw.double()
