@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from overhead import RESULTS, show, timed, versions, write
+from overhead import show, timed
+from record import RESULTS, Gate, judged, versions, write
 
 import sdediff as sd
 from sdediff.benchmark import machine
@@ -95,13 +96,11 @@ def main() -> int:
     for row in rows:
         alone = "" if row["alone_us"] is None else f"{row['alone_us']:10.0f}"
         print(f"{row['batch']:5d}  {row['what']:14s}{row['us']:13.0f}{row['of_unet']:10.2%}{alone:>10s}")
-    held = [
-        {"gate": f"Counter of U-Net, batch {row['batch']}", "value": row["of_unet"], "bound": GATE,
-         "held": row["of_unet"] <= GATE}
-        for row in rows if row["what"] == "Counter"
-    ]  # fmt: skip
-    for gate in held:
-        print(f"gate: {gate['gate']}: {gate['value']:.2%}, at most {GATE:.0%}: {'held' if gate['held'] else 'FAILED'}")
+    held = judged(
+        Gate(f"Counter of U-Net, batch {row['batch']}", row["of_unet"], GATE)
+        for row in rows
+        if row["what"] == "Counter"
+    )
     write(chosen.json, {
         "image": IMAGE, "dtype": "float32", "unet": net.config | {"parameters": size}, "steps": STEPS,
         "repeats": chosen.repeats, "clock": "thread CPU time", "machine": place,

@@ -11,20 +11,19 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
-import importlib.metadata
-import json
 import os
 import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from floors import WORK, floor
 from peers import k_diffusion
+from record import RESULTS, Gate, judged, versions, write
 
 import sdediff as sd
 from sdediff.benchmark import machine
@@ -38,7 +37,6 @@ MULTIPLES = {
     "unipc": 2.0, "angle": 2.0, "heun": 2.4, "dpm_solver_2": 2.5, "dpm_solver_3": 2.5, "dpmpp_2s": 2.2,
     "ancestral": 1.3, "euler_ancestral": 1.5, "dpmpp_2m_sde": 1.6, "dpmpp_sde": 1.5, "seeds": 1.5,
 }  # fmt: skip
-RESULTS = Path(__file__).parent / "results"
 # The peers that the table can hold, by the names of their distributions.
 PEERS = ("diffusers", "k-diffusion", "azula", "flow-matching", "torchdiffeq")
 
@@ -120,24 +118,6 @@ def show(done: int, total: int) -> None:
     """Progress on a terminal, nothing elsewhere."""
     if sys.stderr.isatty():
         print(f"\rround {done} of {total} ", end="\n" if done == total else "", file=sys.stderr, flush=True)
-
-
-def versions(names: Iterable[str]) -> dict[str, str | None]:
-    """Versions of distributions, None where one is not installed."""
-    found: dict[str, str | None] = {}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = None
-    return found
-
-
-def write(path: Path, record: dict[str, Any]) -> None:
-    """A record as JSON, its folder made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=1) + "\n")
-    print(f"written: {path.name}")
 
 
 # The floor: what is left when every coefficient and clock is a number that is ready.
@@ -390,16 +370,16 @@ def table(rows: list[Case], times: list[Times]) -> list[str]:
     return lines
 
 
-def gates(rows: list[Case], times: list[Times]) -> list[tuple[str, float, float, bool]]:
-    """What must hold: (gate, figure, bound, held)."""
+def gates(rows: list[Case], times: list[Times]) -> list[Gate]:
+    """What must hold."""
     step = {(case.system, case.name): t.step for case, t in zip(rows, times, strict=True)}
-    found = [(f"{name} a step, us", step["sdediff", name], bound) for name, bound in GATES.items()]
+    found = [Gate(f"{name} a step, us", step["sdediff", name], bound) for name, bound in GATES.items()]
     for name, bound in MULTIPLES.items():
-        found.append((f"{name} over its floor", step["sdediff", name] / step["floor", name], bound))
+        found.append(Gate(f"{name} over its floor", step["sdediff", name] / step["floor", name], bound))
     peer = step.get(("k-diffusion", "dpmpp_2m"))
     if peer is not None:
-        found.append(("dpmpp_2m over k-diffusion's on a bare denoiser", step["sdediff", "dpmpp_2m"] / peer, 0.5))
-    return [(name, value, bound, value <= bound) for name, value, bound in found]
+        found.append(Gate("dpmpp_2m over k-diffusion's on a bare denoiser", step["sdediff", "dpmpp_2m"] / peer, 0.5))
+    return found
 
 
 def main() -> int:
@@ -419,9 +399,7 @@ def main() -> int:
     print(*table(rows, times), sep="\n")
     for peer, why in missing.items():
         print(f"skipped: {peer} ({why})")
-    held = gates(rows, times)
-    for name, value, bound, kept in held:
-        print(f"gate: {name}: {value:.2f}, at most {bound:g}: {'held' if kept else 'FAILED'}")
+    held = judged(gates(rows, times))
     write(chosen.json, {
         "shape": SHAPE, "dtype": "float32", "steps": [STEPS, LONG],
         "repeats": chosen.repeats, "clock": "thread CPU time",
@@ -430,9 +408,9 @@ def main() -> int:
             {"system": case.system, "solver": case.name, "same_as": case.ours, **t._asdict()}
             for case, t in zip(rows, times, strict=True)
         ],
-        "gates": [dict(zip(("gate", "value", "bound", "held"), row, strict=True)) for row in held],
+        "gates": held,
     })  # fmt: skip
-    return 0 if all(row[-1] for row in held) else 1
+    return 0 if all(gate["held"] for gate in held) else 1
 
 
 if __name__ == "__main__":

@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from overhead import PEERS, RESULTS, versions, write
+from overhead import PEERS
 from peers import k_diffusion
 from peers.schedulers import Scheduler, prepared
+from record import RESULTS, versions, write
 from torch import Tensor
 
 import sdediff as sd

@@ -26,9 +26,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from overhead import PEERS, RESULTS, show, versions, write
+from overhead import PEERS, show
 from peers.entries import MAKERS
 from peers.frame import TOLERANCES, Denoiser, Entry, Setting, Spent
+from record import RESULTS, versions, write
 from torch import Tensor
 
 import sdediff as sd
