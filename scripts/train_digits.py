@@ -33,7 +33,7 @@ from sdediff.train import Options, build, dequantised, train
 
 BATCH = 128
 LEVELS = 17
-DATA = {"name": "digits", "levels": LEVELS, "range": [-1, 1], "shape": [1, 8, 8]}
+DATA = {"name": "digits", "levels": LEVELS, "dequantised": True, "range": [-1, 1], "shape": [1, 8, 8]}
 LICENCE = "Weights MIT; data UCI Optical Recognition of Handwritten Digits, Alpaydin and Kaynak 1998, CC BY 4.0."
 
 

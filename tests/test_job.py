@@ -3,6 +3,7 @@
 import json
 import math
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -431,3 +432,18 @@ def test_threads_come_from_the_manifest_and_go_back(job, rows, tmp_path):
     seen.clear()
     job(rows, model=sd.ScoreModel(net, sd.VP()))
     assert set(seen) == {2}
+
+
+def test_a_network_of_dequantised_data_is_bounded_on_dequantised_levels(job):
+    x = np.arange(24, dtype=np.uint8).reshape(12, 2)
+    model = replace(network(), card={"data": {"dequantised": True}})
+    options = {"method": "vlb", "steps": 6, "micro_batch": 4}
+    quiet = {"progress": False, "say": lambda _: None}
+    summary = sd.likelihood_job(model, x, job.out, levels=32, range=(0, 31), **quiet, **options)
+    assert summary.density == "a bound on p of the dequantised data"
+    columns = parquet.read_table(job.out / MERGED).to_pydict()
+    noisy = DataSet(x, 32, (0, 31)).dequantised(seed=draw_seed(0, 0))
+    direct = sd.log_likelihood(model, noisy, **options)
+    assert columns["log_prob"] == direct.log_prob.tolist()
+    expected = sd.bits_per_dim(direct, levels=32, range=(-1, 1))
+    np.testing.assert_allclose(columns["bits_per_dim"], expected, rtol=1e-12)

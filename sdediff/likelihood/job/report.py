@@ -93,7 +93,7 @@ def _budget(summary: Summary) -> list[tuple[str, Any, str]]:
         return f"{nats:.2g} nats" + (f" = {nats * to_bits:.2g} bits/dim" if summary.levels is not None else "")
 
     no_draws = "one draw: not known" if summary.levels is not None else "none: continuous data"
-    if summary.levels is not None and (summary.density or "").startswith("a bound"):
+    if summary.levels is not None and "p of the data" in (summary.density or ""):
         no_draws = "none: levels are scored as they are"
     return [
         ("sampling", size(summary.log_prob_std_error), "standard error of the mean over so many samples"),

@@ -30,7 +30,7 @@ BAD_ROW = "bad row"
 # What the job itself gives the estimator.
 _OWN = ("model", "x", "seed", "index", "autoencoder", "micro_batch", "dtype", "device", "progress")
 # What the estimator reports of all samples at once.
-_FACTS = ("dims", "t0", "end", "method", "prior", "scale")
+_FACTS = ("dims", "t0", "end", "method", "prior", "scale", "mass")
 _COLUMNS = ("index", "log_prob", "std_error", "bits_per_dim", "status", "calls", "latent_norm", "solver_error")
 _DRAWN = ("dequantisation_error", "tightening")
 _NONE = {"status": BAD_ROW, "calls": 0}
@@ -55,7 +55,8 @@ def fitted(options: dict[str, Any], model: ScoreModel, data: DataSet, bounds: Ra
     """The options for these data: a noised end where the noise at t0 hides a level, levels where a bound takes them.
 
     From t0 on the flow knows nothing finer than sigma(t0): integrated from data that lack this noise, or dequantised
-    over less of it, it answers a question that its network has never seen.
+    over less of it, it answers a question that its network has never seen. A network that by its card was trained on
+    dequantised data does not know the levels: it is bounded on dequantised ones.
     """
     found, settled_ = dict(options), estimator_settings(options)
     if data.levels is None:
@@ -68,7 +69,8 @@ def fitted(options: dict[str, Any], model: ScoreModel, data: DataSet, bounds: Ra
         else:
             say(f"the noise at t0 is {start.kappa / bins.width:.2g} levels wide: the bound end='noised' is reported")
             found["end"] = settled_["end"] = "noised"
-    if settled_["end"] in MASS:
+    blurred = settled_["end"] == "data" and (model.card.get("data") or {}).get("dequantised")
+    if settled_["end"] in MASS and not blurred:
         found["discrete"] = bins
     if draws > 1 and settled_["end"] == "data":
         raise JobError(f"draws={draws}: method={settled_['method']!r} has no weights to average: write noises={draws}")

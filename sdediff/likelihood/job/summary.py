@@ -93,7 +93,7 @@ def summarise(out: Path, manifest: Manifest, model: str | None, device: Any, ski
         statuses={word: words.count(word) for word in sorted(set(words))},
         dims=result.get("dims"), levels=made["data"]["levels"], draws=made["settings"]["draws"],
         **{key: means.get(key) for key in _MEANS},
-        t0=result.get("t0"), density=_density(result),
+        t0=result.get("t0"), density=_density(result, made["data"]["levels"]),
         prior=result.get("prior"), method=result.get("method"), scale=result.get("scale"),
         calls=_mean(kept["calls"])[0], micro_batch=manifest.notes.get("micro_batch", made["settings"]["micro_batch"]),
         seconds=round(result.get("seconds", 0.0), 2), refused=refused, bad_rows=tuple(bad), settings=made["settings"],
@@ -101,15 +101,21 @@ def summarise(out: Path, manifest: Manifest, model: str | None, device: Any, ski
     )  # fmt: skip
 
 
-_DENSITIES = {"t0": "p at t0", "heat": "p at 0", "noised": "p of the data, through x at t0", "data": "p of the data"}
+_DENSITIES = {
+    "t0": "p at t0",
+    "heat": "p at 0",
+    "noised": "p of the {data}, through x at t0",
+    "data": "p of the {data}",
+}
 
 
-def _density(result: dict[str, Any]) -> str | None:
+def _density(result: dict[str, Any], levels: int | None) -> str | None:
     """Which density was scored, in words."""
     if "end" not in result:
         return None
     bound = "vlb" in result["method"] or result["end"] == "noised"
-    return ("a bound on " if bound else "") + _DENSITIES[result["end"]]
+    data = "data" if result.get("mass") or levels is None else "dequantised data"
+    return ("a bound on " if bound else "") + _DENSITIES[result["end"]].format(data=data)
 
 
 _MEANS = (
