@@ -148,8 +148,12 @@ def exact(images: int) -> tuple[list[Row], list[Gate]]:
 
 
 def _at(rows: list[Row], rms: float) -> float:
-    """Seconds that a ladder of tolerances takes to an error, straight lines between logarithms; its cheapest above."""
-    by = sorted((math.log(row["rms"]), math.log(row["seconds"])) for row in rows)
+    """Seconds that a ladder of tolerances takes to an error, straight lines between logarithms.
+
+    Runs that another one beats in both are left out.
+    """
+    best = [v for v in rows if not any(u["rms"] < v["rms"] and u["seconds"] < v["seconds"] for u in rows)]
+    by = sorted((math.log(row["rms"]), math.log(row["seconds"])) for row in best)
     return float(np.exp(np.interp(math.log(rms), *zip(*by, strict=True))))
 
 

@@ -117,6 +117,18 @@ def test_integrators_of_scipy_and_torchdiffeq_agree(make, integrator, variable):
     torch.testing.assert_close(found.log_prob, SPACE.log_prob(x, sde, 1e-5), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("variable", ["angle", "t"])
+def test_torchode_takes_steps_of_each_samples_own(variable):
+    pytest.importorskip("torchode", reason="torchode, of the extra `peers`, is not installed")
+    m, sde = sd.problem("target_m"), sd.VP()
+    x, options = m.sample(16, seed=2, dtype=F64), {"trace": "exact", "variable": variable, "rtol": 1e-7, "atol": 1e-7}
+    theirs, ours = (ode(m.model(sde), x, integrator=name, **options) for name in ("torchode_tsit5", "dopri5"))
+    torch.testing.assert_close(theirs.log_prob, ours.log_prob, rtol=0, atol=1e-5)
+    far = torch.cat([x, torch.tensor([[0.01, 0.02]], dtype=F64)])
+    beside = ode(m.model(sde), far, integrator="torchode_tsit5", **options)
+    torch.testing.assert_close(beside.log_prob[:16], theirs.log_prob, rtol=0, atol=1e-9)
+
+
 def test_the_latent_is_the_exact_flows_and_the_prior_term_its_density():
     sde, x = sd.VP(), PLANE.sample(5, seed=3)
     found = ode(PLANE.model(sde), x, **TIGHT)

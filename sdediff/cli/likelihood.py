@@ -92,7 +92,7 @@ def _own(device: str) -> str:
 
 def _options(method: str | None, given: dict[str, Any]) -> dict[str, Any]:
     """The estimator's options that were given, their names and numbers checked."""
-    from sdediff.integrate import SCIPY, TORCHDIFFEQ
+    from sdediff.integrate import ODES
     from sdediff.likelihood import PRIORS, TRACES
     from sdediff.likelihood.settings import ENDS, METHODS
     from sdediff.names import nearest
@@ -100,7 +100,7 @@ def _options(method: str | None, given: dict[str, Any]) -> dict[str, Any]:
     given = {key: value for key, value in given.items() if value is not None}
     known = {"trace": TRACES, "prior": PRIORS, "end": sorted({end for ends in ENDS.values() for end in ends})}
     if method is not None:
-        known["method"] = METHODS + TORCHDIFFEQ + SCIPY
+        known["method"] = METHODS + ODES
         given["method"] = method
     for key, names in known.items():
         if key in given and given[key] not in names:

@@ -1,4 +1,4 @@
-"""The one place that calls torchdiffeq, scipy and torchsde. It knows no diffusion."""
+"""The one place that calls torchdiffeq, torchode, scipy and torchsde. It knows no diffusion."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ TORCHDIFFEQ = (
     "euler", "midpoint", "heun2", "heun3", "rk4", "explicit_adams", "implicit_adams",
 )  # fmt: skip
 TORCHDIFFEQ_ADAPTIVE = TORCHDIFFEQ[:5]
+# Steps of each row's own; an extra.
+TORCHODE = {"torchode_dopri5": "Dopri5", "torchode_tsit5": "Tsit5", "torchode_heun": "Heun"}
 SCIPY = ("RK45", "RK23", "DOP853", "LSODA", "Radau", "BDF")
 IMPLICIT = ("Radau", "BDF", "LSODA")
 # Calls of the drift a step, and beyond them. The noise is additive, so Ito's and Stratonovich's readings agree.
@@ -25,7 +27,9 @@ _ITO = ("euler", "milstein", "srk")
 # An implicit method builds a dense Jacobian by differences: one call a dimension.
 MAX_IMPLICIT_DIMS = 4096
 
-Field = Callable[[float, Tensor], Tensor]
+ODES = (*TORCHDIFFEQ, *SCIPY, *TORCHODE)
+
+Field = Callable[[Any, Tensor], Tensor]
 
 
 class IntegrationError(RuntimeError):
@@ -46,21 +50,21 @@ def odeint(
 ) -> Tensor:
     """x(stop) of dx/dt = field(t, x), x(start) given; either direction of time.
 
-    field: (float, tensor) -> tensor shaped like x. method: a name of TORCHDIFFEQ or SCIPY. steps: number
-    of equal steps, for torchdiffeq's fixed-step methods. The state keeps its dtype; the error norm of the
-    adaptive methods is taken over the whole tensor, so a sample's result depends on its batch at the
+    field: (float, tensor) -> tensor shaped like x, for torchode's methods with times (B,). method: a name of ODES.
+    steps: number of equal steps, for torchdiffeq's fixed-step methods. The state keeps its dtype; the error norm of
+    torchdiffeq and scipy is taken over the whole tensor, so a sample's result depends on its batch at the
     tolerance. gradient: by torchdiffeq, "direct" back through its steps, or "adjoint" by an ODE backwards in
     constant memory for x and the `parameters` of the field (Chen et al. 2018); None promises none.
     Raises ValueError on bad arguments, IntegrationError when the method gives up.
     """
     if not (rtol > 0 and atol > 0):
         raise ValueError(f"tolerances must be positive, given rtol={rtol}, atol={atol}")
-    if method in SCIPY:
-        if gradient is not None:
-            raise ValueError(f"{method} is scipy's and has no gradients: write one of {', '.join(TORCHDIFFEQ)}")
-        return _scipy(field, x, start, stop, method, rtol, atol)
+    if method not in ODES:
+        raise ValueError(f"unknown ODE method {method!r}: write one of {', '.join(ODES)}")
     if method not in TORCHDIFFEQ:
-        raise ValueError(f"unknown ODE method {method!r}: write one of {', '.join(TORCHDIFFEQ + SCIPY)}")
+        if gradient is not None:
+            raise ValueError(f"{method} gives no gradients here: write one of {', '.join(TORCHDIFFEQ)}")
+        return (_scipy if method in SCIPY else _torchode)(field, x, start, stop, method, rtol, atol)
     adjoint = tuple(parameters) if gradient == "adjoint" else None
     return _torchdiffeq(field, x, start, stop, method, rtol, atol, steps, gradient == "direct", adjoint)
 
@@ -104,6 +108,30 @@ def _torchdiffeq(
     except AssertionError as error:
         raise IntegrationError(f"torchdiffeq's {method} gave up between t={start} and {stop}: {error}") from error
     return path[-1].to(x.dtype)
+
+
+def _torchode(field: Field, x: Tensor, start: float, stop: float, method: str, rtol: float, atol: float) -> Tensor:
+    try:
+        import torchode
+    except ImportError as missing:
+        raise ValueError(f"{method} needs torchode ({missing}): pip install torchode") from missing
+    low, high = min(start, stop), max(start, stop)
+
+    def rhs(t: Tensor, flat: Tensor) -> Tensor:
+        return field(t.clamp(low, high), flat.reshape(x.shape)).reshape(flat.shape)
+
+    term = torchode.ODETerm(rhs)
+    control = torchode.IntegralController(atol=atol, rtol=rtol, term=term)
+    begin, end = (torch.full((len(x),), v, dtype=torch.float64, device=x.device) for v in (start, stop))
+    problem = torchode.InitialValueProblem(y0=x.reshape(len(x), -1), t_start=begin, t_end=end)
+    with torch.no_grad():
+        found = torchode.AutoDiffAdjoint(getattr(torchode, TORCHODE[method])(term=term), control).solve(problem)
+    bad = found.status.nonzero().flatten()
+    if len(bad):
+        raise IntegrationError(
+            f"{method} gave up on row {bad[0].item()}: {torchode.Status(found.status[bad[0]].item())}"
+        )
+    return found.ys[:, -1].reshape(x.shape).to(x.dtype)
 
 
 def _scipy(field: Field, x: Tensor, start: float, stop: float, method: str, rtol: float, atol: float) -> Tensor:

@@ -51,10 +51,10 @@ class Network:
         self._watch(prediction.raw, here, rows)
         return prediction
 
-    def traced(self, x: Tensor, here: Level, rows: Tensor, node: int) -> Traced:
-        """The output and the trace of its Jacobian at x (b, ...), with the probes of that node."""
+    def traced(self, x: Tensor, here: Level, rows: Tensor, node: int, probes: int | None = None) -> Traced:
+        """The output and the trace of its Jacobian at x (b, ...), with that node's probes, as many as the job has."""
         job, self._rows, inside = self.job, rows, x.to(self._dtype)
-        vectors = probe_vectors(job.trace, inside, job.probes, job.seed, self.index[rows.numpy()], node)
+        vectors = probe_vectors(job.trace, inside, probes or job.probes, job.seed, self.index[rows.numpy()], node)
         if job.autograd:
             with torch.enable_grad():
                 inside = inside.detach().requires_grad_(True)

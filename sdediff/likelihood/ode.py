@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from sdediff.likelihood.ends import heat_term, log_prior, prior_name
 from sdediff.likelihood.result import Likelihood, joined
 from sdediff.likelihood.settings import Settings
 from sdediff.likelihood.trace import divergence, probe_vectors, trace_error
+from sdediff.likelihood.whitened import beside
 from sdediff.model import ScoreModel
 from sdediff.prediction import Prediction
 from sdediff.run import Counter
@@ -54,14 +56,17 @@ def _together(job: Settings, x: Tensor, index: np.ndarray, cond: dict[str, Tenso
 
     clock, slope = _Clock(sde, job.t0, job.variable), partial(_slope, model, vectors=vectors, graph=bool(job.gradient))
 
-    def field(u: float, both: Tensor) -> Tensor:
-        here, speed, growth = clock.level(u)
-        y, w = both[:, :dims], clock.width(here)
+    def field(u: Any, both: Tensor) -> Tensor:
+        here, *found = clock.level(u)
+        y = both[:, :dims]
+        w, speed, growth = (beside(v, y) for v in (clock.width(here), *found))
         velocity, div, _ = slope((w * y).reshape(x.shape).to(x.dtype), here)
         turned = velocity.reshape(size, dims).double() / w - growth * y
         slopes = torch.cat([turned, div.T - dims * growth], 1) / speed
-        if not bool(torch.isfinite(slopes).all()):
-            raise _NotFinite(f"the network is not finite at t={here.t:.4g}")
+        good = torch.isfinite(slopes).all(1)
+        if not bool(good.all()):
+            t = here.t[~good][0] if isinstance(here.t, Tensor) else here.t
+            raise _NotFinite(f"the network is not finite at t={float(t):.4g}")
         return slopes
 
     begin, between = beginning(job, x, index, first)
@@ -125,15 +130,16 @@ class _Clock:
     def _of(self, here: Level) -> float:
         return here.t if self._plain else math.atan2(here.sigma, here.alpha)
 
-    def width(self, here: Level) -> float:
+    def width(self, here: Level) -> Any:
         """What x is divided by."""
-        return 1.0 if self._plain else math.hypot(here.alpha, here.sigma)
+        return 1.0 if self._plain else (here.alpha**2 + here.sigma**2) ** 0.5
 
-    def level(self, u: float) -> tuple[Level, float, float]:
-        """The level at u, du/dt there, and the slope of log w in t."""
-        here = self._ends.get(u)
+    def level(self, u: Any) -> tuple[Level, Any, Any]:
+        """The level at u, a number or one a sample (b,), du/dt there, and the slope of log w in t."""
+        here = None if isinstance(u, Tensor) else self._ends.get(u)
         if here is None:
-            here = level(self._sde, u if self._plain else self._sde.t_of_lam(-math.log(math.tan(u))))
+            lam = -torch.log(torch.tan(u)) if isinstance(u, Tensor) else -math.log(math.tan(u))
+            here = level(self._sde, u if self._plain else self._sde.t_of_lam(lam))
         if self._plain:
             return here, 1.0, 0.0
         w2 = here.alpha**2 + here.sigma**2

@@ -57,12 +57,25 @@ class Nodes:
         self.row, self.number, self.phi, self.weight, self.y, self.rate = found
         self._found = []
 
-    def batches(self) -> Iterator[tuple[int, Tensor]]:
-        """(number, which (b,)): the nodes of one number, of all samples that have it, in the samples' order."""
-        order = np.lexsort((self.row.numpy(), self.number.numpy()))
-        numbers, starts = np.unique(self.number.numpy()[order], return_index=True)
-        for number, pick in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
-            yield number, torch.from_numpy(pick)
+    def probes(self, mean: int, most: int) -> np.ndarray:
+        """How many probes each node takes (n,): powers of two, `mean` on average, in proportion to their weights.
+
+        Steps are short where the flow bends, at little noise and at much, and what a probe is wrong by there counts
+        for little. `most` make the trace exact; then, and where one is asked for, all nodes take as many.
+        """
+        if not 1 < mean < most:
+            return np.full(len(self.row), mean)
+        rows, weight = self.row.numpy(), self.weight.abs().numpy()
+        share = weight / np.bincount(rows, weight)[rows] * np.bincount(rows)[rows]
+        return np.clip(2 ** np.round(np.log2(mean * share)), 2, most).astype(np.int64)
+
+    def batches(self, probes: np.ndarray) -> Iterator[tuple[int, int, Tensor]]:
+        """(number, probes, which (b,)): nodes of one number and as many probes, in the samples' order."""
+        keys = np.stack([self.number.numpy(), probes])
+        order = np.lexsort((self.row.numpy(), *keys[::-1]))
+        found, starts = np.unique(keys[:, order], axis=1, return_index=True)
+        for (number, count), pick in zip(found.T.tolist(), np.split(order, starts[1:]), strict=True):
+            yield number, count, torch.from_numpy(pick)
 
 
 def _mixed(slopes: list[Tensor], weights: np.ndarray) -> Tensor:

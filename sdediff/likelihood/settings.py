@@ -28,7 +28,7 @@ GRADIENTS = ("direct", "adjoint")
 NODES, STEPS = 128, 256
 
 # Two passes with the exact trace, which has no probes whose noise would hide a coarser path.
-EXACT = 2e-3
+EXACT = 1.5e-3
 # Below this tolerance two passes take a pair of order 5; above it, one of order 3, which on networks, rough in time,
 # loses least a call.
 _FINE, _SMOOTH = 1e-3, {"integrator": "dopri5", "nodes": 4}
@@ -39,7 +39,7 @@ _BOUNDS: dict[str, Any] = {
 }  # fmt: skip
 DEFAULTS: dict[str, dict[str, Any]] = {
     "two_pass": {
-        "integrator": "bosh3", "variable": "angle", "rtol": 3e-3, "atol": 3e-3, "trace": "hadamard", "probes": 8,
+        "integrator": "bosh3", "variable": "angle", "rtol": 3e-3, "atol": 3e-3, "trace": "hadamard", "probes": 12,
         "prior": "auto", "end": "heat", **_TRACED,
     },
     "ode": {

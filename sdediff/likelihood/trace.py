@@ -13,8 +13,8 @@ from sdediff.names import nearest
 from sdediff.noise import normals, uniforms
 
 TRACES = ("exact", "hadamard", "rademacher", "gaussian")
-# Basis vectors pulled back at once by the exact trace: bounds its memory. On a CPU so many that their product with
-# the batch is about _ROWS, which the caches still hold (measured: 1.4 times as fast as 64 at 32 states of a U-Net).
+# Vectors pulled back at once: bounds the memory. On a CPU so many that their product with the batch is about _ROWS,
+# which the caches still hold (measured: 1.4 times as fast as 64 at 32 states of a U-Net).
 _BLOCK, _ROWS = 64, 128
 _PROBE = 0x50000000
 
@@ -54,22 +54,26 @@ def _order(dims: int) -> int:
 
 
 def _hadamard(dims: int, probes: int, seed: int, index: np.ndarray, word: int) -> np.ndarray:
-    """(P, B, D): rows of the matrix are chosen once a node, signs once a sample; beyond N they are drawn anew."""
+    """(P, B, D): rows of the matrix and signs, both chosen anew for a sample and node; beyond N again."""
     size, blocks = _order(dims), []
     for block, first in enumerate(range(0, probes, size)):
-        # A sample number of its own: no sample's signs are used to choose rows.
-        keys = uniforms(seed, np.array([block]), (word, 1 << 20), (size,))[0]
-        rows = np.argsort(keys, kind="stable")[: min(size, probes - first)]
-        blocks.append(_rows(rows, dims)[:, None] * _signs(seed, index, (word, block), (dims,))[None])
+        keys = uniforms(seed, index, (word, (1 << 20) + block), (size,))
+        rows = np.argsort(keys, axis=1, kind="stable")[:, : min(size, probes - first)]
+        blocks.append(_rows(rows.T, dims) * _signs(seed, index, (word, block), (dims,)))
     return np.concatenate(blocks)
 
 
 def _rows(rows: np.ndarray, dims: int) -> np.ndarray:
-    """Rows of Sylvester's matrix cut to (P, D): -1 to the number of bits that row and column share."""
-    shared = rows[:, None] & np.arange(dims)[None]
+    """Rows (P, B) of Sylvester's matrix cut to (P, B, D): -1 to the number of bits that row and column share."""
+    shared = rows[..., None] & np.arange(dims)
     for shift in (32, 16, 8, 4, 2, 1):
         shared = shared ^ (shared >> shift)
     return 1.0 - 2.0 * (shared & 1)
+
+
+def most_probes(kind: str, dims: int) -> int:
+    """How many probes make the trace exact: without end where they are independent."""
+    return _order(dims) if kind == "hadamard" else 1 << 30
 
 
 def trace_error(kind: str, found: Tensor, dims: int) -> Tensor:
@@ -95,17 +99,22 @@ def divergence(
     vectors: probes (P, B, ...), or None for the exact trace (P = 1, one pull-back a dimension). graph: the result
     stays differentiable. batch: the states that the network saw, where they were more than B.
     """
+    size = batch or len(x)
     if vectors is not None:
-        return _pulled(value, x, vectors, graph).double()
+        return torch.cat([_pulled(value, x, v, graph) for v in vectors.split(_block(x, size))]).double()
     total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-    for basis in _basis(x, batch or len(x)):
+    for basis in _basis(x, size):
         total = total + _pulled(value, x, basis, graph).double().sum(0)
     return total[None]
 
 
+def _block(x: Tensor, batch: int) -> int:
+    return min(_BLOCK, max(4, _ROWS // batch)) if x.device.type == "cpu" else _BLOCK
+
+
 def _basis(x: Tensor, batch: int) -> Iterator[Tensor]:
     """The unit vectors (n, B, ...), in blocks."""
-    dims, block = x[0].numel(), min(_BLOCK, max(4, _ROWS // batch)) if x.device.type == "cpu" else _BLOCK
+    dims, block = x[0].numel(), _block(x, batch)
     for start in range(0, dims, block):
         size = min(block, dims - start)
         basis = torch.zeros(size, dims, dtype=x.dtype, device=x.device)

@@ -18,7 +18,7 @@ from sdediff.likelihood.network import Network
 from sdediff.likelihood.quadrature import Nodes, quadrature_error
 from sdediff.likelihood.result import Likelihood
 from sdediff.likelihood.settings import Settings
-from sdediff.likelihood.trace import trace_error
+from sdediff.likelihood.trace import most_probes, trace_error
 from sdediff.likelihood.whitened import Whitened
 
 # The number of the heat term's node: no node of a path reaches it.
@@ -143,9 +143,9 @@ def _divergence(job: Settings, frame: Whitened, net: Network, nodes: Nodes) -> _
     total, variance, path = torch.zeros(3, len(net.index), dtype=torch.float64, device=net.device)
     value, spread = torch.zeros(2, len(nodes.row), dtype=torch.float64)
     dims = nodes.y[0].numel() if len(nodes.y) else 1
-    for number, pick in nodes.batches():
+    for number, probes, pick in nodes.batches(nodes.probes(job.probes, most_probes(job.trace, dims))):
         rows, here = nodes.row[pick], frame.level(nodes.phi[pick])
-        there = net.traced(frame.outward(nodes.y[pick], here), here, rows, number)
+        there = net.traced(frame.outward(nodes.y[pick], here), here, rows, number, probes)
         p, q, _ = frame.pair(here, there.pair)
         place, w = there.trace.device, frame.width(here)
         div = (w * p * dims).to(place) + (w * q).to(place) * there.trace

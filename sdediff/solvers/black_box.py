@@ -21,8 +21,9 @@ class ODE(Solver):
     """The probability flow dx/dt = velocity from t to s by a library's integrator, one grid step by default.
 
     method: torchdiffeq's dopri5, dopri8, bosh3, fehlberg2, adaptive_heun, euler, midpoint, heun2, heun3,
-    rk4, explicit_adams, implicit_adams; scipy's RK45, RK23, DOP853, LSODA, Radau, BDF. substeps serves the
-    fixed-step ones. Calls are chosen at run time. Song et al. 2021, section 4.3.
+    rk4, explicit_adams, implicit_adams; scipy's RK45, RK23, DOP853, LSODA, Radau, BDF; torchode_dopri5,
+    torchode_tsit5, torchode_heun, with steps of each sample's own. substeps serves the fixed-step ones. Calls are
+    chosen at run time. Song et al. 2021, section 4.3.
     """
 
     method: str = "dopri5"
@@ -38,14 +39,13 @@ class ODE(Solver):
     reference = "Song et al. 2021, section 4.3"
 
     def __post_init__(self) -> None:
-        known = integrate.TORCHDIFFEQ + integrate.SCIPY
-        if self.method not in known:
-            raise SolverError(nearest(self.method, known, "ODE method"))
+        if self.method not in integrate.ODES:
+            raise SolverError(nearest(self.method, integrate.ODES, "ODE method"))
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        def field(time: float, x: Tensor) -> Tensor:
-            here = t if time == t.t else s if time == s.t else time
-            return model(x, here).velocity
+        def field(time: Any, x: Tensor) -> Tensor:
+            known = {t.t: t, s.t: s}
+            return model(x, time if isinstance(time, Tensor) else known.get(time, time)).velocity
 
         return integrate.odeint(field, x, t.t, s.t, self.method, self.rtol, self.atol, self.substeps), None
 
