@@ -62,12 +62,7 @@ def _together(job: Settings, x: Tensor, index: np.ndarray, cond: dict[str, Tenso
         w, speed, growth = (beside(v, y) for v in (clock.width(here), *found))
         velocity, div, _ = slope((w * y).reshape(x.shape).to(x.dtype), here)
         turned = velocity.reshape(size, dims).double() / w - growth * y
-        slopes = torch.cat([turned, div.T - dims * growth], 1) / speed
-        good = torch.isfinite(slopes).all(1)
-        if not bool(good.all()):
-            t = here.t[~good][0] if isinstance(here.t, Tensor) else here.t
-            raise _NotFinite(f"the network is not finite at t={float(t):.4g}")
-        return slopes
+        return _finite(torch.cat([turned, div.T - dims * growth], 1) / speed, here)
 
     begin, between = beginning(job, x, index, first)
     low, high = clock.width(first), clock.width(level(sde, sde.t_max))
@@ -93,6 +88,14 @@ def _together(job: Settings, x: Tensor, index: np.ndarray, cond: dict[str, Tenso
     if job.end == "heat":
         terms["heat"] = heat.mean(1)
     return _result(job, ends[:, dims:] + heat, latent, counter.calls, terms)
+
+
+def _finite(slopes: Tensor, here: Level) -> Tensor:
+    good = torch.isfinite(slopes).all(1)
+    if not bool(good.all()):
+        t = here.t[~good][0] if isinstance(here.t, Tensor) else here.t
+        raise _NotFinite(f"the network is not finite at t={float(t):.4g}")
+    return slopes
 
 
 def _parameters(model: ScoreModel) -> tuple[Tensor, ...]:
