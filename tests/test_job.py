@@ -447,3 +447,16 @@ def test_a_network_of_dequantised_data_is_bounded_on_dequantised_levels(job):
     assert columns["log_prob"] == direct.log_prob.tolist()
     expected = sd.bits_per_dim(direct, levels=32, range=(-1, 1))
     np.testing.assert_allclose(columns["bits_per_dim"], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (-2.0, 2.0)])
+def test_the_range_is_the_checkpoints_own_not_one_that_is_assumed(job, bounds):
+    x = np.arange(24, dtype=np.uint8).reshape(12, 2)
+    model = replace(network(), card={"data": {"range": list(bounds)}})
+    shared = {"levels": 32, "range": (0, 31), "progress": False, "say": lambda _: None}
+    sd.likelihood_job(model, x, job.out, micro_batch=4, **shared, **QUICK)
+    columns = parquet.read_table(job.out / MERGED).to_pydict()
+    noisy = DataSet(x, 32, (0, 31)).dequantised(seed=draw_seed(0, 0), range=bounds)
+    direct = sd.log_likelihood(model, noisy, micro_batch=4, **QUICK)
+    assert columns["log_prob"] == direct.log_prob.tolist()
+    np.testing.assert_allclose(columns["bits_per_dim"], sd.bits_per_dim(direct, levels=32, range=bounds), rtol=1e-12)
