@@ -12,8 +12,7 @@ from scipy.integrate import solve_ivp
 from scipy.interpolate import PchipInterpolator
 
 import sdediff as sd
-from sdediff.solvers import Adams
-from sdediff.solvers.dpm_solver_v3 import DPMSolverV3, ModelStatistics, model_statistics
+from sdediff.solvers import Adams, DPMSolverV3, ModelStatistics, model_statistics
 from sdediff.testing import check_solver, measured_order
 from sdediff.testing.gaussian import MEAN, STD, gaussian_model
 
@@ -95,11 +94,11 @@ def _exact(lam: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("process", [sd.VP(), sd.EDM()], ids=lambda p: type(p).__name__)
 def test_statistics_of_gaussian_data_are_the_closed_form(process: sd.LinearSDE) -> None:
     x0 = MEAN + STD * torch.randn(64, 3, dtype=F64, generator=torch.Generator().manual_seed(0))
-    found = model_statistics(gaussian_model(process), x0, knots=96)
+    found = model_statistics(gaussian_model(process), x0, knots=96, shared=True)
     l, b = _exact(torch.tensor(found.lam, dtype=F64))  # noqa: E741
     assert len(found.lam) == 96
     assert (torch.tensor(found.l, dtype=F64) - l).abs().max().item() < 1e-10
-    assert max(abs(s) for s in found.s) == 0.0
+    assert abs(found.s).max() == 0.0
     inner = slice(1, -1)  # l' is one-sided at the ends
     assert (torch.tensor(found.b, dtype=F64)[inner] - b[inner]).abs().max().item() < 2e-2 * b.max().item()
 
@@ -116,7 +115,7 @@ def test_statistics_of_a_linear_model_are_its_regression() -> None:
 
     model = sd.ScoreModel(net, sde, predicts="eps", time="lam")
     x0 = stds * torch.randn(20000, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
-    found = model_statistics(model, x0, knots=40)
+    found = model_statistics(model, x0, knots=40, shared=True)
     lam = torch.tensor(found.lam, dtype=F64)[:, None]
     kappa2 = torch.exp(-2 * lam)
     own = kappa2 / (stds**2 + kappa2)
@@ -132,12 +131,41 @@ def test_statistics_of_a_linear_model_are_its_regression() -> None:
     assert ((torch.tensor(found.s, dtype=F64) - s).abs() / s.abs().max())[middle].max().item() < 0.04
 
 
-def test_measured_statistics_help_at_few_calls() -> None:
+def test_a_linear_model_is_solved_in_one_step_by_a_number_a_dimension() -> None:
+    """Each dimension a Gaussian of its own: l and b say all of it, f stands still, whatever the step."""
+    g, sde = sd.problems.gaussian([0.3, -0.5, 0.1], std=torch.tensor([0.2, 1.0, 0.05])), sd.VP()
+    x0 = g.sample(64, dtype=F64)
+    found = model_statistics(g.model(sde), x0, knots=200)
+    assert found.dims == 3
+    x = g.sample(8, seed=1, dtype=F64) * 0.2 + torch.randn(8, 3, dtype=F64, generator=torch.Generator().manual_seed(0))
+    grid = [0.9, 0.3]
+    truth = g.flow(x, sde, *grid)
+    error = {
+        name: (sd.sample(g.model(sde), x=x, solver=DPMSolverV3(1, 0, s), grid=grid, denoise=False) - truth).abs().max()
+        for name, s in (("own", found), ("shared", model_statistics(g.model(sde), x0, knots=200, shared=True)))
+    }
+    # Slopes along the flow are differences over .02 of lam, which leaves its square.
+    assert error["own"] < 5e-4
+    assert error["shared"] > 100 * error["own"]
+
+
+def test_numbers_a_dimension_that_agree_are_shared_ones() -> None:
+    model = sd.problem("target_m").model(sd.VP())
+    wide = ModelStatistics(CURVED.lam, *(np.stack([row, row], 1) for row in (CURVED.l, CURVED.s, CURVED.b)))
+    options = {"steps": 10, "grid": "log_snr", "dtype": F64}
+    run = [sd.sample(model, (8, 2), solver=DPMSolverV3(2, 3, s), **options) for s in (CURVED, wide)]
+    torch.testing.assert_close(run[1], run[0], rtol=1e-10, atol=1e-10)
+    with pytest.raises(sd.SolverError, match="statistics of 2 dimensions for states"):
+        sd.sample(sd.problem("gmm64").model(sd.VP()), (2, 1, 8, 8), solver=DPMSolverV3(2, 3, wide), steps=3)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_measured_statistics_help_at_few_calls(shared: bool) -> None:
     """Zheng et al. 2023, section 4: fewer calls for the same distance from the exact flow, here on a mixture."""
     from sdediff.testing.solvers import _reference
 
     model, z, end = _reference(sd.VP())
-    fitted = model_statistics(model, sd.problem("target_m").sample(512).double())
+    fitted = model_statistics(model, sd.problem("target_m").sample(512).double(), shared=shared)
     for steps in (6, 8, 10):
         error = {
             name: (sd.sample(model, x=z, solver=s, steps=steps, grid="log_snr", denoise=False) - end).norm(dim=1)

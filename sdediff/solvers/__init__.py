@@ -7,7 +7,7 @@ from sdediff.solvers.angle import Angle
 from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.black_box import ODE, ReverseSDE
 from sdediff.solvers.compose import Around, LowerOrderFinal, Then, lower_order_final
-from sdediff.solvers.dpm_solver_v3 import DPMSolverV3, ModelStatistics, model_statistics
+from sdediff.solvers.dpm_solver_v3 import DPMSolverV3
 from sdediff.solvers.exponential import DDIM
 from sdediff.solvers.langevin import AnnealedLangevin, ConsistentAnnealedLangevin, Langevin
 from sdediff.solvers.lifts import AncestralStep, Churn
@@ -18,6 +18,7 @@ from sdediff.solvers.runge_kutta import RungeKutta
 from sdediff.solvers.sde import Ancestral, EulerMaruyama, ReverseDiffusion
 from sdediff.solvers.seeds import Seeds
 from sdediff.solvers.singlestep import DPMFast, DPMppSDE, Singlestep
+from sdediff.solvers.v3_statistics import ModelStatistics, model_statistics
 
 __all__ = [
     "DDIM",
