@@ -318,7 +318,7 @@ def _timed(name: str, job: Callable[[str], Any]) -> Row:
         began = time.perf_counter()
         job(out)
         row = {"set": name, "seconds": time.perf_counter() - began}
-        row["summary"] = json.loads((Path(out) / "summary.json").read_text())
+        row["summary"] = json.loads((Path(out) / "summary.json").read_text()) | {"data": name}
     said = {key: row["summary"][key] for key in ("samples", "log_prob", "bits_per_dim", "solver_error", "calls")}
     print(f"{name}: {row['seconds']:.0f} s, {said}", flush=True)
     return row
