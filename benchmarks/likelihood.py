@@ -269,7 +269,7 @@ def bounds(images: int) -> tuple[list[Row], list[Gate]]:
         row = {"number": name, "bits_per_dim": bits.mean().item(), "seconds": seconds}
         row["std_error"] = (bits.std() / len(bits) ** 0.5).item()
         row["estimator_error"] = (found.std_error.square().mean() / len(bits)).sqrt().item() / scale
-        row["solver_error"] = found.solver_error.abs().mean().nan_to_num(-1).item() / scale
+        row["solver_error"] = (found.solver_error.abs().mean() / scale).nan_to_num(-1).item()
         row["calls"] = found.calls.double().mean().item()
         rows.append(
             shown(name, row, "bits_per_dim", "std_error", "estimator_error", "solver_error", "calls", "seconds")
