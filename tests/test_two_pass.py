@@ -301,6 +301,16 @@ def test_forwards_alone_agree_with_gradients(m, points, kind, probes):
     assert torch.equal(found.calls - vjp.calls, nodes * (2 * probes - 1))
 
 
+def test_the_exact_trace_sees_a_node_of_all_samples_at_once(m, points):
+    seen = []
+    model = with_stats(m, sd.VP()).map_net(
+        lambda net: lambda x, t: seen.append(x.requires_grad and len(x)) or net(x, t)
+    )
+    found = sd.log_likelihood(model, points[:16], trace="exact", micro_batch=16)
+    # Its probes are not asked for, so they part no batch: a call a node of the longest path, and one at t0.
+    assert len([size for size in seen if size]) == 2 * found.steps.max() + 1
+
+
 def test_probes_go_where_the_steps_are_long():
     problem, sde = sd.problem("gmm64"), sd.VP()
     x = problem.sample(64, seed=4, dtype=F64)

@@ -43,8 +43,9 @@ class ODE(Solver):
             raise SolverError(nearest(self.method, integrate.ODES, "ODE method"))
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+        known = {t.t: t, s.t: s}
+
         def field(time: Any, x: Tensor) -> Tensor:
-            known = {t.t: t, s.t: s}
             return model(x, time if isinstance(time, Tensor) else known.get(time, time)).velocity
 
         return integrate.odeint(field, x, t.t, s.t, self.method, self.rtol, self.atol, self.substeps), None
