@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sdediff.names import late, nearest
-from sdediff.sde import SDE, LinearSDE, SDEError, times64
+from sdediff.sde import SDE, LinearSDE, SDEError, kept, times64
 
 GridLike = str | Callable[..., Tensor] | Sequence[float] | Tensor
 
@@ -174,12 +174,25 @@ def grid(
             raise ValueError(f"a grid falls from start to stop within [0, {sde.T}], given start={start}, stop={stop}")
         if needs_lam and start > sde.t_max:
             raise SDEError(f"the grid {kind!r} needs alpha > 0 at its start, not so at t={start}: start={sde.t_max}")
-        times = times64(_function(kind)(sde, n, start, stop, **options))
-        if kind not in ("knots", "strided"):
-            times[0], times[-1] = start, stop
-    else:
-        times = times64(kind)
+        make = _kept if isinstance(kind, str) and all(map(_hashable, options.values())) else _made
+        return make(sde, _function(kind), n, start, stop, tuple(options.items())).clone()
+    return _checked(times64(kind), sde)
+
+
+def _made(
+    sde: SDE, function: Callable[..., Tensor], n: int | None, start: float, stop: float, options: tuple[Any, ...]
+) -> Tensor:
+    times = times64(function(sde, n, start, stop, **dict(options)))
+    if function not in (knots, strided):
+        times[0], times[-1] = start, stop
     return _checked(times, sde)
+
+
+_kept = kept(_made)
+
+
+def _hashable(value: Any) -> bool:
+    return isinstance(value, (int, float, str))
 
 
 def _checked(times: Tensor, sde: SDE) -> Tensor:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import itertools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from sdediff.sde import SDE, LinearSDE, SDEError, times64
-
-
-class Point(NamedTuple):
-    """A level's place as a plain value, for what is computed once and kept."""
-
-    t: float
-    lam: float
-    alpha: float
-    sigma: float
+from sdediff.sde import SDE, LinearSDE, SDEError, kept, times64
 
 
 class AtLam(float):
@@ -30,12 +24,13 @@ _FIELDS = ("alpha", "sigma", "lam", "alpha_dot", "sigma_dot", "f", "g2")
 class Level:
     """The process at one time: t, alpha, sigma, lam, their slopes, f, g2; its place: index, grid, inner.
 
-    On a grid every coefficient is a Python float. In losses and likelihoods they are (B,) float64 tensors
-    and index is 0. `inner` holds the levels that a single-step solver asked for between the one before
-    and this one. A process without alpha and sigma has t and g2 alone.
+    On a grid every coefficient is a Python float, and a level is one object for as long as its grid is kept, so
+    that it can be looked up by. In losses and likelihoods they are (B,) float64 tensors and index is 0. `inner`
+    holds the levels that a single-step solver asked for between the one before and this one. A process without
+    alpha and sigma has t and g2 alone.
     """
 
-    __slots__ = (*_FIELDS, "_point", "grid", "index", "inner", "t")
+    __slots__ = (*_FIELDS, "grid", "index", "inner", "t")
     t: Any
     alpha: Any
     sigma: Any
@@ -50,7 +45,6 @@ class Level:
         self.index = 0
         self.grid: tuple[Level, ...] = (self,)
         self.inner: tuple[Level, ...] = ()
-        self._point: Point | None = None
         for name, value in fields.items():
             setattr(self, name, value)
 
@@ -70,20 +64,14 @@ class Level:
         """The level after this one on the grid; None at the last."""
         return self.grid[self.index + 1] if self.index + 1 < len(self.grid) else None
 
-    def within(self, inner: Sequence[Level]) -> Level:
-        """This level of a linear process as the end of a step that visits `inner`; this one is left as it is."""
+    def within(self, inner: Iterable[Level]) -> Level:
+        """This level as the end of a step that visits `inner`; this one is left as it is."""
         twin = Level(self.t)
         for name in _FIELDS:
-            setattr(twin, name, getattr(self, name))
+            with contextlib.suppress(SDEError):
+                setattr(twin, name, getattr(self, name))
         twin.index, twin.grid, twin.inner = self.index, self.grid, tuple(inner)
         return twin
-
-    @property
-    def point(self) -> Point:
-        """The level's place, made at the first asking."""
-        if self._point is None:
-            self._point = Point(self.t, self.lam, self.alpha, self.sigma)
-        return self._point
 
     @property
     def kappa(self) -> Any:
@@ -105,36 +93,60 @@ def level(sde: SDE, t: Any) -> Level:
 def levels(sde: SDE, times: Any, inner: Callable[..., Sequence[float]] | None = None) -> tuple[Level, ...]:
     """One level a time, each knowing its place; the process is evaluated once, over all times.
 
-    inner: (sde, t, s) -> times, or AtLam, between two neighbouring levels, kept on the later one.
+    inner: (sde, t, s) -> times, or AtLam, between two neighbouring levels, kept on the later one. Grids are kept:
+    asked again for equal ones, this gives the same levels.
     """
-    row = _row(sde, times64(times))
+    row = _row(sde, tuple(times64(times).tolist()))
+    if inner is None:
+        return row
+    nodes = [tuple(inner(sde, a, b)) for a, b in itertools.pairwise(row)]
+    flat = tuple(itertools.chain(*nodes))
+    if not flat:
+        return row
+    found = _row(sde, _times(sde, flat, tuple([isinstance(v, AtLam) for v in flat])))
+    return _visiting(row, found, tuple(map(len, nodes)))
+
+
+@kept
+def _times(sde: SDE, nodes: tuple[float, ...], by_lam: tuple[bool, ...]) -> tuple[float, ...]:
+    times, chosen = times64(nodes), torch.tensor(by_lam)
+    if any(by_lam):
+        times[chosen] = sde.t_of_lam(times[chosen])  # type: ignore[attr-defined]
+    return tuple(times.tolist())
+
+
+@kept
+def _row(sde: SDE, times: tuple[float, ...]) -> tuple[Level, ...]:
+    if not times:
+        return ()
+    found = _coefficients(sde, times64(times))
+    return _made(times, tuple(found), tuple([tuple(column.tolist()) for column in found.values()]))
+
+
+@functools.lru_cache(maxsize=64)
+def _made(
+    times: tuple[float, ...], names: tuple[str, ...], columns: tuple[tuple[float, ...], ...]
+) -> tuple[Level, ...]:
+    """The levels of these coefficients, also of a process that may have changed since it was last asked."""
+    rows = zip(times, *columns, strict=True)
+    return _placed(tuple([Level(t, **dict(zip(names, values, strict=True))) for t, *values in rows]))
+
+
+@functools.lru_cache(maxsize=64)
+def _visiting(row: tuple[Level, ...], nodes: tuple[Level, ...], counts: tuple[int, ...]) -> tuple[Level, ...]:
+    """The same row, whose moves visit so many of the nodes each."""
+    rest = iter(nodes)
+    found = _placed(tuple([v.within(itertools.islice(rest, n)) for v, n in zip(row, (0, *counts), strict=True)]))
+    for level_ in found:
+        level_.inner = tuple([node.within(()) for node in level_.inner])
+        for node in level_.inner:
+            node.index, node.grid = level_.index - 1, found
+    return found
+
+
+def _placed(row: tuple[Level, ...]) -> tuple[Level, ...]:
     for i, here in enumerate(row):
         here.index, here.grid = i, row
-    if inner is not None:
-        nodes = [inner(sde, a, b) for a, b in itertools.pairwise(row)]
-        flat = iter(_row(sde, _times(sde, list(itertools.chain(*nodes)))))
-        for b, group in zip(row[1:], nodes, strict=True):
-            b.inner = tuple(itertools.islice(flat, len(group)))
-            for node in b.inner:
-                node.index, node.grid = b.index - 1, row
-    return row
-
-
-def _times(sde: SDE, nodes: Sequence[float]) -> Tensor:
-    times = times64([float(v) for v in nodes])
-    by_lam = [i for i, v in enumerate(nodes) if isinstance(v, AtLam)]
-    if by_lam:
-        times[by_lam] = sde.t_of_lam(times[by_lam])  # type: ignore[attr-defined]
-    return times
-
-
-def _row(sde: SDE, times: Tensor) -> tuple[Level, ...]:
-    if not len(times):
-        return ()
-    row = tuple([Level(t) for t in times.tolist()])
-    for name, column in _coefficients(sde, times).items():
-        for here, value in zip(row, column.tolist(), strict=True):
-            setattr(here, name, value)
     return row
 
 

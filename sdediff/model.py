@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from sdediff.levels import Level, level, levels
+from sdediff.frames import CLOCKS, Frame, Place, Terms
+from sdediff.levels import Level, level
 from sdediff.names import nearest
 from sdediff.prediction import PARAMETRISATIONS, GeneralPrediction, ModelError, Prediction
-from sdediff.sde import SDE, LinearSDE, per_sample
+from sdediff.sde import SDE, per_sample
 from sdediff.statistics import Statistics
 
 Net = Callable[..., Any]
-
-
-# What the network's second argument is, from the level of the process it was trained on.
-CLOCKS: dict[str, Callable[[Level], Any]] = {
-    "t": lambda t: t.t,
-    "index": lambda t: t.t,
-    "lam": lambda t: t.lam,
-    "log_snr": lambda t: 2 * t.lam,
-    "sigma": lambda t: t.kappa,
-    "c_noise": lambda t: -t.lam / 4,
-}
-
-
-class Frame(NamedTuple):
-    """How one level meets the network: input scale, clock (B,), and the affine pair (None where alpha = 0)."""
-
-    scale: Any
-    clock: Tensor
-    a: Any
-    b: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,13 +60,13 @@ class ScoreModel:
     def __call__(self, x: Tensor, t: Any) -> Prediction:
         """The prediction at states x (B, ...) and time t: a level, a float or a (B,) tensor of times."""
         here = t if isinstance(t, Level) else level(self.sde, t)
-        frame = self._frames.get(here.t)
-        if frame is None or frame.clock.shape[0] != x.shape[0]:
-            frame = self._frame(here, x)
+        shape, frame = x.shape, self._frames.get(here.t)
+        if frame is None or frame.size != shape[0]:
+            frame = self._terms.at(here, Place(shape[0], x.dtype, x.device))
         scale = frame.scale
         scaled = x if isinstance(scale, float) and scale == 1.0 else x * per_sample(scale, x)
         raw, extra = self.net(scaled, frame.clock, **self.cond), None
-        if type(raw) is not Tensor or raw.shape != x.shape or raw.dtype != x.dtype:
+        if type(raw) is not Tensor or raw.shape != shape or raw.dtype != x.dtype:
             raw, extra = _raw(raw, x)
         if not self.sde.linear:
             return GeneralPrediction(x, raw, here, self.sde, extra)
@@ -100,66 +81,19 @@ class ScoreModel:
         """The same model around wrap(net): counting, compiling."""
         return replace(self, net=wrap(self.net))
 
-    def on(self, row: Sequence[Level], x: Tensor) -> ScoreModel:
+    def on(self, row: tuple[Level, ...], x: Tensor) -> ScoreModel:
         """The same model with its coefficients and clocks ready for every level of a grid and states like x."""
-        every = [v for here in row for v in (*here.inner, here)]
-        sources = every
-        if self.trained is not None:
-            lam = torch.tensor([v.lam for v in every], dtype=torch.float64)
-            sources = list(levels(self.trained, self.trained.t_of_lam(lam)))  # type: ignore[attr-defined]
-        clocks = self._clocks(sources, x)
-        rows = zip(every, sources, clocks, strict=True)
-        return replace(self, _frames={here.t: self._frame_from(here, old, clock) for here, old, clock in rows})
+        return replace(self, _frames=self._terms.on(row, Place(len(x), x.dtype, x.device)))
+
+    @functools.cached_property
+    def _terms(self) -> Terms:
+        time = "t" if self.time is None else self.time
+        return Terms(self.sde, self.predicts, time, self.sigma_data, self.offset, self.trained)
 
     @property
     def at_zero_alpha(self) -> bool:
         """Whether the clock reads, and the output determines x0, where alpha = 0."""
         return self.predicts not in ("eps", "score") and self.time not in ("lam", "log_snr", "sigma", "c_noise")
-
-    def _frame(self, here: Level, x: Tensor) -> Frame:
-        old = here
-        if isinstance(self.trained, LinearSDE):
-            old = level(self.trained, self.trained.t_of_lam(here.lam))
-        return self._frame_from(here, old, self._clocks([old], x)[0])
-
-    def _frame_from(self, here: Level, old: Level, clock: Tensor) -> Frame:
-        if not self.sde.linear:
-            return Frame(1.0, clock, 0.0, 0.0)
-        try:
-            a, b = PARAMETRISATIONS[self.predicts](old, self.sigma_data)
-        except ZeroDivisionError:
-            return Frame(1.0, clock, None, None)
-        if isinstance(a, Tensor) and not bool(torch.isfinite(a).all()):
-            return Frame(1.0, clock, None, None)
-        scale = 1.0
-        if self.predicts == "edm":
-            scale = ((old.alpha * self.sigma_data) ** 2 + old.sigma**2) ** -0.5
-        if self.trained is None:
-            return Frame(scale, clock, a, b)
-        shrink = old.sigma / here.sigma
-        return Frame(scale * shrink, clock, a * shrink, b)
-
-    def _clocks(self, row: Sequence[Level], x: Tensor) -> Sequence[Tensor]:
-        """What the network reads at every level, each (B,), on the states' device; floats travel at once."""
-        dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
-        readings = [self._reading(old) for old in row]
-        if any(isinstance(reading, Tensor) for reading in readings):
-            return [torch.as_tensor(r).to(device=x.device, dtype=dtype).expand(x.shape[0]) for r in readings]
-        for old, reading in zip(row, readings, strict=True):
-            if not math.isfinite(reading):
-                raise ModelError(
-                    f"the clock {self.time!r} reads {reading} at t={old.t}: start below it (start=sde.t_max)"
-                )
-        return torch.tensor(readings, dtype=dtype, device=x.device)[:, None].repeat(1, x.shape[0]).unbind()
-
-    def _reading(self, old: Level) -> Any:
-        if not isinstance(self.time, str):
-            return self.time(old)  # type: ignore[misc]
-        try:
-            reading = CLOCKS[self.time](old)
-        except ZeroDivisionError:
-            return math.inf
-        return reading - self.offset if self.time == "index" else reading
 
 
 def _raw(output: Any, x: Tensor) -> tuple[Tensor, Any]:

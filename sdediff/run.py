@@ -96,7 +96,7 @@ def _stepped(used: Solver, model: Any, x: Tensor, t: Level, s: Level, history: A
     except Exception as error:
         error.add_note(f"raised in the step of {used!r} from {t!r} to {s!r}")
         raise
-    if new.shape != x.shape or new.dtype != x.dtype:
+    if new.dtype != x.dtype or new.shape != x.shape:
         raise SolverError(f"{used!r} turned {tuple(x.shape)} {x.dtype} into {tuple(new.shape)} {new.dtype}")
     return new, later
 

@@ -65,7 +65,8 @@ def sample(
         if plain and made.x.device.type == "cuda":
             with torch.no_grad():
                 return replayed(made, model.net)
-    made = made._replace(model=made.model.map_net(counter.wrap))
+    if full:
+        made = made._replace(model=made.model.map_net(counter.wrap))
     trajectory: list[Tensor] = []
     with torch.set_grad_enabled(grad):
         for state in track(made.states(), len(made.plan.times), "sampling", progress):

@@ -7,15 +7,18 @@ from the pair and its derivatives. Any other process gives `drift` and `diffusio
 
 from __future__ import annotations
 
+import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 Score = Callable[[Tensor, Any], Tensor]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_PLAIN = (float, int, bool, str, type(None))
 
 
 class SDEError(ValueError):
@@ -90,6 +93,18 @@ class SDE(ABC):
 
         return Reverse(drift, lambda t: eta * times64(self.diffusion(t)))
 
+    @functools.cached_property
+    def constant(self) -> bool:
+        """Whether nothing about the process can change, so that what is made of it is kept.
+
+        True of frozen dataclasses of numbers, strings and tuples of them; a class may say so itself.
+        """
+        made = vars(type(self)).get("__dataclass_params__")
+        if made is None or not (made.frozen and made.eq):
+            return False
+        values = [getattr(self, name) for name in type(self).__dataclass_fields__]  # type: ignore[attr-defined]
+        return all(type(v) in _PLAIN for value in values for v in (value if type(value) is tuple else (value,)))
+
     @property
     def t0(self) -> float:
         """The time at which log_likelihood starts unless told otherwise."""
@@ -99,6 +114,17 @@ class SDE(ABC):
     def t_max(self) -> float:
         """The last time at which every coefficient is finite: T, or just below it where alpha(T) = 0."""
         return self.T
+
+
+def kept(function: _Function) -> _Function:
+    """A function of a process and plain values that remembers its last results where the process is constant."""
+    known = functools.lru_cache(maxsize=64)(function)
+
+    @functools.wraps(function)
+    def call(sde: SDE, *rest: Any) -> Any:
+        return (known if sde.constant else function)(sde, *rest)
+
+    return call  # type: ignore[return-value]
 
 
 def times64(t: Any) -> Tensor:
@@ -138,8 +164,7 @@ class LinearSDE(SDE):
 
     @property
     def t_max(self) -> float:
-        ends = self.alpha(times64([self.T]))
-        return self.T if ends.item() > 0 else self.T * (1 - 1e-3)
+        return _t_max(self)
 
     def schedule(self, t: Any) -> Schedule:
         """Every coefficient at times t, evaluated once in float64."""
@@ -203,6 +228,11 @@ class LinearSDE(SDE):
     def prior_log_prob(self, x: Tensor, prior: str = "sigma") -> Tensor:
         """log density of states x (B, ...) under the prior, nats, float64 (B,)."""
         return normal_log_prob(x, self.prior_std(prior))
+
+
+@kept
+def _t_max(sde: LinearSDE) -> float:
+    return sde.T if sde.alpha(times64([sde.T])).item() > 0 else sde.T * (1 - 1e-3)
 
 
 def normal_log_prob(x: Tensor, std: float) -> Tensor:

@@ -69,6 +69,9 @@ class Table(LinearSDE):
             raise SDEError("from_sigmas takes ascending sigmas: flip the list")
         return Table(tuple((-torch.log(sigma)).tolist()), preserving=False)
 
+    def __hash__(self) -> int:
+        return hash((self.lams[0], self.lams[-1], len(self.lams), self.preserving))
+
     @property
     def n(self) -> int:
         """The number of knots."""

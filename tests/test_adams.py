@@ -12,7 +12,7 @@ import torch
 from scipy.integrate import quad
 
 import sdediff as sd
-from sdediff.levels import Point
+from sdediff.levels import Level, level
 from sdediff.solvers.adams import Adams
 from sdediff.solvers.angle import Angle
 from sdediff.solvers.weights import BASES, VARIABLES, Rule, weights
@@ -26,12 +26,11 @@ SMOOTH = [m for m in MEMBERS if m[0] == "eps" or m[1] in ("lam", "angle")]
 PROCESSES = pytest.mark.parametrize("process", [sd.VP(), sd.SubVP(), sd.VE()], ids=lambda p: type(p).__name__)
 
 
-def _points(*times: float) -> list[Point]:
-    found = sd.VP().schedule(list(times))
-    return [Point(*v) for v in zip(times, found.lam.tolist(), found.alpha.tolist(), found.sigma.tolist(), strict=True)]
+def _points(*times: float) -> list[Level]:
+    return [level(sd.VP(), t) for t in times]
 
 
-def _kernel(kappa: float, basis: str, s: Point, parameter: float) -> float:
+def _kernel(kappa: float, basis: str, s: Level, parameter: float) -> float:
     """What a unit of the basis adds to x_s over a unit of kappa = sigma/alpha, from the equation of x/alpha."""
     if basis == "eps":  # d(x/alpha) = eps dkappa
         return s.alpha
@@ -55,13 +54,7 @@ def test_weights_integrate_the_lagrange_polynomials(basis: str, variable: str, c
     place = (
         (lambda lam: sd.VP().t_of_lam(lam).item()) if variable == "t" else (lambda lam: VARIABLES[variable](lam, 0.7))
     )
-    between: tuple[float, ...] = ()
-    if variable == "t":
-        nodes = t.lam + (s.lam - t.lam) * (np.polynomial.legendre.leggauss(16)[0] + 1) / 2
-        between = tuple(sd.VP().t_of_lam(nodes).tolist())
-    _, found = weights(
-        t, s, tuple(p.t if variable == "t" else p.lam for p in past), basis, parameter, Rule(variable, 0.7), between
-    )
+    _, found = weights(t, s, tuple(past), basis, parameter, Rule(variable, 0.7), sd.VP())
     at = [place(p.lam) for p in past]
     for j, value in enumerate(found):
 

@@ -1,5 +1,6 @@
 """Grids, levels, and how steps and network calls are counted."""
 
+import dataclasses
 import itertools
 import math
 import sys
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import quad
+from torch import nn
 
 import sdediff as sd
 from sdediff.grid import GRIDS
+from sdediff.levels import AtLam
 from sdediff.names import nearest
 from sdediff.plan import plan
 
@@ -588,3 +591,75 @@ def test_neighbouring_levels_are_the_steps_of_a_run():
     sd.sample(model, (1, 2), solver="ddim", steps=7, callback=lambda state: seen.append(state.t.t))
     assert seen == sd.grid("uniform", sd.VP(), 7).tolist()
     assert all(a > b for a, b in itertools.pairwise(seen))
+
+
+# --- what is kept -------------------------------------------------------------------------------------------------
+
+
+class Learned(nn.Module, sd.LinearSDE):
+    """sigma = rate t: a process that changes while its rate is trained."""
+
+    def __init__(self):
+        super().__init__()
+        self.rate = nn.Parameter(torch.tensor(1.0, dtype=F64))
+
+    def alpha(self, t):
+        return torch.ones_like(t)
+
+    def sigma(self, t):
+        return self.rate * t
+
+
+def test_equal_grids_of_a_constant_process_are_the_same_levels():
+    times = sd.grid("log_snr", sd.VP(), 6)
+    row = sd.levels(sd.VP(), times)
+    assert sd.levels(sd.VP(), times.clone()) is row
+    assert sd.levels(sd.VP(beta_max=19.0), times) is not row
+    assert sd.levels(sd.SubVP(), times)[3].sigma != row[3].sigma
+    half = lambda process, t, s: [(t.t + s.t) / 2]  # noqa: E731
+    visited = sd.levels(sd.VP(), times, half)
+    assert sd.levels(sd.VP(), times, half) is visited
+    assert [len(v.inner) for v in visited] == [0, *[1] * 6]
+    assert [len(v.inner) for v in row] == [0] * 7
+
+
+def test_a_kept_grid_is_nobody_s_to_change():
+    times = sd.grid("karras", sd.VP(), 4)
+    times[1] = -1.0
+    assert sd.grid("karras", sd.VP(), 4)[1] > 0
+
+
+def test_a_node_by_its_time_is_not_one_by_its_lam():
+    times = [1.0, 0.2]
+    by_time, by_lam = (sd.levels(sd.VP(), times, lambda *_, k=kind: [k(0.3)])[1].inner[0] for kind in (float, AtLam))
+    assert by_time.t == 0.3
+    assert by_lam.lam == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("sde", [Learned(), sd.VP()], ids=["learned", "frozen"])
+def test_what_may_change_is_asked_again(sde):
+    learned = isinstance(sde, Learned)
+    assert sde.constant is not learned
+    model, x = sd.ScoreModel(lambda x, t: x, sde), torch.ones(2, 3, dtype=F64)
+    before = sd.sample(model, x=x, solver="deis", steps=4, start=0.9, stop=0.1)
+    assert torch.equal(before, sd.sample(model, x=x, solver="deis", steps=4, start=0.9, stop=0.1))
+    if learned:
+        with torch.no_grad():
+            sde.rate.mul_(2.0)
+        moved = sd.levels(sde, [0.9, 0.1])
+        assert [v.sigma for v in moved] == [1.8, 0.2]
+        after = sd.sample(model, x=x, solver="deis", steps=4, start=0.9, stop=0.1)
+        assert (after - before).abs().min() > 0.1
+
+
+def test_only_frozen_classes_of_plain_values_are_constant():
+    @dataclasses.dataclass(frozen=True)
+    class OfTensors(sd.VP):
+        scale: tuple = (torch.ones(1),)
+
+    class Sub(sd.VP):
+        pass
+
+    assert all(v.constant for v in (sd.VE(), sd.EDM(), sd.Cosine(), sd.Table.from_sigmas([1.0, 2.0])))
+    assert not OfTensors().constant
+    assert not Sub().constant

@@ -478,3 +478,35 @@ def test_states_are_not_changed_by_a_model(normals):
     said.mix(1.0, x0=2.0)
     assert torch.equal(x, before)
     assert torch.equal(said.raw, raw)
+
+
+# --- what is kept between runs ------------------------------------------------------------------------------------
+
+
+def test_a_network_that_writes_into_its_clock_gets_a_new_one_in_the_next_run():
+    model = sd.ScoreModel(lambda x, t: x * t.mul_(10.0).reshape(-1, 1), sd.VP())
+    once, again = (sd.sample(model, (2, 3), solver="ddim", steps=3, dtype=F64) for _ in range(2))
+    assert torch.equal(once, again)
+
+
+def test_a_first_run_in_inference_mode_leaves_later_ones_their_gradients():
+    net, sde = nn.Linear(3, 3).to(F64), sd.VP(beta_max=17.0)
+    model = sd.ScoreModel(lambda x, t: net(x) * t[:, None], sde)
+    with torch.inference_mode():
+        first = sd.sample(model, (2, 3), solver="adams", steps=3, dtype=F64)
+    second = sd.sample(model, (2, 3), solver="adams", steps=3, dtype=F64, grad=True)
+    second.sum().backward()
+    assert torch.equal(first, second.detach())
+    assert net.weight.grad.abs().sum() > 0
+
+
+def test_models_that_read_other_clocks_share_no_frames():
+    seen = []
+
+    def net(x, t):
+        seen.append(t.tolist())
+        return x
+
+    for size, options in ((2, {}), (3, {}), (2, {"time": "lam"}), (2, {"time": lambda v: 5.0})):
+        sd.sample(sd.ScoreModel(net, sd.VP(), **options), (size, 1), solver="ddim", steps=1, denoise=False, dtype=F64)
+    assert seen == [[1.0] * 2, [1.0] * 3, [sd.VP().lam(1.0).item()] * 2, [5.0] * 2]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import sdediff as sd
-from sdediff.model import CLOCKS
+from sdediff.frames import CLOCKS
 from sdediff.prediction import PARAMETRISATIONS
 from sdediff.testing import ConformanceError, check_sde, check_solver, measured_order
 from sdediff.testing.gaussian import gaussian_model

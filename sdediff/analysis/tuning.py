@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from sdediff.model import ScoreModel
 from sdediff.noise import Counter
 from sdediff.plan import Plan
 from sdediff.run import Run
-from sdediff.sde import LinearSDE
+from sdediff.sde import LinearSDE, kept
 from sdediff.solvers import Solver, SolverError, solver
 from sdediff.statistics import Statistics, statistics
 
@@ -81,10 +80,6 @@ def tuned(
     begin, end = sde.T if start is None else float(start), sde.t_min if stop is None else float(stop)
     values = tuple(widened(spectrum, widen).tolist())
     used = _deterministic(solver)
-    try:
-        hash(sde)
-    except TypeError:
-        return _tuned.__wrapped__(sde, n, begin, end, values, used).clone()
     return _tuned(sde, n, begin, end, values, used).clone()
 
 
@@ -106,7 +101,7 @@ def _deterministic(kind: str | Solver | None) -> Solver:
     return used
 
 
-@functools.lru_cache(maxsize=256)
+@kept
 def _tuned(sde: LinearSDE, n: int, start: float, stop: float, values: tuple[float, ...], used: Solver) -> Tensor:
     spread = torch.tensor(values, dtype=torch.float64)
     model = gaussian_model(sde, torch.zeros_like(spread), spread.sqrt())

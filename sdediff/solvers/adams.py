@@ -22,7 +22,7 @@ from sdediff.noise import Noise
 from sdediff.prediction import Prediction
 from sdediff.sde import product
 from sdediff.solvers.base import Solver, SolverError
-from sdediff.solvers.weights import BASES, VARIABLES, Rule, times_between, weights
+from sdediff.solvers.weights import BASES, VARIABLES, Rule, weights
 
 _VARIABLES = (*VARIABLES, "t")
 # An output at a level: the tensor is the output divided by the weight, which saves an addition.
@@ -34,8 +34,14 @@ Kick = tuple[float, Tensor] | None
 def added(x: Tensor, w: Sequence[float], past: Sequence[Output]) -> Tensor:
     """x plus the weighted outputs, in place."""
     for weight, (_, unit, value) in zip(w, past, strict=True):
-        x.add_(value, alpha=weight * unit)
+        if weight:
+            x.add_(value, alpha=weight * unit)
     return x
+
+
+def places(past: Sequence[Output]) -> tuple[Level, ...]:
+    """The levels of outputs."""
+    return tuple([level for level, _, _ in past])
 
 
 @dataclass(frozen=True)
@@ -80,13 +86,6 @@ class Multistep(Solver):
     @abstractmethod
     def over(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: Sequence[Output]) -> Tensor:
         """x at s from x at t and the outputs in `past`, without noise; a fresh tensor."""
-
-    def reach(self, t: Level, past: Sequence[Output]) -> tuple[Sequence[Output], tuple[float, ...]]:
-        """The outputs that a polynomial can pass through, and where: if alpha = 0, lam and sigma/alpha are infinite."""
-        if past[-1][0].lam == -math.inf:
-            far = self.variable in ("angle", "t")
-            past = past[-1:] if t.lam == -math.inf else [p for p in past if far or p[0].lam > -math.inf]
-        return past, tuple([p[0].t for p in past] if self.variable == "t" else [p[0].lam for p in past])
 
     def kick(self, x: Tensor, t: Level, s: Level, noise: Noise) -> Kick:
         """The noise that a step adds."""
@@ -175,16 +174,15 @@ class Adams(Multistep):
     def over(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: Sequence[Output]) -> Tensor:
         if not t.alpha and self.basis == "eps":
             raise SolverError(f"at t={t.t} alpha is 0, where eps does not move x: start below it (start=sde.t_max)")
-        past, at = self.reach(t, past)
-        between = times_between(model.sde, t.lam, s.lam) if self.variable == "t" and len(past) > 1 else ()
-        c, w = weights(t.point, s.point, at, *self._kernel(t), between)
+        sde = model.sde if self.variable == "t" else None
+        c, w = weights(t, s, places(past), *self._kernel(t), sde)
         return added(product(x, c), w, past)
 
     def kick(self, x: Tensor, t: Level, s: Level, noise: Noise) -> Kick:
         if not self.stochastic:
             return None
         basis, parameter, _ = self._kernel(t)
-        kept = BASES[basis].transfer(t.point, s.point, parameter) * t.sigma / s.sigma
+        kept = BASES[basis].transfer(t, s, parameter) * t.sigma / s.sigma
         return s.sigma * math.sqrt(max(1 - kept, 0.0) * (1 + kept)), noise(t, s, x)
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff.levels import Level, Point
+from sdediff.levels import Level
 from sdediff.model import ScoreModel
 from sdediff.prediction import Prediction
 from sdediff.sde import product
-from sdediff.solvers.adams import Multistep, Output, added
+from sdediff.solvers.adams import Multistep, Output, added, places
 from sdediff.solvers.base import SolverError
 from sdediff.solvers.weights import BASES, Rule, solve, weights
 from sdediff.statistics import KINDS, Axes
@@ -84,9 +84,8 @@ class Angle(Multistep):
 
     def over(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: Sequence[Output]) -> Tensor:
         axes = self._axes(model, x)
-        past, at = self.reach(t, past)
         common = axes.scale if isinstance(axes.scale, float) else model.stats.std  # type: ignore[union-attr]
-        c, w = _weights(axes, t.point, s.point, at, self.variable, common)
+        c, w = _weights(axes, t, s, places(past), self.variable, common)
         if axes.plain:
             return added(product(x, c), w, past)
         y = axes.split(x)
@@ -105,7 +104,7 @@ def _like(values: np.ndarray, like: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=1 << 12)
 def _weights(
-    axes: Axes, t: Point, s: Point, past: tuple[float, ...], variable: str, common: float
+    axes: Axes, t: Level, s: Level, past: tuple[Level, ...], variable: str, common: float
 ) -> tuple[Any, list[Any]]:
     rule = Rule(variable, common)
     if isinstance(axes.scale, float):

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff.levels import Level, Point
+from sdediff.levels import Level
 from sdediff.model import ScoreModel
 from sdediff.prediction import Prediction
 from sdediff.sde import product
-from sdediff.solvers.adams import Multistep, Output, added
+from sdediff.solvers.adams import Multistep, Output, added, places
 from sdediff.solvers.base import SolverError, finite
 from sdediff.solvers.v3_statistics import ModelStatistics
 
@@ -27,13 +27,14 @@ _INSIDE = (_NODES[:, None] ** (_POWERS + 1) / (_POWERS + 1)) @ np.linalg.inv(_NO
 
 @functools.lru_cache(maxsize=1 << 9)
 def coefficients(
-    found: ModelStatistics, t: Point, s: Point, at: tuple[float, ...]
+    found: ModelStatistics, t: Level, s: Level, past: tuple[Level, ...]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What becomes of x_t (D,), of the outputs f at lam = at[j], (n, D), and what is added to x_s (D,).
+    """What becomes of x_t (D,), of the outputs f at the levels `past`, (n, D), and what is added to x_s (D,).
 
     e^L y_s = y_t - int e^(L+S) (g + B) dlam from t to s with y = x/alpha, L = int l, S = int s,
-    B = int e^-S b, all from lam_t, and g = e^-S f - B replaced by its polynomial at `at`.
+    B = int e^-S b, all from lam_t, and g = e^-S f - B replaced by its polynomial there.
     """
+    at = [p.lam for p in past]
     given = {*at, t.lam, s.lam}
     ends = np.array(sorted({*given, *(v for v in found.lam.tolist() if min(given) < v < max(given))}))
     widths, start, stop = np.diff(ends), *(int(np.searchsorted(ends, v.lam)) for v in (t, s))
@@ -88,7 +89,7 @@ class DPMSolverV3(Multistep):
         return t, 1.0, prediction.eps * ((1 - share) * t.kappa) - prediction.x0 * share
 
     def over(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: Sequence[Output]) -> Tensor:
-        on_x, w, constant = coefficients(self.statistics, t.point, s.point, tuple([p[0].lam for p in past]))
+        on_x, w, constant = coefficients(self.statistics, t, s, places(past))
         if self.statistics.dims > 1:
             new = self._shaped(on_x, x) * x + self._shaped(constant, x)
             for row, (_, factor, output) in zip(w, past, strict=True):

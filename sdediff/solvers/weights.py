@@ -11,13 +11,14 @@ it K is the derivative of a function known in closed form, so that the weights s
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sdediff.levels import Point
+from sdediff.levels import Level
 from sdediff.sde import LinearSDE
 
 _NODES, _GAUSS = np.polynomial.legendre.leggauss(16)
@@ -30,12 +31,12 @@ class Basis(NamedTuple):
     The parameter p is eta^2 for x0, the scale (a float or one a dimension) for F, unused for eps.
     """
 
-    transfer: Callable[[Point, Point, Any], Any]
-    total: Callable[[Point, Point, Any], Any]
-    kernel: Callable[[np.ndarray, Point, Any], np.ndarray]
+    transfer: Callable[[Level, Level, Any], Any]
+    total: Callable[[Level, Level, Any], Any]
+    kernel: Callable[[np.ndarray, Level, Any], np.ndarray]
 
 
-def _w(p: Point, scale: Any) -> Any:
+def _w(p: Level, scale: Any) -> Any:
     return np.hypot(p.alpha * scale, p.sigma)
 
 
@@ -49,7 +50,7 @@ def _er(lam: Any) -> Any:
     return np.logaddexp(power, _LOG10), -0.3 * power / (1 + np.exp(_LOG10 - power))
 
 
-def _fall(t: Point, s: Point) -> float:
+def _fall(t: Level, s: Level) -> float:
     return float(_er(s.lam)[0] - _er(t.lam)[0])
 
 
@@ -86,16 +87,6 @@ VARIABLES: dict[str, Callable[[Any, float], Any]] = {
 }
 
 
-@functools.lru_cache(maxsize=1 << 12)
-def times_between(sde: LinearSDE, t: float, s: float) -> tuple[float, ...]:
-    """The process's times at the quadrature's nodes between two lam."""
-    return tuple(sde.t_of_lam(_nodes(t, s)).tolist())
-
-
-def _nodes(t: float, s: float) -> np.ndarray:
-    return t + (s - t) * (_NODES + 1) / 2
-
-
 class Rule(NamedTuple):
     """The polynomial's variable and the angle's scale in it; how two and three points are weighted (`weigh`)."""
 
@@ -107,41 +98,56 @@ class Rule(NamedTuple):
 
 @functools.lru_cache(maxsize=1 << 14)
 def weights(
-    t: Point,
-    s: Point,
-    past: tuple[float, ...],
+    t: Level,
+    s: Level,
+    past: tuple[Level, ...],
     basis: str,
     parameter: float,
     rule: Rule,
-    between: tuple[float, ...] = (),
+    sde: LinearSDE | None = None,
 ) -> tuple[float, list[float]]:
-    """c and w_j for outputs at the lam, or for the variable "t" the times, `past`, newest first.
+    """c and w_j for outputs at the levels `past`, newest first. sde: the process, for the variable "t".
 
-    between: the times of the nodes, for the variable "t". Kept, since one grid serves many batches: a run's levels
-    are new objects, so what is looked up by is kept small.
+    Kept, since one grid serves many batches; levels of a grid that is kept are looked up by what they are.
     """
-    w = solve(t, s, past, basis, parameter, rule, between)
-    return float(BASES[basis].transfer(t, s, parameter)), w.tolist()
+    return float(BASES[basis].transfer(t, s, parameter)), solve(t, s, past, basis, parameter, rule, sde).tolist()
 
 
 def solve(
-    t: Point, s: Point, past: Sequence[float], basis: str, parameter: Any, rule: Rule, between: Sequence[float] = ()
+    t: Level, s: Level, past: Sequence[Level], basis: str, parameter: Any, rule: Rule, sde: LinearSDE | None = None
 ) -> np.ndarray:
-    """w_j (J,), or (J, D) for parameters (D, 1)."""
+    """w_j (J,), or (J, D) for parameters (D, 1); 0 for outputs that no polynomial can pass through."""
     found, h = BASES[basis], s.lam - t.lam
     total = np.squeeze(found.total(t, s, parameter), -1) if np.ndim(parameter) else found.total(t, s, parameter)
-    if len(past) == 1:
-        return np.array([total])
-    lam = _nodes(t.lam, s.lam)
-    if rule.variable == "t":
-        u, at, start, stop = np.array(between), past, t.t, s.t
-    else:
-        place, scale = VARIABLES[rule.variable], rule.scale
-        u, at = place(lam, scale), [float(place(p, scale)) for p in past]
-        start, stop = float(place(t.lam, scale)), float(place(s.lam, scale))
+    near = _reached(t, past, rule.variable)
+    w = np.zeros((len(past), *np.shape(total)))
+    if sum(near) == 1:
+        w[near.index(True)] = total
+        return w
+    lam = t.lam + h * (_NODES + 1) / 2
+    row = [t, s, *itertools.compress(past, near)]
+    u, (start, stop, *at) = _placed(rule, lam, row, sde)
     kernel = found.kernel(lam, s, parameter) * (h / 2)
     end = found.kernel(np.array([s.lam]), s, parameter)[..., 0] * h
-    return weigh(kernel, u - start, [v - start for v in at], total, rule, stop - start, end)
+    w[near] = weigh(kernel, u - start, [v - start for v in at], total, rule, stop - start, end)
+    return w
+
+
+def _placed(rule: Rule, lam: np.ndarray, row: Sequence[Level], sde: LinearSDE | None) -> tuple[np.ndarray, list[float]]:
+    """Many lam, and levels, in the polynomial's variable."""
+    if sde is not None and rule.variable == "t":
+        return sde.t_of_lam(lam).numpy(), [v.t for v in row]
+    place = VARIABLES[rule.variable]
+    return place(lam, rule.scale), [float(place(v.lam, rule.scale)) for v in row]
+
+
+def _reached(t: Level, past: Sequence[Level], variable: str) -> list[bool]:
+    """Which outputs a polynomial can pass through: where alpha = 0, lam and sigma/alpha are infinite."""
+    if past[-1].lam > -math.inf:
+        return [True] * len(past)
+    if t.lam == -math.inf:
+        return [p is past[-1] for p in past]
+    return [variable in ("angle", "t") or p.lam > -math.inf for p in past]
 
 
 def weigh(
