@@ -27,13 +27,17 @@ CLOCKS: dict[str, Callable[[Level], Any]] = {
 
 
 class Frame(NamedTuple):
-    """One level and a network: input scale, clock (size,), and the affine pair (None where alpha = 0)."""
+    """One level and a network: input scale, clock (size,), and the affine pair (None where alpha = 0).
+
+    says: the property that the output is, "moved" where it is none at this level, "" where there is no pair at all.
+    """
 
     size: int
+    says: str
     scale: Any
     clock: Tensor
-    a: Any
-    b: Any
+    a: Any = None
+    b: Any = None
 
 
 class Place(NamedTuple):
@@ -76,20 +80,21 @@ class Terms:
 
     def _frame(self, here: Level, old: Level, size: int, clock: Tensor) -> Frame:
         if not self.sde.linear:
-            return Frame(size, 1.0, clock, 0.0, 0.0)
+            return Frame(size, "", 1.0, clock)
+        says = "moved" if self.trained is not None and self.predicts not in ("x0", "eps") else self.predicts
         try:
             a, b = PARAMETRISATIONS[self.predicts](old, self.sigma_data)
         except ZeroDivisionError:
-            return Frame(size, 1.0, clock, None, None)
+            return Frame(size, says, 1.0, clock)
         if isinstance(a, Tensor) and not bool(torch.isfinite(a).all()):
-            return Frame(size, 1.0, clock, None, None)
+            return Frame(size, says, 1.0, clock)
         scale = 1.0
         if self.predicts == "edm":
             scale = ((old.alpha * self.sigma_data) ** 2 + old.sigma**2) ** -0.5
         if self.trained is None:
-            return Frame(size, scale, clock, a, b)
+            return Frame(size, says, scale, clock, a, b)
         shrink = old.sigma / here.sigma
-        return Frame(size, scale * shrink, clock, a * shrink, b)
+        return Frame(size, says, scale * shrink, clock, a * shrink, b)
 
     def _clocks(self, row: Sequence[Level], place: Place) -> Sequence[Tensor]:
         """What the network reads at every level, each (size,), on the states' device; floats travel at once."""

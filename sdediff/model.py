@@ -63,15 +63,14 @@ class ScoreModel:
         shape, frame = x.shape, self._frames.get(here.t)
         if frame is None or frame.size != shape[0]:
             frame = self._terms.at(here, Place(shape[0], x.dtype, x.device))
-        scale = frame.scale
+        _, says, scale, clock, a, b = frame
         scaled = x if isinstance(scale, float) and scale == 1.0 else x * per_sample(scale, x)
-        raw, extra = self.net(scaled, frame.clock, **self.cond), None
+        raw, extra = self.net(scaled, clock, **self.cond), None
         if type(raw) is not Tensor or raw.shape != shape or raw.dtype != x.dtype:
             raw, extra = _raw(raw, x)
-        if not self.sde.linear:
+        if not says:
             return GeneralPrediction(x, raw, here, self.sde, extra)
-        moved = self.trained is not None and self.predicts not in ("x0", "eps")
-        return Prediction(x, raw, here, frame.a, frame.b, "moved" if moved else self.predicts, extra)
+        return Prediction(x, raw, here, a, b, says, extra)
 
     def given(self, **cond: Any) -> ScoreModel:
         """The same model under conditions, passed to the network as keyword arguments."""

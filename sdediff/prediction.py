@@ -110,7 +110,13 @@ class Prediction:
 
     def scaled(self, **weights: float) -> tuple[float, Tensor]:
         """sum of weight times property as (factor, tensor), its product: an addition less for what is summed up."""
-        p, q = self._sum(0.0, weights)
+        return self._factored(*self._sum(0.0, weights))
+
+    def factored(self, name: str) -> tuple[float, Tensor]:
+        """One property as (factor, tensor), its product."""
+        return self._factored(*self.pair(name))
+
+    def _factored(self, p: Any, q: Any) -> tuple[float, Tensor]:
         if isinstance(p, Tensor) or isinstance(q, Tensor):
             return 1.0, combine(p, self.x, q, self.raw)
         if abs(p) > abs(q):
@@ -186,6 +192,10 @@ class GeneralPrediction(Prediction):
     def scaled(self, **weights: float) -> tuple[float, Tensor]:
         """sum of weight times property, with the factor 1."""
         return 1.0, self.mix(0.0, **weights)
+
+    def factored(self, name: str) -> tuple[float, Tensor]:
+        """One property, with the factor 1."""
+        return 1.0, getattr(self, name)
 
     def pair(self, name: str) -> tuple[Any, Any]:
         """(0, 1) for the score; the other properties need alpha and sigma."""

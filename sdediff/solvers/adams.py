@@ -154,7 +154,7 @@ class Adams(Multistep):
     def output(self, model: ScoreModel, prediction: Prediction) -> Output:
         t = prediction.level
         if self.basis != "F":
-            return (t, *prediction.scaled(**{self.basis: 1.0}))
+            return (t, *prediction.factored(self.basis))
         w = math.hypot(t.alpha * self.scale, t.sigma)
         return (t, *prediction.scaled(eps=t.alpha * self.scale / w, x0=-t.sigma / (w * self.scale)))
 
@@ -204,7 +204,7 @@ class DPMpp2M(Solver):
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         h = s.lam - t.lam
         on_x, on_x0 = s.sigma / t.sigma, -s.alpha * math.expm1(-h)
-        weight, x0 = model(x, t).scaled(x0=1.0)
+        weight, x0 = model(x, t).factored("x0")
         history = ((t, weight, x0),), None
         if state is None:
             return product(x, on_x).add_(x0, alpha=on_x0 * weight), history

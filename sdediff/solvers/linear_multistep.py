@@ -78,15 +78,15 @@ class LinearMultistep(Solver):
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         finite(t, t.lam, "lam")
-        here = model(x, t).scaled(eps=1.0)
+        here = model(x, t).factored("eps")
         past = (here, *(state or ()))[: len(self.rows)]
         if self.warm_up == "runge_kutta" and s.inner:
             values = [here]
             for u in (*s.inner, *s.inner, s):
-                values.append(model(_moved(x, t, u, (1.0,), values[-1:]), u).scaled(eps=1.0))
+                values.append(model(_moved(x, t, u, (1.0,), values[-1:]), u).factored("eps"))
             return _moved(x, t, s, (1 / 6, 1 / 3, 1 / 3, 1 / 6), values), past
         if self.warm_up == "improved_euler" and state is None:
-            ahead = model(_moved(x, t, s, (1.0,), past), s).scaled(eps=1.0)
+            ahead = model(_moved(x, t, s, (1.0,), past), s).factored("eps")
             return _moved(x, t, s, (0.5, 0.5), (here, ahead)), past
         return _moved(x, t, s, self.rows[len(past) - 1], past), past
 

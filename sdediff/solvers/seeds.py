@@ -57,7 +57,7 @@ class Seeds(Solver):
         finite(t, t.lam, "lam")
         row = (t, *s.inner, s)
         parts, draws = increments(row), [noise(t, s, x, i) for i in range(len(row) - 1)]
-        unit, eps = model(x, t).scaled(eps=1.0)
+        unit, eps = model(x, t).factored("eps")
         stage, risen = x, [0.0] * len(draws)
         for i, (here, u) in enumerate(itertools.pairwise(row)):
             h = u.lam - t.lam
@@ -66,7 +66,7 @@ class Seeds(Solver):
             if i:
                 # Two stages hold the middle's eps over the step, three draw a line through the last stage's.
                 share = total if self.stages == 2 else (total - h) / (here.lam - t.lam)
-                factor, last = model(stage, here).scaled(eps=1.0)
+                factor, last = model(stage, here).factored("eps")
                 new.add_(last, alpha=-2 * u.sigma * share * factor)
             if share != total:
                 new.add_(eps, alpha=-2 * u.sigma * (total - share) * unit)

@@ -82,10 +82,10 @@ class Singlestep(Solver):
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         row = (*s.inner, s)
-        first = model(x, t).scaled(**{self.basis: 1.0})
+        first = model(x, t).factored(self.basis)
         stage = self._to(x, t, row[0], first)
         for here, there in itertools.pairwise(row):
-            stage = self._to(x, t, there, first, here, model(stage, here).scaled(**{self.basis: 1.0}))
+            stage = self._to(x, t, there, first, here, model(stage, here).factored(self.basis))
         return stage, None
 
     def _to(
@@ -188,10 +188,10 @@ class DPMppSDE(Solver):
         (u,) = s.inner
         early, late = increments((t, u, s))
         draws = noise(t, s, x), noise(t, s, x, 1)
-        first, d = model(x, t).scaled(x0=1.0)
+        first, d = model(x, t).factored("x0")
         on_x, on_x0, on_z = exact(t, u, ancestral(t, u, self.eta))
         stage = product(x, on_x).add_(d, alpha=on_x0 * first)
-        factor, d_u = model(stirred(stage, draws, self.s_noise * on_z, early), u).scaled(x0=1.0)
+        factor, d_u = model(stirred(stage, draws, self.s_noise * on_z, early), u).factored("x0")
         on_x, on_x0, on_z = exact(t, s, ancestral(t, s, self.eta))
         shared = (t.kappa - u.kappa) / (t.kappa - s.kappa)
         near, far = math.sqrt(shared), math.sqrt(1 - shared)
