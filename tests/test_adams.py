@@ -13,7 +13,7 @@ from scipy.integrate import quad
 
 import sdediff as sd
 from sdediff.levels import Level, level
-from sdediff.solvers.adams import Adams
+from sdediff.solvers.adams import Adams, Multistep
 from sdediff.solvers.angle import Angle
 from sdediff.solvers.weights import BASES, VARIABLES, Rule, weights
 from sdediff.testing import check_solver, measured_order
@@ -54,7 +54,7 @@ def test_weights_integrate_the_lagrange_polynomials(basis: str, variable: str, c
     place = (
         (lambda lam: sd.VP().t_of_lam(lam).item()) if variable == "t" else (lambda lam: VARIABLES[variable](lam, 0.7))
     )
-    _, found = weights(t, s, tuple(past), basis, parameter, Rule(variable, 0.7), sd.VP())
+    found = weights(t, s, tuple(past), basis, parameter, Rule(variable, 0.7), sd.VP()).on_outputs
     at = [place(p.lam) for p in past]
     for j, value in enumerate(found):
 
@@ -279,11 +279,44 @@ def test_members_conform(solver: Adams) -> None:
     assert len(check_solver(solver)) == 10
 
 
-def test_a_corrector_may_not_share_a_step() -> None:
-    from sdediff.solvers import Then
+def _keeping_x(solver: Multistep, model: sd.ScoreModel, x: torch.Tensor, steps: int, seed: int) -> torch.Tensor:
+    """Predictor and corrector as written: the step's start is kept, and the step made again with the new output."""
+    row = sd.levels(model.sde, sd.grid(solver.grid, model.sde, steps))
+    noise, known, before = sd.Counter(seed), (), None
+    for t, s in itertools.pairwise(row):
+        known = (solver.output(model, model(x, t)), *known)
+        at = tuple(level for level, _, _ in known)
+        if before is not None:
+            level, start, kick = before
+            x = solver.moved(model, start, solver.move(model, start, level, t, at[: solver.corrector]), known) + kick
+        drawn = solver.kick(x, t, s, noise)
+        kick = torch.zeros_like(x) if drawn is None else drawn[0] * drawn[1]
+        before = (t, x, kick)
+        x = solver.moved(model, x, solver.move(model, x, t, s, at[: solver.points]), known) + kick
+    return x
 
-    with pytest.raises(sd.SolverError, match="remembers an earlier x"):
-        Then(sd.solver("langevin"), Adams(corrector=3))
+
+@pytest.mark.parametrize(
+    "solver",
+    [
+        Adams(2, 3), Adams(3, 2), Adams(1, 4, "t", "eps"), sd.solver("sa_solver"), sd.solver("dpm_solver_v3"),
+        *(sd.solver("angle", scale=scale) for scale in (0.7, "std", "dims", "pca")),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_the_correction_is_one_of_outputs_alone(solver: Multistep) -> None:
+    """So no x is kept, and the corrector shares the next step's sums: both ways agree to rounding."""
+    problem = sd.problem("target_m")
+    model = replace(problem.model(sd.VP()), stats=sd.statistics(problem.sample(512, seed=1)))
+    x = torch.randn(5, 2, dtype=F64, generator=torch.Generator().manual_seed(2))
+    found = sd.sample(model, x=x, solver=solver, steps=9, seed=4, denoise=False)
+    torch.testing.assert_close(found, _keeping_x(solver, model, x, 9, 4), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["unipc", "angle"])
+def test_a_corrector_shares_a_step_with_langevin(name: str) -> None:
+    """Nothing of an earlier x is kept that a move in between could make untrue."""
+    assert len(check_solver(sd.solver("predictor_corrector", predictor=name))) == 10
 
 
 @pytest.mark.parametrize(

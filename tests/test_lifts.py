@@ -8,7 +8,6 @@ import itertools
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 
 import sdediff as sd
-from sdediff.solvers import DDIM, Adams, RungeKutta, Then
+from sdediff.solvers import DDIM, Adams, RungeKutta
 from sdediff.solvers.langevin import ConsistentAnnealedLangevin
 from sdediff.solvers.lifts import AncestralStep, Churn
 from sdediff.solvers.restart import Restart
@@ -230,19 +229,12 @@ def test_lifts_of_other_solvers_conform(solver: sd.Solver) -> None:
 # What the lifts refuse
 
 
-@dataclass(frozen=True)
-class _Holding(DDIM):
-    holds_x = True
-
-
 @pytest.mark.parametrize(
     ("make", "said"),
     [
         (lambda: AncestralStep(DDIM(1.0)), "deterministic solver"),
         (lambda: Churn(sd.solver("langevin")), "deterministic solver"),
         (lambda: Restart(sd.solver("edm")), "deterministic solver"),
-        (lambda: Churn(_Holding()), "remembers an earlier x"),
-        (lambda: Then(sd.solver("langevin"), Restart(_Holding())), "remembers an earlier x"),
         (lambda: sd.solver("euler_ancestral", eta=1.2), r"\[0, 1\]"),
         (lambda: sd.solver("edm", s_churn=-1.0), "negative"),
         (lambda: sd.solver("edm", s_tmin=2.0, s_tmax=1.0), "above s_tmax"),

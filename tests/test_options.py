@@ -132,7 +132,7 @@ def test_it_conforms_and_shows_its_name() -> None:
     assert len(check_solver(solver)) == 10
     assert repr(solver) == f"LowerOrderFinal(solver={sd.solver('adams')!r}, last=1, below=15)"
     assert solver == LowerOrderFinal(sd.solver("adams"), below=15)
-    for name in ("grid", "steps", "stochastic", "at_zero_alpha", "needs_alpha", "reference", "holds_x", "moves"):
+    for name in ("grid", "steps", "stochastic", "at_zero_alpha", "needs_alpha", "reference", "moves"):
         assert getattr(solver, name) == getattr(solver.solver, name)
     assert solver.lowered(1) == solver.solver.lowered(1)
 

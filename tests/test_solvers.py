@@ -162,13 +162,6 @@ def test_then_needs_one_mover_and_one_corrector() -> None:
 
     with pytest.raises(sd.SolverError, match="one mover and one corrector"):
         Then(sd.solver("ddim"), sd.solver("heun"))
-    with pytest.raises(sd.SolverError, match="remembers an earlier x"):
-        Then(sd.solver("langevin"), _Holding())
-
-
-@dataclass(frozen=True)
-class _Holding(_Faulty):
-    holds_x = True
 
 
 @pytest.mark.parametrize(

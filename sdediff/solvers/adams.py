@@ -22,26 +22,11 @@ from sdediff.noise import Noise
 from sdediff.prediction import Prediction
 from sdediff.sde import product
 from sdediff.solvers.base import Solver, SolverError
-from sdediff.solvers.weights import BASES, VARIABLES, Rule, weights
+from sdediff.solvers.weights import BASES, VARIABLES, Move, Rule, corrected, weights
 
 _VARIABLES = (*VARIABLES, "t")
 # An output at a level: the tensor is the output divided by the weight, which saves an addition.
 Output = tuple[Level, float, Tensor]
-# The noise of a step: its standard deviation and unit normals.
-Kick = tuple[float, Tensor] | None
-
-
-def added(x: Tensor, w: Sequence[float], past: Sequence[Output]) -> Tensor:
-    """x plus the weighted outputs, in place."""
-    for weight, (_, unit, value) in zip(w, past, strict=True):
-        if weight:
-            x.add_(value, alpha=weight * unit)
-    return x
-
-
-def places(past: Sequence[Output]) -> tuple[Level, ...]:
-    """The levels of outputs."""
-    return tuple([level for level, _, _ in past])
 
 
 @dataclass(frozen=True)
@@ -72,10 +57,6 @@ class Multistep(Solver):
     def grid(self) -> str:  # type: ignore[override]
         return "karras" if self.variable in ("sigma", "rho") else "log_snr"
 
-    @property
-    def holds_x(self) -> bool:  # type: ignore[override]
-        return self.corrector > 0
-
     def lowered(self, order: int) -> Solver:
         return replace(self, points=max(1, min(self.points, order)))
 
@@ -84,27 +65,35 @@ class Multistep(Solver):
         """What is kept of a prediction."""
 
     @abstractmethod
-    def over(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: Sequence[Output]) -> Tensor:
-        """x at s from x at t and the outputs in `past`, without noise; a fresh tensor."""
+    def move(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
+        """The step from t to s through outputs at the levels `past`, for states like x."""
 
-    def kick(self, x: Tensor, t: Level, s: Level, noise: Noise) -> Kick:
-        """The noise that a step adds."""
+    def moved(self, model: ScoreModel, x: Tensor, move: Move, past: Sequence[Output]) -> Tensor:
+        """x after a move over the outputs, without noise; a fresh tensor."""
+        x = product(x, move.on_x)
+        for weight, (_, unit, value) in zip(move.on_outputs, past, strict=False):
+            if weight:
+                x.add_(value, alpha=weight * unit)
+        return x
+
+    def kick(self, x: Tensor, t: Level, s: Level, noise: Noise) -> tuple[float, Tensor] | None:
+        """The noise of a step: its standard deviation and unit normals."""
         return None
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         past, before = state or ((), None)
         known = (self.output(model, model(x, t)), *past)
+        row = tuple([level for level, _, _ in known])
+        made = move = self.move(model, x, t, s, row[: self.points])
         if before is not None:
-            level, x_level, kick = before
-            x = _kicked(self.over(model, x_level, level, t, known[: self.corrector]), kick)
+            level, taken = before
+            move = corrected(move, taken, self.move(model, x, level, t, row[: self.corrector]))
+        new = self.moved(model, x, move, known)
         kick = self.kick(x, t, s, noise)
-        new = _kicked(self.over(model, x, t, s, known[: self.points]), kick)
+        if kick is not None:
+            new.add_(kick[1], alpha=kick[0])
         kept = known[: max(self.points, self.corrector - 1)]
-        return new, (kept, (t, x, kick) if self.corrector else None)
-
-
-def _kicked(x: Tensor, kick: Kick) -> Tensor:
-    return x if kick is None else x.add_(kick[1], alpha=kick[0])
+        return new, (kept, (t, made) if self.corrector else None)
 
 
 @dataclass(frozen=True)
@@ -171,14 +160,12 @@ class Adams(Multistep):
             return "x0", self.eta**2, self._fixed[2]
         return self._fixed
 
-    def over(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: Sequence[Output]) -> Tensor:
+    def move(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
         if not t.alpha and self.basis == "eps":
             raise SolverError(f"at t={t.t} alpha is 0, where eps does not move x: start below it (start=sde.t_max)")
-        sde = model.sde if self.variable == "t" else None
-        c, w = weights(t, s, places(past), *self._kernel(t), sde)
-        return added(product(x, c), w, past)
+        return weights(t, s, past, *self._kernel(t), model.sde if self.variable == "t" else None)
 
-    def kick(self, x: Tensor, t: Level, s: Level, noise: Noise) -> Kick:
+    def kick(self, x: Tensor, t: Level, s: Level, noise: Noise) -> tuple[float, Tensor] | None:
         if not self.stochastic:
             return None
         basis, parameter, _ = self._kernel(t)

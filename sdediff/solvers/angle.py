@@ -6,7 +6,6 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +14,9 @@ from torch import Tensor
 from sdediff.levels import Level
 from sdediff.model import ScoreModel
 from sdediff.prediction import Prediction
-from sdediff.sde import product
-from sdediff.solvers.adams import Multistep, Output, added, places
+from sdediff.solvers.adams import Multistep, Output
 from sdediff.solvers.base import SolverError
-from sdediff.solvers.weights import BASES, Rule, solve, weights
+from sdediff.solvers.weights import BASES, Move, Rule, solve, weights
 from sdediff.statistics import KINDS, Axes
 
 
@@ -70,30 +68,28 @@ class Angle(Multistep):
         return stats.axes("std" if self.scale == "auto" else self.scale, x.dtype, x.device)
 
     def output(self, model: ScoreModel, prediction: Prediction) -> Output:
+        # v is formed as if the mean were 0; what it brings is a multiple of m, in `move`.
         t, axes = prediction.level, self._axes(model, prediction.x)
         if isinstance(axes.scale, float):
             w = math.hypot(t.alpha * axes.scale, t.sigma)
-            sin = t.sigma / (w * axes.scale)
-            unit, value = prediction.scaled(eps=t.alpha * axes.scale / w, x0=-sin)
-            if axes.plain:
-                return t, unit, value
-            return t, 1.0, axes.split(value * unit).add_(axes.mean, alpha=sin)
+            return (t, *prediction.scaled(eps=t.alpha * axes.scale / w, x0=-t.sigma / (w * axes.scale)))
         w = np.hypot(t.alpha * axes.scale, t.sigma)
-        eps, rest = axes.split(prediction.eps), axes.split(prediction.x0) - axes.mean
-        return t, 1.0, eps * _like(t.alpha * axes.scale / w, eps) - rest * _like(t.sigma / (w * axes.scale), eps)
+        eps, x0 = axes.split(prediction.eps), axes.split(prediction.x0)
+        return t, 1.0, eps * _like(t.alpha * axes.scale / w, eps) - x0 * _like(t.sigma / (w * axes.scale), eps)
 
-    def over(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: Sequence[Output]) -> Tensor:
+    def move(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
         axes = self._axes(model, x)
         common = axes.scale if isinstance(axes.scale, float) else model.stats.std  # type: ignore[union-attr]
-        c, w = _weights(axes, t, s, places(past), self.variable, common)
-        if axes.plain:
-            return added(product(x, c), w, past)
+        return _move(axes, t, s, past, self.variable, common)
+
+    def moved(self, model: ScoreModel, x: Tensor, move: Move, past: Sequence[Output]) -> Tensor:
+        axes = self._axes(model, x)
+        if isinstance(axes.scale, float):
+            new = super().moved(model, x, move, past)
+            return new if axes.plain else new.add_(axes.mean.reshape(x.shape[1:]), alpha=move.constant)
         y = axes.split(x)
-        if isinstance(c, float):
-            return axes.join(added(product(y, c).add_(axes.mean, alpha=s.alpha - c * t.alpha), w, past), x.shape)
-        kept = _like(c, y)
-        y = y * kept + axes.mean * (s.alpha - t.alpha * kept)
-        for weight, (_, _, value) in zip(w, past, strict=True):
+        y = y * _like(move.on_x, y) + axes.mean * _like(move.constant, y)
+        for weight, (_, _, value) in zip(move.on_outputs, past, strict=False):
             y.addcmul_(value, _like(weight, y))
         return axes.join(y, x.shape)
 
@@ -102,12 +98,14 @@ def _like(values: np.ndarray, like: Tensor) -> Tensor:
     return torch.from_numpy(values).to(like)
 
 
-@functools.lru_cache(maxsize=1 << 12)
-def _weights(
-    axes: Axes, t: Level, s: Level, past: tuple[Level, ...], variable: str, common: float
-) -> tuple[Any, list[Any]]:
-    rule = Rule(variable, common)
-    if isinstance(axes.scale, float):
-        return weights(t, s, past, "F", axes.scale, rule)
-    parameter = axes.scale[:, None]
-    return BASES["F"].transfer(t, s, parameter)[:, 0], list(solve(t, s, past, "F", parameter, rule))
+@functools.lru_cache(maxsize=1 << 11)
+def _move(axes: Axes, t: Level, s: Level, past: tuple[Level, ...], variable: str, common: float) -> Move:
+    scale, rule = axes.scale, Rule(variable, common)
+    if isinstance(scale, float):
+        found = weights(t, s, past, "F", scale, rule)
+        c, w = found.on_x, found.on_outputs
+    else:
+        c, w = BASES["F"].transfer(t, s, scale[:, None])[:, 0], list(solve(t, s, past, "F", scale[:, None], rule))
+    means = [p.sigma / (np.hypot(p.alpha * scale, p.sigma) * scale) for p in past]
+    constant = s.alpha - c * t.alpha + sum(weight * on_mean for weight, on_mean in zip(w, means, strict=True))
+    return Move(c, w, float(constant) if isinstance(scale, float) else constant)

@@ -35,7 +35,7 @@ class Solver(ABC):
     order: the measured order of convergence to the probability flow, None for stochastic and adaptive
     solvers. calls: network calls a step, None where steps differ (`spent` counts a run's) or choose at run
     time. strong_order: against the same Brownian path, where claimed. moves=False marks a corrector, which
-    leaves p_t invariant. holds_x: the state keeps an earlier x. at_zero_alpha: may start where alpha = 0.
+    leaves p_t invariant. at_zero_alpha: may start where alpha = 0.
     needs_alpha: uses alpha and sigma, so serves linear processes alone. grid: the default grid, "" for the
     process's own; steps: the default number.
     """
@@ -45,7 +45,6 @@ class Solver(ABC):
     strong_order: ClassVar[float | None] = None
     moves: ClassVar[bool] = True
     adaptive: ClassVar[bool] = False
-    holds_x: ClassVar[bool] = False
     at_zero_alpha: ClassVar[bool] = False
     needs_alpha: ClassVar[bool] = True
     grid: ClassVar[str] = ""

@@ -22,7 +22,7 @@ class Then(Solver):
     """One solver, then another, in every step: a corrector runs at (t, t) before the mover or (s, s) after it.
 
     Corrector first is the released code's predictor-corrector, mover first the paper's algorithm 1.
-    Refuses pairs that do not move exactly once, and movers whose history holds an earlier x.
+    Refuses pairs that do not move exactly once.
     """
 
     first: Solver
@@ -34,8 +34,6 @@ class Then(Solver):
         movers = [v for v in (self.first, self.second) if v.moves]
         if len(movers) != 1:
             raise SolverError(f"Then takes one mover and one corrector, given {self.first!r} and {self.second!r}")
-        if movers[0].holds_x:
-            raise SolverError(f"{movers[0]!r} remembers an earlier x, which a corrector would make untrue")
 
     @property
     def _mover(self) -> Solver:
@@ -102,7 +100,6 @@ class Around(Solver):
     strong_order = property(attrgetter("solver.strong_order"))
     moves = property(attrgetter("solver.moves"))
     adaptive = property(attrgetter("solver.adaptive"))
-    holds_x = property(attrgetter("solver.holds_x"))
     at_zero_alpha = property(attrgetter("solver.at_zero_alpha"))
     needs_alpha = property(attrgetter("solver.needs_alpha"))
     grid = property(attrgetter("solver.grid"))

@@ -13,10 +13,10 @@ from torch import Tensor
 from sdediff.levels import Level
 from sdediff.model import ScoreModel
 from sdediff.prediction import Prediction
-from sdediff.sde import product
-from sdediff.solvers.adams import Multistep, Output, added, places
+from sdediff.solvers.adams import Multistep, Output
 from sdediff.solvers.base import SolverError, finite
 from sdediff.solvers.v3_statistics import ModelStatistics
+from sdediff.solvers.weights import Move
 
 _HALF, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 _NODES, _WEIGHTS = (_HALF + 1) / 2, _WEIGHTS / 2
@@ -26,10 +26,8 @@ _INSIDE = (_NODES[:, None] ** (_POWERS + 1) / (_POWERS + 1)) @ np.linalg.inv(_NO
 
 
 @functools.lru_cache(maxsize=1 << 9)
-def coefficients(
-    found: ModelStatistics, t: Level, s: Level, past: tuple[Level, ...]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What becomes of x_t (D,), of the outputs f at the levels `past`, (n, D), and what is added to x_s (D,).
+def move(found: ModelStatistics, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
+    """What becomes of x_t, of the outputs f at the levels `past`, and what is added: numbers, or (D,) each.
 
     e^L y_s = y_t - int e^(L+S) (g + B) dlam from t to s with y = x/alpha, L = int l, S = int s,
     B = int e^-S b, all from lam_t, and g = e^-S f - B replaced by its polynomial there.
@@ -59,7 +57,10 @@ def coefficients(
     outputs = np.searchsorted(ends, at)
     unit = -s.alpha * np.exp(-l_end[stop])
     constant = unit * ((kernel * big_b[step]).sum((0, 1)) - (w * b_end[outputs]).sum(0))
-    return -unit / t.alpha, unit * w * np.exp(-s_end[outputs]), constant
+    on_x, on_outputs = -unit / t.alpha, unit * w * np.exp(-s_end[outputs])
+    if found.dims == 1:
+        return Move(on_x.item(), on_outputs[:, 0].tolist(), constant.item())
+    return Move(on_x, list(on_outputs), constant)
 
 
 @dataclass(frozen=True)
@@ -88,15 +89,17 @@ class DPMSolverV3(Multistep):
         share = self._shaped(l, prediction.x)
         return t, 1.0, prediction.eps * ((1 - share) * t.kappa) - prediction.x0 * share
 
-    def over(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: Sequence[Output]) -> Tensor:
-        on_x, w, constant = coefficients(self.statistics, t, s, places(past))
-        if self.statistics.dims > 1:
-            new = self._shaped(on_x, x) * x + self._shaped(constant, x)
-            for row, (_, factor, output) in zip(w, past, strict=True):
-                new = new + self._shaped(factor * row, x) * output
-            return new
-        x = added(product(x, on_x.item()), w[:, 0].tolist(), past)
-        return x.add_(constant.item()) if constant.item() else x
+    def move(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
+        return move(self.statistics, t, s, past)
+
+    def moved(self, model: ScoreModel, x: Tensor, move: Move, past: Sequence[Output]) -> Tensor:
+        if self.statistics.dims == 1:
+            new = super().moved(model, x, move, past)
+            return new.add_(move.constant) if move.constant else new
+        new = self._shaped(move.on_x, x) * x + self._shaped(move.constant, x)
+        for weight, (_, factor, output) in zip(move.on_outputs, past, strict=False):
+            new = new + self._shaped(factor * weight, x) * output
+        return new
 
     def _shaped(self, row: np.ndarray, x: Tensor) -> Tensor:
         """Numbers a dimension, (D,), beside states x (B, ...)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 
@@ -41,15 +41,12 @@ def at_lam(sde: LinearSDE, lam: float, solver: Solver, like: Level) -> Level:
 class Lift(Around):
     """A solver around a deterministic one; what is not said otherwise is the inner solver's."""
 
-    once: ClassVar[bool] = True  # whether a step of this is one of the inner solver's, from a state of its own
     strong_order = None
     needs_alpha = True
 
     def __post_init__(self) -> None:
         if not self.solver.moves or self.solver.stochastic:
             raise SolverError(f"{self!r} adds the noise itself: give a deterministic solver that moves")
-        if self.once and self.solver.holds_x:
-            raise SolverError(f"{self.solver!r} remembers an earlier x, which the noise would make untrue")
 
     @property
     def order(self) -> int | None:  # type: ignore[override]

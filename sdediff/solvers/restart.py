@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -47,7 +48,6 @@ class Restart(Lift):
     intervals: tuple[Interval, ...] = (Interval(0.06, 0.3, 1 / 9, 2),)
     s_noise: float = 1.0
 
-    once = False
     calls = None
     reference = "Xu et al. 2023, algorithm 1"
 
@@ -97,7 +97,7 @@ class Restart(Lift):
         due = [(one, one.moves(len(s.grid) - 1)) for one in self._due(t, s)]
         total = sum(moves for _, moves in due)
         width = (len(s.inner) - total) // (1 + total)
-        x, state = self.solver.step(model, x, t, s.within(s.inner[:width]), state, noise)
+        x, state = self.solver.step(model, x, t, s.within(s.inner[:width]) if due else s, state, noise)
         rest, draws = s.inner[width:], itertools.count()
         for one, moves in due:
             row, rest = _row(rest, moves, width, s), rest[moves * (width + 1) :]
@@ -108,7 +108,8 @@ class Restart(Lift):
         return x, None if due else state
 
 
-def _row(levels: Sequence[Level], moves: int, width: int, end: Level) -> tuple[Level, ...]:
+@functools.lru_cache(maxsize=64)
+def _row(levels: tuple[Level, ...], moves: int, width: int, end: Level) -> tuple[Level, ...]:
     """A restart's own grid down to `end`, from its levels, each followed by the `width` that the next move visits."""
     groups = [levels[i * (width + 1) : (i + 1) * (width + 1)] for i in range(moves)]
     row = tuple(

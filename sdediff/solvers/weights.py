@@ -14,6 +14,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -96,6 +97,32 @@ class Rule(NamedTuple):
     third: str = "exact"
 
 
+@dataclass(frozen=True, eq=False)
+class Move:
+    """A step x_s = on_x x_t + sum_j on_outputs[j] P_j + constant, the newest output first.
+
+    Numbers, or arrays with one a coordinate; what the constant multiplies is the solver's own.
+    """
+
+    on_x: Any
+    on_outputs: Sequence[Any]
+    constant: Any = 0.0
+
+
+@functools.lru_cache(maxsize=1 << 11)
+def corrected(move: Move, taken: Move, better: Move) -> Move:
+    """A move from where `better`, which knows x_t's output too, ends, to be made from where `taken` ended.
+
+    Both begin at the same x, so they differ in outputs alone: that x need not be known any more.
+    """
+    c = move.on_x
+    total = [0.0] * max(len(move.on_outputs), len(better.on_outputs), 1 + len(taken.on_outputs))
+    for factor, weights_, later in ((1.0, move.on_outputs, 0), (c, better.on_outputs, 0), (-c, taken.on_outputs, 1)):
+        for i, weight in enumerate(weights_, later):
+            total[i] = total[i] + factor * weight
+    return Move(c, total, move.constant + c * (better.constant - taken.constant))
+
+
 @functools.lru_cache(maxsize=1 << 14)
 def weights(
     t: Level,
@@ -105,12 +132,13 @@ def weights(
     parameter: float,
     rule: Rule,
     sde: LinearSDE | None = None,
-) -> tuple[float, list[float]]:
-    """c and w_j for outputs at the levels `past`, newest first. sde: the process, for the variable "t".
+) -> Move:
+    """The move over outputs at the levels `past`, newest first. sde: the process, for the variable "t".
 
-    Kept, since one grid serves many batches; levels of a grid that is kept are looked up by what they are.
+    Kept, since one grid serves many batches: the levels of a kept grid are looked up by what they are.
     """
-    return float(BASES[basis].transfer(t, s, parameter)), solve(t, s, past, basis, parameter, rule, sde).tolist()
+    w = solve(t, s, past, basis, parameter, rule, sde)
+    return Move(float(BASES[basis].transfer(t, s, parameter)), w.tolist())
 
 
 def solve(
