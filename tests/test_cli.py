@@ -121,7 +121,7 @@ def test_sample_writes_pictures_and_arrays(run, home, tmp_path):
     out = tmp_path / "a" / "b"
     said = parsed(run("sample", "pictures", "-n", 5, "--calls", 6, "--out", out, "--seed", 3, "--index", 2, "--json"))
     assert (said["calls"], said["moves"], said["n"]) == (6, 5, 5)
-    assert said["solver"] == "DPMpp2M()"
+    assert said["solver"] == repr(sd.solver("dpmpp_2m"))
     assert (out / "samples.png").read_bytes()[:4] == b"\x89PNG"
     x = np.load(said["files"]["npz"])["x"]
     expected = sd.sample(sd.load(home / "pictures"), (5, 1, 8, 8), calls=6, seed=3, index=2)

@@ -13,7 +13,7 @@ from sdediff.model import ScoreModel
 from sdediff.names import nearest
 from sdediff.problems import PROBLEMS, problem
 from sdediff.processes import VP
-from sdediff.solvers import ODE, DPMpp2M, Solver
+from sdediff.solvers import ODE, Solver, solver
 
 # "digits" is the default network under a short name.
 _SHORT = {"digits": "digits-vp"}
@@ -29,7 +29,7 @@ class Reference(NamedTuple):
 
 
 # A network is too rough for a high order to pay: on the digits this is within 2e-5 of DOP853 at 1e-8.
-_FINE = Reference(DPMpp2M(), 400)
+_FINE = Reference(solver("dpmpp_2m"), 400)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """Solvers: one step from noise towards data, by name or as objects."""
 
-from sdediff.solvers.adams import Adams, DPMpp2M
+from sdediff.solvers.adams import Adams
 from sdediff.solvers.adaptive import AdaptiveRK, DPMAdaptive
 from sdediff.solvers.adaptive_sde import AdaptiveSDE
 from sdediff.solvers.angle import Angle
@@ -37,7 +37,6 @@ __all__ = [
     "DPMAdaptive",
     "DPMFast",
     "DPMSolverV3",
-    "DPMpp2M",
     "DPMppSDE",
     "EulerMaruyama",
     "Info",

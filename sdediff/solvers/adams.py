@@ -173,34 +173,6 @@ class Adams(Multistep):
         return s.sigma * math.sqrt(max(1 - kept, 0.0) * (1 + kept)), noise(t, s, x)
 
 
-@dataclass(frozen=True)
-class DPMpp2M(Solver):
-    """x_s = (sigma_s/sigma_t) x + alpha_s (1 - e^-h) (D + (D - D_last)/(2r)), r = h_last/h.
-
-    Adams(2, second="bh2") in fewer operations, and with its history. Deterministic, order 2, 1 call.
-    """
-
-    order = 2
-    at_zero_alpha = True
-    grid = "log_snr"
-    reference = "Lu et al. 2022b, algorithm 2"
-
-    def lowered(self, order: int) -> Solver:
-        return self if order > 1 else Adams(1)
-
-    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        h = s.lam - t.lam
-        on_x, on_x0 = s.sigma / t.sigma, -s.alpha * math.expm1(-h)
-        weight, x0 = model(x, t).factored("x0")
-        history = ((t, weight, x0),), None
-        if state is None:
-            return product(x, on_x).add_(x0, alpha=on_x0 * weight), history
-        last, weight_last, x0_last = state[0][0]
-        share = on_x0 * h / (2 * (t.lam - last.lam))
-        x = product(x, on_x).add_(x0, alpha=(on_x0 + share) * weight)
-        return x.add_(x0_last, alpha=-share * weight_last), history
-
-
 _CHOICES = {
     "basis": ("x0", "eps", "F"),
     "second": ("exact", "bh1", "bh2"),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from sdediff.names import nearest
 from sdediff.solvers import members
-from sdediff.solvers.adams import Adams, DPMpp2M
+from sdediff.solvers.adams import Adams
 from sdediff.solvers.adaptive import AdaptiveRK, DPMAdaptive
 from sdediff.solvers.adaptive_sde import AdaptiveSDE
 from sdediff.solvers.angle import Angle
@@ -74,7 +74,7 @@ REGISTRY: dict[str, Callable[..., Solver]] = {
     "dpmpp_2s": functools.partial(Singlestep, stages=2, basis="x0"),
     "dpmpp_3s": functools.partial(Singlestep, stages=3, basis="x0"),
     "dpmpp_sde": DPMppSDE,
-    "dpmpp_2m": DPMpp2M,
+    "dpmpp_2m": members.dpmpp_2m,
     "dpmpp_3m": members.dpmpp_3m,
     "dpmpp_2m_sde": members.dpmpp_2m_sde,
     "dpmpp_3m_sde": members.dpmpp_3m_sde,
