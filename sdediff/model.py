@@ -43,6 +43,7 @@ class ScoreModel:
     stats: Statistics | None = field(default=None, repr=False)
     card: dict[str, Any] = field(default_factory=dict, repr=False)
     _frames: dict[float, Frame] = field(default_factory=dict, repr=False)
+    _first: list[Prediction] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.predicts not in PARAMETRISATIONS:
@@ -68,9 +69,13 @@ class ScoreModel:
         raw, extra = self.net(scaled, clock, **self.cond), None
         if type(raw) is not Tensor or raw.shape != shape or raw.dtype != x.dtype:
             raw, extra = _raw(raw, x)
-        if not says:
-            return GeneralPrediction(x, raw, here, self.sde, extra)
-        return Prediction(x, raw, here, a, b, says, extra)
+        if says:
+            prediction = Prediction(x, raw, here, a, b, says, extra)
+        else:
+            prediction = GeneralPrediction(x, raw, here, self.sde, extra)
+        if self._first is not None and not self._first:
+            self._first.append(prediction)
+        return prediction
 
     def given(self, **cond: Any) -> ScoreModel:
         """The same model under conditions, passed to the network as keyword arguments."""
@@ -80,9 +85,12 @@ class ScoreModel:
         """The same model around wrap(net): counting, compiling."""
         return replace(self, net=wrap(self.net))
 
-    def on(self, row: tuple[Level, ...], x: Tensor) -> ScoreModel:
-        """The same model with its coefficients and clocks ready for every level of a grid and states like x."""
-        return replace(self, _frames=self._terms.on(row, Place(len(x), x.dtype, x.device)))
+    def on(self, row: tuple[Level, ...], x: Tensor, first: list[Prediction] | None = None) -> ScoreModel:
+        """The same model with its coefficients and clocks ready for every level of a grid and states like x.
+
+        first: takes the first prediction that the model makes while the list is empty.
+        """
+        return replace(self, _frames=self._terms.on(row, Place(len(x), x.dtype, x.device)), _first=first)
 
     @functools.cached_property
     def _terms(self) -> Terms:

@@ -42,21 +42,12 @@ class Counter:
         return counted
 
 
-class _Recorder:
-    """A model that remembers the first prediction since `first` was cleared."""
+class Ready(NamedTuple):
+    """A grid's levels, the model with its clocks there, and where it puts the first prediction of every step."""
 
-    def __init__(self, model: ScoreModel) -> None:
-        self.model, self.sde, self.stats = model, model.sde, model.stats
-        self.first: Prediction | None = None
-
-    def __call__(self, x: Tensor, t: Any) -> Prediction:
-        prediction = self.model(x, t)
-        if self.first is None:
-            self.first = prediction
-        return prediction
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.model, name)
+    row: tuple[Level, ...]
+    model: ScoreModel
+    first: list[Prediction]
 
 
 class Run(NamedTuple):
@@ -69,36 +60,31 @@ class Run(NamedTuple):
     first: int = 0
     history: Any = None
 
-    def ready(self) -> tuple[tuple[Level, ...], _Recorder]:
-        """What the loop needs beyond the states: the levels, and the model with its clocks there."""
-        row = levels(self.model.sde, self.plan.times, self.plan.solver.inner)
-        return row, _Recorder(self.model.on(row, self.x))
+    def ready(self) -> Ready:
+        """What the loop needs beyond the states."""
+        row, first = levels(self.model.sde, self.plan.times, self.plan.solver.inner), list[Prediction]()
+        return Ready(row, self.model.on(row, self.x, first), first)
 
-    def states(self, ready_: tuple[tuple[Level, ...], _Recorder] | None = None) -> Iterator[State]:
+    def states(self, ready: Ready | None = None) -> Iterator[State]:
         """The state at every level, each with what `iterate(resume=)` needs to go on from there."""
         used, x, history = self.plan.solver, self.x, self.history
-        row, ready = ready_ or self.ready()
+        row, model, first = ready or self.ready()
         last = len(row) - 1
-        for i in range(self.first, last):
-            ready.first = None
-            after = row[i + 1] if used.moves else row[i]
-            new, later = _stepped(used, ready, x, row[i], after, history, self.noise)
-            yield State(row[i], x, ready.first, history)
+        for i in range(self.first, last if used.moves or self.first == last else last + 1):
+            first.clear()
+            t = row[i]
+            s = row[i + 1] if used.moves else t
+            try:
+                new, later = used.step(model, x, t, s, history, self.noise)
+            except Exception as error:
+                error.add_note(f"raised in the step of {used!r} from {t!r} to {s!r}")
+                raise
+            if new.dtype != x.dtype or new.shape != x.shape:
+                raise SolverError(f"{used!r} turned {tuple(x.shape)} {x.dtype} into {tuple(new.shape)} {new.dtype}")
+            if i < last:
+                yield State(t, x, first[0] if first else None, history)
             x, history = new, later
-        if not used.moves and self.first < last:
-            x, history = _stepped(used, ready, x, row[last], row[last], history, self.noise)
-        yield State(row[last], x, ready.model(x, row[last]) if self.plan.denoise else None, history)
-
-
-def _stepped(used: Solver, model: Any, x: Tensor, t: Level, s: Level, history: Any, noise: Noise) -> tuple[Tensor, Any]:
-    try:
-        new, later = used.step(model, x, t, s, history, noise)
-    except Exception as error:
-        error.add_note(f"raised in the step of {used!r} from {t!r} to {s!r}")
-        raise
-    if new.dtype != x.dtype or new.shape != x.shape:
-        raise SolverError(f"{used!r} turned {tuple(x.shape)} {x.dtype} into {tuple(new.shape)} {new.dtype}")
-    return new, later
+        yield State(row[last], x, model(x, row[last]) if self.plan.denoise else None, history)
 
 
 def prepare(

@@ -54,7 +54,7 @@ def test_weights_integrate_the_lagrange_polynomials(basis: str, variable: str, c
     place = (
         (lambda lam: sd.VP().t_of_lam(lam).item()) if variable == "t" else (lambda lam: VARIABLES[variable](lam, 0.7))
     )
-    found = weights(t, s, tuple(past), basis, parameter, Rule(variable, 0.7), sd.VP()).on_outputs
+    found = weights(t, s, tuple(past), Rule(basis, parameter, variable, 0.7), sd.VP()).on_outputs
     at = [place(p.lam) for p in past]
     for j, value in enumerate(found):
 
@@ -293,15 +293,13 @@ def test_members_conform(solver: Adams) -> None:
 def _keeping_x(solver: Multistep, model: sd.ScoreModel, x: torch.Tensor, steps: int, seed: int) -> torch.Tensor:
     """Predictor and corrector as written: the step's start is kept, and the step made again with the new output."""
     row = sd.levels(model.sde, sd.grid(solver.grid, model.sde, steps))
-    noise, known, before = sd.Counter(seed), (), None
+    noise, known, at, before = sd.Counter(seed), (), (), None
     for t, s in itertools.pairwise(row):
-        known = (solver.output(model, model(x, t)), *known)
-        at = tuple(level for level, _, _ in known)
+        known, at = (solver.output(model, model(x, t)), *known), (t, *at)
         if before is not None:
             level, start, kick = before
             x = solver.moved(model, start, solver.move(model, start, level, t, at[: solver.corrector]), known) + kick
-        drawn = solver.kick(x, t, s, noise)
-        kick = torch.zeros_like(x) if drawn is None else drawn[0] * drawn[1]
+        kick = solver.kick(t, s) * noise(t, s, x)
         before = (t, x, kick)
         x = solver.moved(model, x, solver.move(model, x, t, s, at[: solver.points]), known) + kick
     return x

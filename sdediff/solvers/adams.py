@@ -22,11 +22,11 @@ from sdediff.noise import Noise
 from sdediff.prediction import Prediction
 from sdediff.sde import product
 from sdediff.solvers.base import Solver, SolverError
-from sdediff.solvers.weights import BASES, VARIABLES, Move, Rule, corrected, weights
+from sdediff.solvers.weights import BASES, VARIABLES, Move, Rule, corrected, rule, weights
 
 _VARIABLES = (*VARIABLES, "t")
-# An output at a level: the tensor is the output divided by the weight, which saves an addition.
-Output = tuple[Level, float, Tensor]
+# An output is a factor times a tensor, which saves an addition.
+Output = tuple[float, Tensor]
 
 
 @dataclass(frozen=True)
@@ -71,29 +71,27 @@ class Multistep(Solver):
     def moved(self, model: ScoreModel, x: Tensor, move: Move, past: Sequence[Output]) -> Tensor:
         """x after a move over the outputs, without noise; a fresh tensor."""
         x = product(x, move.on_x)
-        for weight, (_, unit, value) in zip(move.on_outputs, past, strict=False):
+        for weight, (unit, value) in zip(move.on_outputs, past, strict=False):
             if weight:
                 x.add_(value, alpha=weight * unit)
         return x
 
-    def kick(self, x: Tensor, t: Level, s: Level, noise: Noise) -> tuple[float, Tensor] | None:
-        """The noise of a step: its standard deviation and unit normals."""
-        return None
+    def kick(self, t: Level, s: Level) -> float:
+        """The standard deviation of a step's noise."""
+        return 0.0
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        past, before = state or ((), None)
-        known = (self.output(model, model(x, t)), *past)
-        row = tuple([level for level, _, _ in known])
+        row, past, before = state or ((), (), None)
+        row, past = (t, *row), (self.output(model, model(x, t)), *past)
         made = move = self.move(model, x, t, s, row[: self.points])
         if before is not None:
             level, taken = before
             move = corrected(move, taken, self.move(model, x, level, t, row[: self.corrector]))
-        new = self.moved(model, x, move, known)
-        kick = self.kick(x, t, s, noise)
-        if kick is not None:
-            new.add_(kick[1], alpha=kick[0])
-        kept = known[: max(self.points, self.corrector - 1)]
-        return new, (kept, (t, made) if self.corrector else None)
+        new = self.moved(model, x, move, past)
+        if self.stochastic:
+            new.add_(noise(t, s, x), alpha=self.kick(t, s))
+        kept = max(self.points, self.corrector - 1)
+        return new, (row[:kept], past[:kept], (t, made) if self.corrector else None)
 
 
 @dataclass(frozen=True)
@@ -141,36 +139,34 @@ class Adams(Multistep):
         return self.eta > 0 or self.scaler == "er"
 
     def output(self, model: ScoreModel, prediction: Prediction) -> Output:
-        t = prediction.level
         if self.basis != "F":
-            return (t, *prediction.factored(self.basis))
+            return prediction.factored(self.basis)
+        t = prediction.level
         w = math.hypot(t.alpha * self.scale, t.sigma)
-        return (t, *prediction.scaled(eps=t.alpha * self.scale / w, x0=-t.sigma / (w * self.scale)))
+        return prediction.scaled(eps=t.alpha * self.scale / w, x0=-t.sigma / (w * self.scale))
 
     @functools.cached_property
-    def _fixed(self) -> tuple[str, float, Rule]:
-        """The basis, its parameter outside of the noise's interval, the rule."""
-        rule = Rule(self.variable, self.scale, self.second, self.third)
+    def _rules(self) -> tuple[Rule, Rule]:
+        """How a step weighs outputs, outside of the noise's interval and within."""
+        more = (self.variable, self.scale, self.second, self.third)
         if self.basis != "x0":
-            return self.basis, self.scale, rule
-        return "er" if self.scaler == "er" else "x0", 0.0 if self.within else self.eta**2, rule
+            return (rule(self.basis, self.scale, *more),) * 2
+        kind = "er" if self.scaler == "er" else "x0"
+        return rule(kind, 0.0 if self.within else self.eta**2, *more), rule(kind, self.eta**2, *more)
 
-    def _kernel(self, t: Level) -> tuple[str, float, Rule]:
-        if self.within and self.within[0] <= math.exp(-t.lam) <= self.within[1]:
-            return "x0", self.eta**2, self._fixed[2]
-        return self._fixed
+    def _rule(self, t: Level) -> Rule:
+        within = self.within is not None and self.within[0] <= math.exp(-t.lam) <= self.within[1]
+        return self._rules[within]
 
     def move(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
         if not t.alpha and self.basis == "eps":
             raise SolverError(f"at t={t.t} alpha is 0, where eps does not move x: start below it (start=sde.t_max)")
-        return weights(t, s, past, *self._kernel(t), model.sde if self.variable == "t" else None)
+        return weights(t, s, past, self._rule(t), model.sde if self.variable == "t" else None)
 
-    def kick(self, x: Tensor, t: Level, s: Level, noise: Noise) -> tuple[float, Tensor] | None:
-        if not self.stochastic:
-            return None
-        basis, parameter, _ = self._kernel(t)
-        kept = BASES[basis].transfer(t, s, parameter) * t.sigma / s.sigma
-        return s.sigma * math.sqrt(max(1 - kept, 0.0) * (1 + kept)), noise(t, s, x)
+    def kick(self, t: Level, s: Level) -> float:
+        used = self._rule(t)
+        kept = BASES[used.basis].transfer(t, s, used.parameter) * t.sigma / s.sigma
+        return s.sigma * math.sqrt(max(1 - kept, 0.0) * (1 + kept))
 
 
 _CHOICES = {

@@ -16,7 +16,7 @@ from sdediff.model import ScoreModel
 from sdediff.prediction import Prediction
 from sdediff.solvers.adams import Multistep, Output
 from sdediff.solvers.base import SolverError
-from sdediff.solvers.weights import BASES, Move, Rule, solve, weights
+from sdediff.solvers.weights import BASES, Move, Rule, rule, solve, weights
 from sdediff.statistics import KINDS, Axes
 
 
@@ -72,10 +72,10 @@ class Angle(Multistep):
         t, axes = prediction.level, self._axes(model, prediction.x)
         if isinstance(axes.scale, float):
             w = math.hypot(t.alpha * axes.scale, t.sigma)
-            return (t, *prediction.scaled(eps=t.alpha * axes.scale / w, x0=-t.sigma / (w * axes.scale)))
+            return prediction.scaled(eps=t.alpha * axes.scale / w, x0=-t.sigma / (w * axes.scale))
         w = np.hypot(t.alpha * axes.scale, t.sigma)
         eps, x0 = axes.split(prediction.eps), axes.split(prediction.x0)
-        return t, 1.0, eps * _like(t.alpha * axes.scale / w, eps) - x0 * _like(t.sigma / (w * axes.scale), eps)
+        return 1.0, eps * _like(t.alpha * axes.scale / w, eps) - x0 * _like(t.sigma / (w * axes.scale), eps)
 
     def move(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
         axes = self._axes(model, x)
@@ -83,13 +83,15 @@ class Angle(Multistep):
         return _move(axes, t, s, past, self.variable, common)
 
     def moved(self, model: ScoreModel, x: Tensor, move: Move, past: Sequence[Output]) -> Tensor:
-        axes = self._axes(model, x)
-        if isinstance(axes.scale, float):
+        if isinstance(move.on_x, float):
             new = super().moved(model, x, move, past)
-            return new if axes.plain else new.add_(axes.mean.reshape(x.shape[1:]), alpha=move.constant)
+            if move.constant:
+                new.add_(self._axes(model, x).mean.reshape(x.shape[1:]), alpha=move.constant)
+            return new
+        axes = self._axes(model, x)
         y = axes.split(x)
         y = y * _like(move.on_x, y) + axes.mean * _like(move.constant, y)
-        for weight, (_, _, value) in zip(move.on_outputs, past, strict=False):
+        for weight, (_, value) in zip(move.on_outputs, past, strict=False):
             y.addcmul_(value, _like(weight, y))
         return axes.join(y, x.shape)
 
@@ -100,12 +102,15 @@ def _like(values: np.ndarray, like: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=1 << 11)
 def _move(axes: Axes, t: Level, s: Level, past: tuple[Level, ...], variable: str, common: float) -> Move:
-    scale, rule = axes.scale, Rule(variable, common)
+    scale = axes.scale
     if isinstance(scale, float):
-        found = weights(t, s, past, "F", scale, rule)
+        found = weights(t, s, past, rule("F", scale, variable, common))
+        if axes.plain:
+            return found
         c, w = found.on_x, found.on_outputs
     else:
-        c, w = BASES["F"].transfer(t, s, scale[:, None])[:, 0], list(solve(t, s, past, "F", scale[:, None], rule))
+        rows = scale[:, None]
+        c, w = BASES["F"].transfer(t, s, rows)[:, 0], list(solve(t, s, past, Rule("F", rows, variable, common)))
     means = [p.sigma / (np.hypot(p.alpha * scale, p.sigma) * scale) for p in past]
     constant = s.alpha - c * t.alpha + sum(weight * on_mean for weight, on_mean in zip(w, means, strict=True))
     return Move(c, w, float(constant) if isinstance(scale, float) else constant)

@@ -85,9 +85,9 @@ class DPMSolverV3(Multistep):
         l = self.statistics.linear(t.lam)  # noqa: E741
         if self.statistics.dims == 1:
             share = l.item()
-            return (t, *prediction.scaled(eps=(1 - share) * t.kappa, x0=-share))
+            return prediction.scaled(eps=(1 - share) * t.kappa, x0=-share)
         share = self._shaped(l, prediction.x)
-        return t, 1.0, prediction.eps * ((1 - share) * t.kappa) - prediction.x0 * share
+        return 1.0, prediction.eps * ((1 - share) * t.kappa) - prediction.x0 * share
 
     def move(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
         return move(self.statistics, t, s, past)
@@ -97,7 +97,7 @@ class DPMSolverV3(Multistep):
             new = super().moved(model, x, move, past)
             return new.add_(move.constant) if move.constant else new
         new = self._shaped(move.on_x, x) * x + self._shaped(move.constant, x)
-        for weight, (_, factor, output) in zip(move.on_outputs, past, strict=False):
+        for weight, (factor, output) in zip(move.on_outputs, past, strict=False):
             new = new + self._shaped(factor * weight, x) * output
         return new
 

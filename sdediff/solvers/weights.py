@@ -88,13 +88,21 @@ VARIABLES: dict[str, Callable[[Any, float], Any]] = {
 }
 
 
-class Rule(NamedTuple):
-    """The polynomial's variable and the angle's scale in it; how two and three points are weighted (`weigh`)."""
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """How a step weighs outputs: the basis and its parameter; the polynomial's variable, with the angle's scale in it;
+    how two and three points are weighted (`weigh`)."""
 
+    basis: str
+    parameter: Any
     variable: str = "lam"
     scale: float = 1.0
     second: str = "exact"
     third: str = "exact"
+
+
+# The same rule for the same numbers, so that it is looked up by what it is.
+rule = functools.lru_cache(maxsize=256)(Rule)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,49 +132,37 @@ def corrected(move: Move, taken: Move, better: Move) -> Move:
 
 
 @functools.lru_cache(maxsize=1 << 14)
-def weights(
-    t: Level,
-    s: Level,
-    past: tuple[Level, ...],
-    basis: str,
-    parameter: float,
-    rule: Rule,
-    sde: LinearSDE | None = None,
-) -> Move:
+def weights(t: Level, s: Level, past: tuple[Level, ...], used: Rule, sde: LinearSDE | None = None) -> Move:
     """The move over outputs at the levels `past`, newest first. sde: the process, for the variable "t".
 
     Kept, since one grid serves many batches: the levels of a kept grid are looked up by what they are.
     """
-    w = solve(t, s, past, basis, parameter, rule, sde)
-    return Move(float(BASES[basis].transfer(t, s, parameter)), w.tolist())
+    return Move(float(BASES[used.basis].transfer(t, s, used.parameter)), solve(t, s, past, used, sde).tolist())
 
 
-def solve(
-    t: Level, s: Level, past: Sequence[Level], basis: str, parameter: Any, rule: Rule, sde: LinearSDE | None = None
-) -> np.ndarray:
+def solve(t: Level, s: Level, past: Sequence[Level], used: Rule, sde: LinearSDE | None = None) -> np.ndarray:
     """w_j (J,), or (J, D) for parameters (D, 1); 0 for outputs that no polynomial can pass through."""
-    found, h = BASES[basis], s.lam - t.lam
+    found, parameter, h = BASES[used.basis], used.parameter, s.lam - t.lam
     total = np.squeeze(found.total(t, s, parameter), -1) if np.ndim(parameter) else found.total(t, s, parameter)
-    near = _reached(t, past, rule.variable)
+    near = _reached(t, past, used.variable)
     w = np.zeros((len(past), *np.shape(total)))
     if sum(near) == 1:
         w[near.index(True)] = total
         return w
     lam = t.lam + h * (_NODES + 1) / 2
-    row = [t, s, *itertools.compress(past, near)]
-    u, (start, stop, *at) = _placed(rule, lam, row, sde)
+    u, (start, stop, *at) = _placed(used, lam, [t, s, *itertools.compress(past, near)], sde)
     kernel = found.kernel(lam, s, parameter) * (h / 2)
     end = found.kernel(np.array([s.lam]), s, parameter)[..., 0] * h
-    w[near] = weigh(kernel, u - start, [v - start for v in at], total, rule, stop - start, end)
+    w[near] = weigh(kernel, u - start, [v - start for v in at], total, used, stop - start, end)
     return w
 
 
-def _placed(rule: Rule, lam: np.ndarray, row: Sequence[Level], sde: LinearSDE | None) -> tuple[np.ndarray, list[float]]:
+def _placed(used: Rule, lam: np.ndarray, row: Sequence[Level], sde: LinearSDE | None) -> tuple[np.ndarray, list[float]]:
     """Many lam, and levels, in the polynomial's variable."""
-    if sde is not None and rule.variable == "t":
+    if sde is not None and used.variable == "t":
         return sde.t_of_lam(lam).numpy(), [v.t for v in row]
-    place = VARIABLES[rule.variable]
-    return place(lam, rule.scale), [float(place(v.lam, rule.scale)) for v in row]
+    place = VARIABLES[used.variable]
+    return place(lam, used.scale), [float(place(v.lam, used.scale)) for v in row]
 
 
 def _reached(t: Level, past: Sequence[Level], variable: str) -> list[bool]:
@@ -183,7 +179,7 @@ def weigh(
     u: np.ndarray,
     at: Sequence[float],
     total: Any,
-    rule: Rule,
+    used: Rule,
     step: float = 1.0,
     end: Any = 0.0,
 ) -> np.ndarray:
@@ -195,9 +191,9 @@ def weigh(
     ("er": ER-SDE as published); both are of order 2.
     """
     measure = kernel * _GAUSS
-    if len(at) == 2 and rule.second != "exact":
+    if len(at) == 2 and used.second != "exact":
         here = 0 if at[0] == 0 else 1  # a corrector's newest output comes first
-        other = (total if rule.second == "bh2" else end) / 2 * step / at[1 - here]
+        other = (total if used.second == "bh2" else end) / 2 * step / at[1 - here]
         return np.array([other, total - other] if here else [total - other, other])
     basis = np.ones((len(at), len(u)))
     for j, mine in enumerate(at):
@@ -205,9 +201,9 @@ def weigh(
             if i != j:
                 basis[j] *= (u - theirs) / (mine - theirs)
     w = basis @ measure.T
-    if len(at) == 3 and rule.third != "exact":
+    if len(at) == 3 and used.third != "exact":
         lead = [1 / math.prod(a - b for i, b in enumerate(at) if i != j) for j, a in enumerate(at)]
         first, curved = float(measure @ u), float(measure @ u**2)
-        w += np.array(lead) * (-curved / 2 if rule.third == "half" else at[1] * first)
+        w += np.array(lead) * (-curved / 2 if used.third == "half" else at[1] * first)
     w[0] += total - w.sum(axis=0)
     return w
