@@ -17,8 +17,11 @@ def track(items: Iterable[Item], total: int | None, what: str, show: bool | None
     show: True draws it from the start, False never, None when stderr is a terminal.
     """
     if show is False or (show is None and not sys.stderr.isatty()):
-        yield from items
-        return
+        return iter(items)
+    return _tracked(items, total, what, show)
+
+
+def _tracked(items: Iterable[Item], total: int | None, what: str, show: bool | None) -> Iterator[Item]:
     began, bar, task = time.monotonic(), None, None
     try:
         for done, item in enumerate(items):

@@ -155,8 +155,7 @@ class Adams(Multistep):
         return rule(kind, 0.0 if self.within else self.eta**2, *more), rule(kind, self.eta**2, *more)
 
     def _rule(self, t: Level) -> Rule:
-        within = self.within is not None and self.within[0] <= math.exp(-t.lam) <= self.within[1]
-        return self._rules[within]
+        return self._rules[self.within is not None and self.within[0] <= math.exp(-t.lam) <= self.within[1]]
 
     def move(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
         if not t.alpha and self.basis == "eps":
