@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from sdediff.names import late, nearest
-from sdediff.sde import SDE, LinearSDE, SDEError, kept, times64
+from sdediff.sde import SDE, LinearSDE, SDEError, kept
+from sdediff.tensors import times64
 
 GridLike = str | Callable[..., Tensor] | Sequence[float] | Tensor
 

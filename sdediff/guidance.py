@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sdediff.model import ScoreModel
 from sdediff.prediction import ModelError, Prediction
-from sdediff.sde import per_sample
+from sdediff.tensors import per_sample
 
 Change = Callable[[Prediction, ScoreModel], Prediction]
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff.sde import per_sample
+from sdediff.tensors import per_sample
 
 
 def lerp(a: Tensor, b: Tensor, w: float | Tensor) -> Tensor:

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff.sde import SDE, LinearSDE, SDEError, kept, times64
+from sdediff.sde import SDE, LinearSDE, SDEError, kept, linear
+from sdediff.tensors import times64
 
 
 class AtLam(float):
@@ -111,7 +112,7 @@ def levels(sde: SDE, times: Any, inner: Callable[..., Sequence[float]] | None = 
 def _times(sde: SDE, nodes: tuple[float, ...], by_lam: tuple[bool, ...]) -> tuple[float, ...]:
     times, chosen = times64(nodes), torch.tensor(by_lam)
     if any(by_lam):
-        times[chosen] = sde.t_of_lam(times[chosen])  # type: ignore[attr-defined]
+        times[chosen] = linear(sde).t_of_lam(times[chosen])
     return tuple(times.tolist())
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from sdediff.levels import Level, level
 from sdediff.model import ScoreModel
 from sdediff.names import nearest
-from sdediff.sde import LinearSDE, per_sample
+from sdediff.sde import LinearSDE
+from sdediff.tensors import per_sample
 
 # The weight of |eps - eps_hat|^2 at a level. The same table serves every parametrisation: the error in
 # eps is alpha/sigma times the error in x0.

@@ -14,8 +14,9 @@ from sdediff.frames import CLOCKS, Frame, Place, Terms
 from sdediff.levels import Level, level
 from sdediff.names import nearest
 from sdediff.prediction import PARAMETRISATIONS, GeneralPrediction, ModelError, Prediction
-from sdediff.sde import SDE, per_sample
+from sdediff.sde import SDE
 from sdediff.statistics import Statistics
+from sdediff.tensors import per_sample
 
 Net = Callable[..., Any]
 

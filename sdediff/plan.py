@@ -14,6 +14,7 @@ from sdediff.model import ScoreModel
 from sdediff.names import late, nearest
 from sdediff.noise import Counter, Noise, Stream
 from sdediff.prediction import ModelError
+from sdediff.sde import linear
 from sdediff.solvers import Solver, SolverError, solver
 
 NOISES: dict[str, type[Noise]] = {"counter": Counter, "brownian": Brownian, "stream": Stream}
@@ -74,7 +75,7 @@ def _starts_at_zero_alpha(used: Solver, model: ScoreModel) -> bool:
     """Whether a run may begin at T where alpha(T) = 0; what follows the flow in t needs its slope there."""
     able = used.at_zero_alpha and model.at_zero_alpha
     if able and not used.needs_alpha:
-        return bool(torch.isfinite(model.sde.schedule([model.sde.T]).alpha_dot).all())  # type: ignore[attr-defined]
+        return bool(torch.isfinite(linear(model.sde).schedule([model.sde.T]).alpha_dot).all())
     return able
 
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from sdediff.levels import Level
-from sdediff.sde import SDE, SDEError, per_sample, product
+from sdediff.sde import SDE, SDEError
+from sdediff.tensors import per_sample, product
 
 VARIANCES = ("small", "large", "learned_range", "learned")
 

@@ -14,6 +14,7 @@ from sdediff.model import ScoreModel
 from sdediff.noise import Noise
 from sdediff.plan import Plan, check_eval, noise_for, placement, plan
 from sdediff.prediction import Prediction
+from sdediff.sde import linear
 from sdediff.solvers import Solver, SolverError
 
 
@@ -142,4 +143,4 @@ def _prior(
         raise SolverError(f"{type(model.sde).__name__} does not say what its prior is: give x= to begin from")
     kind, place = placement(model, dtype, device)
     z = noise.initial(torch.empty(tuple(shape), dtype=kind, device=place))
-    return z * model.sde.sigma(made.times[:1]).item()  # type: ignore[attr-defined]
+    return z * linear(model.sde).sigma(made.times[:1]).item()

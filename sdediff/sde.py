@@ -8,13 +8,14 @@ from the pair and its derivatives. Any other process gives `drift` and `diffusio
 from __future__ import annotations
 
 import functools
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+
+from sdediff.tensors import normal_log_prob, per_sample, times64
 
 Score = Callable[[Tensor, Any], Tensor]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -25,24 +26,13 @@ class SDEError(ValueError):
     """A process cannot give what was asked of it; the message says why and what to use."""
 
 
-def per_sample(value: Any, x: Tensor) -> Any:
-    """A coefficient ready to meet a state: floats pass, a (B,) tensor is cast and shaped (B, 1, ...)."""
-    if not isinstance(value, Tensor):
-        return value
-    if value.ndim == 0:
-        return value.to(x)
-    return value.to(device=x.device, dtype=x.dtype).reshape(-1, *[1] * (x.ndim - 1))
-
-
-# A product with a number makes a tensor of the number first, which takes a third of a small state's time; a sum
-# with zero does not. A sum rounds its factor to the tensors' type, so of narrow types the product is taken.
-_ZEROS = {kind: torch.zeros((), dtype=kind) for kind in (torch.float32, torch.float64)}
-
-
-def product(x: Tensor, c: float) -> Tensor:
-    """c x of a number and a state, a fresh tensor."""
-    zero = _ZEROS.get(x.dtype)
-    return x * c if zero is None else torch.add(zero, x, alpha=c)
+def linear(sde: SDE) -> LinearSDE:
+    """The process as one with alpha and sigma; SDEError where it has neither."""
+    if not isinstance(sde, LinearSDE):
+        raise SDEError(
+            f"{type(sde).__name__} gives drift and diffusion alone: write it as a LinearSDE with alpha(t) and sigma(t)"
+        )
+    return sde
 
 
 class Kernel(NamedTuple):
@@ -125,11 +115,6 @@ def kept(function: _Function) -> _Function:
         return (known if sde.constant else function)(sde, *rest)
 
     return call  # type: ignore[return-value]
-
-
-def times64(t: Any) -> Tensor:
-    """Times (or any coefficients) as a float64 tensor."""
-    return t.to(torch.float64) if isinstance(t, Tensor) else torch.as_tensor(t, dtype=torch.float64)
 
 
 class Schedule(NamedTuple):
@@ -233,12 +218,6 @@ class LinearSDE(SDE):
 @kept
 def _t_max(sde: LinearSDE) -> float:
     return sde.T if sde.alpha(times64([sde.T])).item() > 0 else sde.T * (1 - 1e-3)
-
-
-def normal_log_prob(x: Tensor, std: float) -> Tensor:
-    """log N(x; 0, std^2 I) summed over all but the first dimension, nats, float64 (B,)."""
-    flat = x.reshape(x.shape[0], -1).to(torch.float64)
-    return -0.5 * (flat / std).square().sum(1) - flat.shape[1] * (math.log(std) + 0.5 * math.log(2 * math.pi))
 
 
 def _slope(value: Tensor, t: Tensor, keep: bool) -> Tensor:

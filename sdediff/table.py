@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff.sde import LinearSDE, SDEError, times64
+from sdediff.sde import LinearSDE, SDEError
+from sdediff.tensors import times64
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import torch
 from scipy import stats
 
 import sdediff as sd
-from sdediff.sde import Kernel, times64
+from sdediff.sde import Kernel
+from sdediff.tensors import times64
 
 F64 = torch.float64
 

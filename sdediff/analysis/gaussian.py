@@ -13,9 +13,10 @@ from torch import Tensor
 
 from sdediff.analysis.response import gaussian_model, impulse_response
 from sdediff.grid import GridLike
-from sdediff.sde import LinearSDE, times64
+from sdediff.sde import LinearSDE
 from sdediff.solvers import Solver, SolverError, solver
 from sdediff.statistics import Statistics
+from sdediff.tensors import times64
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,7 +21,7 @@ from sdediff.likelihood.settings import NODES, STEPS, Settings
 from sdediff.noise import normals
 from sdediff.prediction import Prediction
 from sdediff.progress import track
-from sdediff.sde import LinearSDE
+from sdediff.sde import linear
 
 _STREAM = 0x48000000
 _CLEAN = (1 << 20) - 1
@@ -129,7 +129,7 @@ def chain(job: Settings, x: Tensor, index: np.ndarray, cond: dict[str, Any]) -> 
 
 def _chain_levels(job: Settings) -> tuple[Level, ...]:
     """The chain's levels, falling; the data are below the last."""
-    sde: LinearSDE = job.model.sde  # type: ignore[assignment]
+    sde = linear(job.model.sde)
     knots = hasattr(sde, "n")
     kind = "strided" if knots and job.steps else "knots" if knots else "log_snr"
     times = grid(kind, sde, None if kind == "knots" else job.steps or STEPS, sde.t_max, sde.t_min if knots else job.t0)
@@ -211,7 +211,7 @@ def continuous(job: Settings, x: Tensor, index: np.ndarray, cond: dict[str, Any]
 
 def _nodes(job: Settings, top: Level, last: Level) -> list[tuple[Level, float]]:
     """Levels and their weights of the integral over lam, from noise to data."""
-    sde: LinearSDE = job.model.sde  # type: ignore[assignment]
+    sde = linear(job.model.sde)
     places, weights = np.polynomial.legendre.leggauss(job.steps or NODES)
     shares, weights = (places + 1) / 2, weights / 2
     if job.variable == "t":

@@ -12,7 +12,7 @@ from torch import Tensor
 from sdediff.levels import Level, level
 from sdediff.model import ScoreModel
 from sdediff.names import nearest
-from sdediff.sde import LinearSDE
+from sdediff.sde import linear
 from sdediff.statistics import Statistics
 
 Prior = str | Callable[[Tensor], Tensor]
@@ -54,7 +54,7 @@ def log_prior(prior: Prior, model: ScoreModel, x: Tensor) -> Tensor:
         return found
     if callable(prior):
         return prior(x).double()
-    sde: LinearSDE = model.sde  # type: ignore[assignment]
+    sde = linear(model.sde)
     name = prior_name(prior, model, tuple(x.shape[1:]))
     if name in ("sigma", "unit"):
         return sde.prior_log_prob(x, name)
@@ -74,7 +74,7 @@ def prior_sample(prior: Prior, model: ScoreModel, z: Tensor) -> Tensor:
     """States at T under a prior by name, float64, from unit normals z (B, ...)."""
     if callable(prior):
         raise ValueError(f"to draw from a prior give its name, one of {', '.join(PRIORS)}")
-    sde: LinearSDE = model.sde  # type: ignore[assignment]
+    sde = linear(model.sde)
     name, z = prior_name(prior, model, tuple(z.shape[1:])), z.double()
     if name in ("sigma", "unit"):
         return sde.prior_sample(z, name)
@@ -100,7 +100,7 @@ def _spread(end: Level) -> Callable[[Any], Any]:
 
 def _precision(name: str, model: ScoreModel, dims: int) -> float:
     """The trace of the inverse of the prior's covariance."""
-    sde: LinearSDE = model.sde  # type: ignore[assignment]
+    sde = linear(model.sde)
     if name in ("sigma", "unit"):
         return dims / sde.prior_std(name) ** 2
     stats: Statistics = model.stats  # type: ignore[assignment]

@@ -21,7 +21,7 @@ from sdediff.likelihood.whitened import beside
 from sdediff.model import ScoreModel
 from sdediff.prediction import Prediction
 from sdediff.run import Counter
-from sdediff.sde import LinearSDE
+from sdediff.sde import LinearSDE, linear
 
 
 class _NotFinite(Exception):
@@ -51,7 +51,7 @@ def _together(job: Settings, x: Tensor, index: np.ndarray, cond: dict[str, Tenso
     vectors = probe_vectors(job.trace, x, job.probes, job.seed, index)
     size, dims = len(x), x[0].numel()
     columns = 1 if vectors is None else len(vectors)
-    sde: LinearSDE = model.sde  # type: ignore[assignment]
+    sde = linear(model.sde)
     first = level(sde, job.t0)
 
     clock, slope = _Clock(sde, job.t0, job.variable), partial(_slope, model, vectors=vectors, graph=bool(job.gradient))

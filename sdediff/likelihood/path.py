@@ -25,7 +25,8 @@ from sdediff.model import ScoreModel
 from sdediff.noise import indices
 from sdediff.plan import placement
 from sdediff.progress import track
-from sdediff.sde import LinearSDE, times64
+from sdediff.sde import LinearSDE
+from sdediff.tensors import times64
 
 # Probes are numbered by the place where they are used: no node of a path, nor the heat term, has these numbers.
 _PLACES = (1 << 20) + 1

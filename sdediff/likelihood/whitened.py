@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sdediff.levels import Level, level
 from sdediff.model import ScoreModel
-from sdediff.sde import LinearSDE
+from sdediff.sde import linear
 
 
 def beside(value: Any, x: Tensor) -> Any:
@@ -40,7 +40,7 @@ class Whitened:
     """
 
     def __init__(self, model: ScoreModel, t0: float, like: Tensor) -> None:
-        self.sde: LinearSDE = model.sde  # type: ignore[assignment]
+        self.sde = linear(model.sde)
         stats = model.stats
         self.sd = 1.0 if stats is None else stats.std
         self.mean: Any = 0.0 if stats is None else stats.mean.to(like.device)

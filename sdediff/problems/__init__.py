@@ -16,7 +16,7 @@ from sdediff.names import nearest
 from sdediff.noise import normals
 from sdediff.problems._mixture import Mixture
 from sdediff.problems._net import ExactNet
-from sdediff.sde import times64
+from sdediff.tensors import times64
 
 __all__ = [
     "PROBLEMS",

@@ -17,7 +17,8 @@ from torch import Tensor
 from sdediff.model import ScoreModel
 from sdediff.noise import indices, normals, uniforms
 from sdediff.problems._net import ExactNet, alpha_sigma, flat_states
-from sdediff.sde import LinearSDE, times64
+from sdediff.sde import LinearSDE
+from sdediff.tensors import times64
 
 # A stream of the counter that no level and no stream of noise.py reaches: data and noise share no draw.
 _DATA = (0xFFFFFFFD, 0)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sdediff.sde import LinearSDE, times64
+from sdediff.sde import LinearSDE
+from sdediff.tensors import times64
 
 if TYPE_CHECKING:
     from sdediff.problems._mixture import Mixture

@@ -20,9 +20,9 @@ from sdediff.model import ScoreModel
 from sdediff.names import nearest
 from sdediff.noise import Noise
 from sdediff.prediction import Prediction
-from sdediff.sde import product
 from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.weights import BASES, VARIABLES, Move, Rule, corrected, rule, weights
+from sdediff.tensors import product
 
 _VARIABLES = (*VARIABLES, "t")
 # An output is a factor times a tensor, which saves an addition.

@@ -17,8 +17,9 @@ from sdediff.model import ScoreModel
 from sdediff.names import nearest
 from sdediff.noise import Noise
 from sdediff.prediction import Prediction
-from sdediff.sde import per_sample
+from sdediff.sde import linear
 from sdediff.solvers.base import Solver, SolverError, finite
+from sdediff.tensors import per_sample
 
 
 class Left:
@@ -104,7 +105,7 @@ class AdaptiveRK(OwnSteps):
         low, high = min(s.t, t.t), max(s.t, t.t)
 
         def field(phi: Tensor, y: Tensor, rows: Tensor) -> Tensor:
-            times = sde.t_of_lam(-torch.log(self.scale * torch.tan(phi))).clamp(low, high)  # type: ignore[attr-defined]
+            times = linear(sde).t_of_lam(-torch.log(self.scale * torch.tan(phi))).clamp(low, high)
             here = level(sde, times)
             w = torch.hypot(here.alpha * self.scale, here.sigma)
             prediction = ask(y * per_sample(w, y), here, rows)
@@ -153,7 +154,7 @@ class DPMAdaptive(OwnSteps):
         finite(t, t.lam, "lam")
 
         def eps(lam: Tensor, y: Tensor, rows: Tensor) -> Tensor:
-            here = level(sde, sde.t_of_lam(lam).clamp(low, high))  # type: ignore[attr-defined]
+            here = level(sde, linear(sde).t_of_lam(lam).clamp(low, high))
             return ask(y * per_sample(here.alpha, y), here, rows).eps
 
         field = Counted(eps, len(x))

@@ -12,9 +12,9 @@ from torch import Tensor
 from sdediff.levels import Level
 from sdediff.model import ScoreModel
 from sdediff.noise import Noise
-from sdediff.sde import per_sample
 from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.exponential import exact
+from sdediff.tensors import per_sample
 
 
 class Repeated(Solver):

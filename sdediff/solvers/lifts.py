@@ -15,10 +15,11 @@ from torch import Tensor
 from sdediff.levels import AtLam, Level
 from sdediff.model import ScoreModel
 from sdediff.noise import Noise
-from sdediff.sde import LinearSDE, product
+from sdediff.sde import LinearSDE
 from sdediff.solvers.base import Solver, SolverError, finite
 from sdediff.solvers.compose import Around
 from sdediff.solvers.exponential import ancestral, spread
+from sdediff.tensors import product
 
 
 def renoised(x: Tensor, t: Level, up: Level, z: Tensor, s_noise: float) -> Tensor:

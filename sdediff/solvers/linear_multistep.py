@@ -13,8 +13,9 @@ from sdediff.levels import Level
 from sdediff.model import ScoreModel
 from sdediff.names import nearest
 from sdediff.noise import Noise
-from sdediff.sde import SDE, product
+from sdediff.sde import SDE
 from sdediff.solvers.base import Solver, SolverError, finite
+from sdediff.tensors import product
 
 # Adams and Bashforth's weights at equal steps, the newest value first: one row a number of values.
 ADAMS_BASHFORTH = (

@@ -15,8 +15,9 @@ from sdediff.levels import AtLam, Level
 from sdediff.model import ScoreModel
 from sdediff.names import nearest
 from sdediff.noise import Noise
-from sdediff.sde import SDE, product
+from sdediff.sde import SDE
 from sdediff.solvers.base import Solver, SolverError
+from sdediff.tensors import product
 
 
 class Frame(NamedTuple):

@@ -13,9 +13,10 @@ from torch import Tensor
 from sdediff.levels import Level
 from sdediff.model import ScoreModel
 from sdediff.noise import Noise
-from sdediff.sde import LinearSDE, product
+from sdediff.sde import LinearSDE
 from sdediff.solvers.base import Solver, SolverError, finite
 from sdediff.solvers.exponential import places, spread
+from sdediff.tensors import product
 
 # Where the stages of a step lie, as shares of its rise in lam.
 NODES = {1: (), 2: (1 / 2,), 3: (1 / 3, 2 / 3)}

@@ -16,10 +16,11 @@ from sdediff.levels import Level
 from sdediff.model import ScoreModel
 from sdediff.names import nearest
 from sdediff.noise import Noise
-from sdediff.sde import LinearSDE, product
+from sdediff.sde import LinearSDE
 from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.exponential import ancestral, exact, places
 from sdediff.solvers.seeds import increments, stirred
+from sdediff.tensors import product
 
 
 def slope_weight(k: float) -> float:

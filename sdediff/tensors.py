@@ -1,0 +1,40 @@
+"""Numbers and states: how coefficients in float64 meet tensors of any kind."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def times64(t: Any) -> Tensor:
+    """Times (or any coefficients) as a float64 tensor."""
+    return t.to(torch.float64) if isinstance(t, Tensor) else torch.as_tensor(t, dtype=torch.float64)
+
+
+def per_sample(value: Any, x: Tensor) -> Any:
+    """A coefficient ready to meet a state: floats pass, a (B,) tensor is cast and shaped (B, 1, ...)."""
+    if not isinstance(value, Tensor):
+        return value
+    if value.ndim == 0:
+        return value.to(x)
+    return value.to(device=x.device, dtype=x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+
+
+# A product with a number makes a tensor of the number first, which takes a third of a small state's time; a sum
+# with zero does not. A sum rounds its factor to the tensors' type, so of narrow types the product is taken.
+_ZEROS = {kind: torch.zeros((), dtype=kind) for kind in (torch.float32, torch.float64)}
+
+
+def product(x: Tensor, c: float) -> Tensor:
+    """c x of a number and a state, a fresh tensor."""
+    zero = _ZEROS.get(x.dtype)
+    return x * c if zero is None else torch.add(zero, x, alpha=c)
+
+
+def normal_log_prob(x: Tensor, std: float) -> Tensor:
+    """log N(x; 0, std^2 I) summed over all but the first dimension, nats, float64 (B,)."""
+    flat = x.reshape(x.shape[0], -1).to(torch.float64)
+    return -0.5 * (flat / std).square().sum(1) - flat.shape[1] * (math.log(std) + 0.5 * math.log(2 * math.pi))
