@@ -50,11 +50,11 @@ class Multistep(Solver):
             raise SolverError(nearest(self.variable, _VARIABLES, "variable"))
 
     @property
-    def order(self) -> int | None:  # type: ignore[override]
+    def order(self) -> int | None:
         return min(self.corrector, self.points + 1) if self.corrector else self.points
 
     @property
-    def grid(self) -> str:  # type: ignore[override]
+    def grid(self) -> str:
         return "karras" if self.variable in ("sigma", "rho") else "log_snr"
 
     def lowered(self, order: int) -> Solver:
@@ -125,13 +125,13 @@ class Adams(Multistep):
             raise SolverError(f"eta={self.eta}, scaler={self.scaler!r} need basis='x0', given {self.basis!r}")
 
     @property
-    def order(self) -> int | None:  # type: ignore[override]
+    def order(self) -> int | None:
         if self.stochastic:
             return None
         return 2 if self.third != "exact" and self.points > 2 and not self.corrector else super().order
 
     @property
-    def at_zero_alpha(self) -> bool:  # type: ignore[override]
+    def at_zero_alpha(self) -> bool:
         return self.basis != "eps"
 
     @property

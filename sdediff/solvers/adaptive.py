@@ -93,7 +93,7 @@ class AdaptiveRK(OwnSteps):
             raise SolverError(nearest(self.variable, ("angle", "t"), "variable"))
 
     @property
-    def needs_alpha(self) -> bool:  # type: ignore[override]
+    def needs_alpha(self) -> bool:
         return self.variable == "angle"
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:

@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 
@@ -32,24 +32,59 @@ def finite(t: Level, value: float, what: str) -> float:
 class Solver(ABC):
     """One step from t to s < t; a frozen dataclass of hyper-parameters, so a value that threads may share.
 
-    order: the measured order of convergence to the probability flow, None for stochastic and adaptive
-    solvers. calls: network calls a step, None where steps differ (`spent` counts a run's) or choose at run
-    time. strong_order: against the same Brownian path, where claimed. moves=False marks a corrector, which
-    leaves p_t invariant. at_zero_alpha: may start where alpha = 0.
-    needs_alpha: uses alpha and sigma, so serves linear processes alone. grid: the default grid, "" for the
-    process's own; steps: the default number.
+    What a class says of itself are the properties below; it overrides one by a plain attribute, `order = 2`, or by a
+    property where its hyper-parameters decide.
     """
 
-    order: ClassVar[int | None] = None
-    calls: ClassVar[int | None] = 1
-    strong_order: ClassVar[float | None] = None
-    moves: ClassVar[bool] = True
-    adaptive: ClassVar[bool] = False
-    at_zero_alpha: ClassVar[bool] = False
-    needs_alpha: ClassVar[bool] = True
-    grid: ClassVar[str] = ""
-    steps: ClassVar[int] = 20
-    reference: ClassVar[str] = ""
+    @property
+    def order(self) -> int | None:
+        """The measured order of convergence to the probability flow; None for stochastic and adaptive solvers."""
+        return None
+
+    @property
+    def calls(self) -> int | None:
+        """Network calls a step; None where steps differ (`spent` counts a run's) or choose at run time."""
+        return 1
+
+    @property
+    def strong_order(self) -> float | None:
+        """The order against the same Brownian path, where one is claimed."""
+        return None
+
+    @property
+    def moves(self) -> bool:
+        """False of a corrector, which leaves p_t invariant."""
+        return True
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether a step chooses its network calls by the states."""
+        return False
+
+    @property
+    def at_zero_alpha(self) -> bool:
+        """Whether a run may start where alpha = 0."""
+        return False
+
+    @property
+    def needs_alpha(self) -> bool:
+        """Whether it uses alpha and sigma, so serves linear processes alone."""
+        return True
+
+    @property
+    def grid(self) -> str:
+        """The default grid; "" for the process's own."""
+        return ""
+
+    @property
+    def steps(self) -> int:
+        """The default number of moves."""
+        return 20
+
+    @property
+    def reference(self) -> str:
+        """The paper, with its equation or algorithm."""
+        return ""
 
     @property
     def stochastic(self) -> bool:

@@ -74,12 +74,12 @@ class ReverseSDE(Solver):
             raise SolverError(f"eta={self.eta}, substeps={self.substeps}: eta must be positive, substeps at least 1")
 
     @property
-    def calls(self) -> int | None:  # type: ignore[override]
+    def calls(self) -> int | None:
         each, more = integrate.TORCHSDE[self.method]
         return self.substeps * each + more
 
     @property
-    def strong_order(self) -> float | None:  # type: ignore[override]
+    def strong_order(self) -> float | None:
         return 1.5 if self.method == "srk" else 1.0
 
     @property

@@ -40,7 +40,7 @@ class Then(Solver):
         return self.first if self.first.moves else self.second
 
     @property
-    def calls(self) -> int | None:  # type: ignore[override]
+    def calls(self) -> int | None:
         a, b = self.first.calls, self.second.calls
         return None if a is None or b is None else a + b
 
@@ -53,7 +53,7 @@ class Then(Solver):
         return None if None in each else sum(each)  # type: ignore[arg-type]
 
     @property
-    def adaptive(self) -> bool:  # type: ignore[override]
+    def adaptive(self) -> bool:
         return self.first.adaptive or self.second.adaptive
 
     @property
@@ -61,15 +61,15 @@ class Then(Solver):
         return self.first.stochastic or self.second.stochastic
 
     @property
-    def at_zero_alpha(self) -> bool:  # type: ignore[override]
+    def at_zero_alpha(self) -> bool:
         return self.first.at_zero_alpha and self.second.at_zero_alpha
 
     @property
-    def grid(self) -> str:  # type: ignore[override]
+    def grid(self) -> str:
         return self._mover.grid
 
     @property
-    def steps(self) -> int:  # type: ignore[override]
+    def steps(self) -> int:
         return self._mover.steps
 
     def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
@@ -137,7 +137,7 @@ class LowerOrderFinal(Around):
             raise SolverError(f"{self.solver!r} has no lower order to end with: give a multistep solver of order 2 up")
 
     @property
-    def calls(self) -> int | None:  # type: ignore[override]
+    def calls(self) -> int | None:
         own = self.solver.calls
         return own if _lowered(self.solver, self.last).calls == own else None
 

@@ -65,7 +65,7 @@ class DDIM(Solver):
             raise SolverError(f"eta={self.eta}: DDIM's eta lies in [0, 1]")
 
     @property
-    def order(self) -> int | None:  # type: ignore[override]
+    def order(self) -> int | None:
         return None if self.eta else 1
 
     @property

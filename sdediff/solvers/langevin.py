@@ -26,7 +26,7 @@ class Repeated(Solver):
     at_zero_alpha = True
 
     @property
-    def calls(self) -> int | None:  # type: ignore[override]
+    def calls(self) -> int | None:
         return self.n
 
     @property

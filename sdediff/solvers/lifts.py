@@ -15,7 +15,7 @@ from torch import Tensor
 from sdediff.levels import AtLam, Level
 from sdediff.model import ScoreModel
 from sdediff.noise import Noise
-from sdediff.sde import LinearSDE
+from sdediff.sde import SDE, linear
 from sdediff.solvers.base import Solver, SolverError, finite
 from sdediff.solvers.compose import Around
 from sdediff.solvers.exponential import ancestral, spread
@@ -27,12 +27,12 @@ def renoised(x: Tensor, t: Level, up: Level, z: Tensor, s_noise: float) -> Tenso
     return product(x, up.alpha / t.alpha).add_(z, alpha=s_noise * math.sqrt(max(0.0, spread(up, t))))
 
 
-def at_lam(sde: LinearSDE, lam: float, solver: Solver, like: Level) -> Level:
+def at_lam(sde: SDE, lam: float, solver: Solver, like: Level) -> Level:
     """A level that only the placing of a solver's inner nodes looks at, in the place of `like`, without slopes.
 
     Of a solver that needs alpha the nodes depend on lam alone; for any other the time is found.
     """
-    time = math.nan if solver.needs_alpha else sde.t_of_lam(lam).item()
+    time = math.nan if solver.needs_alpha else linear(sde).t_of_lam(lam).item()
     found = Level(time, alpha=1.0, sigma=math.exp(-lam), lam=lam)
     found.index, found.grid = like.index, like.grid
     return found
@@ -50,13 +50,13 @@ class Lift(Around):
             raise SolverError(f"{self!r} adds the noise itself: give a deterministic solver that moves")
 
     @property
-    def order(self) -> int | None:  # type: ignore[override]
+    def order(self) -> int | None:
         return None if self.stochastic else self.solver.order
 
     def lowered(self, order: int) -> Solver:
         return replace(self, solver=self.solver.lowered(order))
 
-    def inner(self, sde: LinearSDE, t: Level, s: Level) -> Sequence[float]:  # type: ignore[override]
+    def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
         if not self.at_zero_alpha:
             finite(t, t.lam, "lam")
         return super().inner(sde, t, s)
@@ -95,7 +95,7 @@ class AncestralStep(Lift):
     def _lam(self, t: Level, s: Level) -> float:
         return float(s.lam + ancestral(t, s, self.eta))
 
-    def inner(self, sde: LinearSDE, t: Level, s: Level) -> Sequence[float]:  # type: ignore[override]
+    def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
         finite(t, t.lam, "lam")
         lam = self._lam(t, s)
         return [*super().inner(sde, t, at_lam(sde, lam, self.solver, s)), AtLam(lam)]
@@ -142,13 +142,13 @@ class Churn(Lift):
     def stochastic(self) -> bool:
         return self.s_churn > 0
 
-    def inner(self, sde: LinearSDE, t: Level, s: Level) -> Sequence[float]:  # type: ignore[override]
+    def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
         gamma = min(self.s_churn / len(t.grid), math.sqrt(2) - 1)
         if not (gamma and t.alpha and self.s_tmin <= t.kappa <= self.s_tmax):
             return [*super().inner(sde, t, s), t.t]
         lam = t.lam - math.log1p(gamma)
         if lam < t.grid[0].lam:  # nothing is visited beyond T
-            lam = max(lam, sde.lam(sde.t_max).item())
+            lam = max(lam, linear(sde).lam(sde.t_max).item())
         return [*super().inner(sde, at_lam(sde, lam, self.solver, t), s), AtLam(lam)]
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:

@@ -58,13 +58,13 @@ class LinearMultistep(Solver):
                 raise SolverError(f"row {i} of the weights is {row}: write {i} numbers that add up to 1")
 
     @property
-    def order(self) -> int | None:  # type: ignore[override]
+    def order(self) -> int | None:
         ahead = -math.fsum(j * w for j, w in enumerate(self.rows[-1]))
         # Constant weights know no grid: on smooth ones the next term is wrong however many values there are.
         return 2 if math.isclose(ahead, 0.5) else 1
 
     @property
-    def calls(self) -> int | None:  # type: ignore[override]
+    def calls(self) -> int | None:
         return None if WARM_UPS[self.warm_up].steps else 1
 
     def spent(self, steps: int) -> int:

@@ -15,7 +15,7 @@ from sdediff.grid import karras
 from sdediff.levels import Level, levels
 from sdediff.model import ScoreModel
 from sdediff.noise import Noise
-from sdediff.sde import LinearSDE
+from sdediff.sde import SDE, linear
 from sdediff.solvers.base import SolverError
 from sdediff.solvers.lifts import Lift, renoised
 
@@ -81,11 +81,11 @@ class Restart(Lift):
                 found.append(one)
         return found
 
-    def inner(self, sde: LinearSDE, t: Level, s: Level) -> Sequence[float]:  # type: ignore[override]
+    def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
         groups = [list(super().inner(sde, t, s))]
         for one in self._due(t, s):
-            start = sde.t_of_lam(-math.log(one.high)).item()
-            row = levels(sde, [*karras(sde, one.moves(len(s.grid) - 1), start, s.t).tolist()[:-1], s.t])
+            start = linear(sde).t_of_lam(-math.log(one.high)).item()
+            row = levels(sde, [*karras(linear(sde), one.moves(len(s.grid) - 1), start, s.t).tolist()[:-1], s.t])
             if abs(row[0].kappa / one.high - 1) > 1e-6:
                 raise SolverError(f"sigma/alpha ends at {row[0].kappa:.3g}, below {one}: lower it")
             groups += [[a.t, *self.solver.inner(sde, a, b)] for a, b in itertools.pairwise(row)]

@@ -65,19 +65,19 @@ class RungeKutta(Solver):
             raise SolverError(nearest(self.variable, FRAMES, "variable"))
 
     @property
-    def order(self) -> int | None:  # type: ignore[override]
+    def order(self) -> int | None:
         return TABLEAUS[self.method].order
 
     @property
-    def calls(self) -> int | None:  # type: ignore[override]
+    def calls(self) -> int | None:
         return len(TABLEAUS[self.method].weights)
 
     @property
-    def needs_alpha(self) -> bool:  # type: ignore[override]
+    def needs_alpha(self) -> bool:
         return self.variable != "t"
 
     @property
-    def at_zero_alpha(self) -> bool:  # type: ignore[override]
+    def at_zero_alpha(self) -> bool:
         return self.variable != "sigma"
 
     def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from sdediff.levels import Level
 from sdediff.model import ScoreModel
 from sdediff.noise import Noise
-from sdediff.sde import LinearSDE
+from sdediff.sde import SDE
 from sdediff.solvers.base import Solver, SolverError, finite
 from sdediff.solvers.exponential import places, spread
 from sdediff.tensors import product
@@ -42,14 +42,14 @@ class Seeds(Solver):
             raise SolverError(f"stages={self.stages}: write 1, 2 or 3")
 
     @property
-    def calls(self) -> int | None:  # type: ignore[override]
+    def calls(self) -> int | None:
         return self.stages
 
     @property
     def stochastic(self) -> bool:
         return True
 
-    def inner(self, sde: LinearSDE, t: Level, s: Level) -> Sequence[float]:  # type: ignore[override]
+    def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
         if not NODES[self.stages] or not math.isfinite(t.lam):
             return ()
         return places(t, s, NODES[self.stages])

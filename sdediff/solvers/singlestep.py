@@ -16,7 +16,7 @@ from sdediff.levels import Level
 from sdediff.model import ScoreModel
 from sdediff.names import nearest
 from sdediff.noise import Noise
-from sdediff.sde import LinearSDE
+from sdediff.sde import SDE
 from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.exponential import ancestral, exact, places
 from sdediff.solvers.seeds import increments, stirred
@@ -67,15 +67,15 @@ class Singlestep(Solver):
         return tuple(i / self.stages if r is None else r for i, r in enumerate(given, 1))
 
     @property
-    def order(self) -> int | None:  # type: ignore[override]
+    def order(self) -> int | None:
         # A line through two of the three outputs is of third order at r2 = 2/3 alone.
         return 2 if self.stages == 3 and not math.isclose(self.shares[1], 2 / 3) else self.stages
 
     @property
-    def calls(self) -> int | None:  # type: ignore[override]
+    def calls(self) -> int | None:
         return self.stages
 
-    def inner(self, sde: LinearSDE, t: Level, s: Level) -> Sequence[float]:  # type: ignore[override]
+    def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
         return places(t, s, self.shares)
 
     def lowered(self, order: int) -> Singlestep:
@@ -131,7 +131,7 @@ class DPMFast(Solver):
         Singlestep(basis=self.basis)
 
     @property
-    def order(self) -> int | None:  # type: ignore[override]
+    def order(self) -> int | None:
         return min(self.tail) + 1
 
     def orders(self, steps: int) -> tuple[int, ...]:
@@ -148,7 +148,7 @@ class DPMFast(Solver):
     def _at(self, t: Level) -> Singlestep:
         return Singlestep(self.orders(len(t.grid) - 1)[t.index], self.basis)
 
-    def inner(self, sde: LinearSDE, t: Level, s: Level) -> Sequence[float]:  # type: ignore[override]
+    def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
         return self._at(t).inner(sde, t, s)
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
@@ -182,7 +182,7 @@ class DPMppSDE(Solver):
     def stochastic(self) -> bool:
         return True
 
-    def inner(self, sde: LinearSDE, t: Level, s: Level) -> Sequence[float]:  # type: ignore[override]
+    def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
         return places(t, s, (self.r,))
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
