@@ -27,25 +27,23 @@ CLOCKS: dict[str, Callable[[Level], Any]] = {
 
 
 class Frame(NamedTuple):
-    """One level and a network: input scale, clock (size,), and the affine pair (None where alpha = 0).
+    """One level and a network: its input's scale and the affine pair of its output (None where alpha = 0).
 
     says: the property that the output is, "moved" where it is none at this level, "" where there is no pair at all.
     """
 
-    size: int
     says: str
     scale: Any
-    clock: Tensor
     a: Any = None
     b: Any = None
 
 
-class Place(NamedTuple):
-    """What states are like as far as clocks care: how many there are, in what dtype, where."""
+class Ready(NamedTuple):
+    """A run's frames and its own clocks, each (size,), by the times of its levels."""
 
     size: int
-    dtype: torch.dtype
-    device: torch.device
+    frames: dict[float, Frame]
+    clocks: dict[float, Tensor]
 
 
 @dataclass(frozen=True)
@@ -59,78 +57,69 @@ class Terms:
     offset: int
     trained: SDE | None
 
-    def on(self, row: tuple[Level, ...], place: Place) -> dict[float, Frame]:
-        """The frames of every level of a grid, those that its moves visit included, by their times.
+    def on(self, row: tuple[Level, ...], x: Tensor) -> Ready:
+        """Frames and clocks of every level of a grid, those that its moves visit included, for states like x.
 
-        Kept where nothing can change them: grids are, and a network that writes into its clock gets a new one.
+        Frames and readings are kept where nothing can change them. Clocks are tensors, which a network may write
+        into, so every run has its own.
         """
         steady = self.sde.constant and (self.trained is None or self.trained.constant) and isinstance(self.time, str)
-        if not steady:
-            return _frames(self, row, place)
-        found = _kept(self, row, place)
-        if found[row[0].t].clock._version:
-            _kept.cache_clear()
-            found = _kept(self, row, place)
-        return found
+        times, frames, readings = (_kept if steady else _made)(self, row)
+        return Ready(len(x), frames, dict(zip(times, _clocks(readings, x), strict=True)))
 
-    def at(self, here: Level, place: Place) -> Frame:
-        """The frame of one level."""
+    def at(self, here: Level, x: Tensor) -> tuple[Frame, Tensor]:
+        """The frame and the clock of one level."""
         old = level(self.trained, self.trained.t_of_lam(here.lam)) if isinstance(self.trained, LinearSDE) else here
-        return self._frame(here, old, place.size, self._clocks([old], place)[0])
+        return self._frame(here, old), _clocks((self._reading(old),), x)[0]
 
-    def _frame(self, here: Level, old: Level, size: int, clock: Tensor) -> Frame:
+    def _frame(self, here: Level, old: Level) -> Frame:
         if not self.sde.linear:
-            return Frame(size, "", 1.0, clock)
+            return Frame("", 1.0)
         says = "moved" if self.trained is not None and self.predicts not in ("x0", "eps") else self.predicts
         try:
             a, b = PARAMETRISATIONS[self.predicts](old, self.sigma_data)
         except ZeroDivisionError:
-            return Frame(size, says, 1.0, clock)
+            return Frame(says, 1.0)
         if isinstance(a, Tensor) and not bool(torch.isfinite(a).all()):
-            return Frame(size, says, 1.0, clock)
+            return Frame(says, 1.0)
         scale = 1.0
         if self.predicts == "edm":
             scale = ((old.alpha * self.sigma_data) ** 2 + old.sigma**2) ** -0.5
         if self.trained is None:
-            return Frame(size, says, scale, clock, a, b)
+            return Frame(says, scale, a, b)
         shrink = old.sigma / here.sigma
-        return Frame(size, says, scale * shrink, clock, a * shrink, b)
-
-    def _clocks(self, row: Sequence[Level], place: Place) -> Sequence[Tensor]:
-        """What the network reads at every level, each (size,), on the states' device; floats travel at once."""
-        size, dtype, device = place
-        dtype = dtype if dtype in (torch.float32, torch.float64) else torch.float32
-        readings = [self._reading(old) for old in row]
-        if any(isinstance(reading, Tensor) for reading in readings):
-            return [torch.as_tensor(r).to(device=device, dtype=dtype).expand(size) for r in readings]
-        for old, reading in zip(row, readings, strict=True):
-            if not math.isfinite(reading):
-                raise ModelError(
-                    f"the clock {self.time!r} reads {reading} at t={old.t}: start below it (start=sde.t_max)"
-                )
-        return torch.tensor(readings, dtype=dtype, device=device)[:, None].repeat(1, size).unbind()
+        return Frame(says, scale * shrink, a * shrink, b)
 
     def _reading(self, old: Level) -> Any:
+        """What the clock reads at a level of the process that the network was trained on."""
         if not isinstance(self.time, str):
             return self.time(old)
         try:
             reading = CLOCKS[self.time](old)
         except ZeroDivisionError:
-            return math.inf
+            reading = math.inf
+        if not isinstance(reading, Tensor) and not math.isfinite(reading):
+            raise ModelError(f"the clock {self.time!r} reads {reading} at t={old.t}: start below it (start=sde.t_max)")
         return reading - self.offset if self.time == "index" else reading
 
 
-def _frames(terms: Terms, row: tuple[Level, ...], place: Place) -> dict[float, Frame]:
-    every = [v for here in row for v in (*here.inner, here)]
+def _clocks(readings: Sequence[Any], x: Tensor) -> Sequence[Tensor]:
+    """What the network reads at every level, each (B,), on the states' device; floats travel at once."""
+    dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
+    if any(isinstance(reading, Tensor) for reading in readings):
+        return [torch.as_tensor(r).to(device=x.device, dtype=dtype).expand(len(x)) for r in readings]
+    return torch.tensor(readings, dtype=dtype, device=x.device)[:, None].repeat(1, len(x)).unbind()
+
+
+def _made(terms: Terms, row: tuple[Level, ...]) -> tuple[tuple[float, ...], dict[float, Frame], tuple[Any, ...]]:
+    """The times, frames by them, and readings of a grid's levels."""
+    every = tuple([v for here in row for v in (*here.inner, here)])
     sources = every
     if isinstance(terms.trained, LinearSDE):
         lam = torch.tensor([v.lam for v in every], dtype=torch.float64)
-        sources = list(levels(terms.trained, terms.trained.t_of_lam(lam)))
-    # What is kept must serve a run that keeps gradients, too.
-    with torch.inference_mode(mode=False):
-        clocks = terms._clocks(sources, place)
-    pairs = zip(every, sources, clocks, strict=True)
-    return {here.t: terms._frame(here, old, place.size, clock) for here, old, clock in pairs}
+        sources = levels(terms.trained, terms.trained.t_of_lam(lam))
+    times, readings = tuple([v.t for v in every]), tuple([terms._reading(old) for old in sources])
+    return times, {here.t: terms._frame(here, old) for here, old in zip(every, sources, strict=True)}, readings
 
 
-_kept = functools.lru_cache(maxsize=32)(_frames)
+_kept = functools.lru_cache(maxsize=64)(_made)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff.frames import CLOCKS, Frame, Place, Terms
+from sdediff.frames import CLOCKS, Ready, Terms
 from sdediff.levels import Level, level
 from sdediff.names import nearest
 from sdediff.prediction import PARAMETRISATIONS, GeneralPrediction, ModelError, Prediction
@@ -43,8 +43,7 @@ class ScoreModel:
     trained: SDE | None = None
     stats: Statistics | None = field(default=None, repr=False)
     card: dict[str, Any] = field(default_factory=dict, repr=False)
-    _frames: dict[float, Frame] = field(default_factory=dict, repr=False)
-    _first: list[Prediction] | None = field(default=None, repr=False)
+    _ready: Ready | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.predicts not in PARAMETRISATIONS:
@@ -62,21 +61,19 @@ class ScoreModel:
     def __call__(self, x: Tensor, t: Any) -> Prediction:
         """The prediction at states x (B, ...) and time t: a level, a float or a (B,) tensor of times."""
         here = t if isinstance(t, Level) else level(self.sde, t)
-        shape, frame = x.shape, self._frames.get(here.t)
-        if frame is None or frame.size != shape[0]:
-            frame = self._terms.at(here, Place(shape[0], x.dtype, x.device))
-        _, says, scale, clock, a, b = frame
+        shape, ready = x.shape, self._ready
+        if ready is not None and ready.size == shape[0] and here.t in ready.clocks:
+            says, scale, a, b = ready.frames[here.t]
+            clock = ready.clocks[here.t]
+        else:
+            (says, scale, a, b), clock = self._terms.at(here, x)
         scaled = x if isinstance(scale, float) and scale == 1.0 else x * per_sample(scale, x)
         raw, extra = self.net(scaled, clock, **self.cond), None
         if type(raw) is not Tensor or raw.shape != shape or raw.dtype != x.dtype:
             raw, extra = _raw(raw, x)
-        if says:
-            prediction = Prediction(x, raw, here, a, b, says, extra)
-        else:
-            prediction = GeneralPrediction(x, raw, here, self.sde, extra)
-        if self._first is not None and not self._first:
-            self._first.append(prediction)
-        return prediction
+        if not says:
+            return GeneralPrediction(x, raw, here, self.sde, extra)
+        return Prediction(x, raw, here, a, b, says, extra)
 
     def given(self, **cond: Any) -> ScoreModel:
         """The same model under conditions, passed to the network as keyword arguments."""
@@ -86,12 +83,9 @@ class ScoreModel:
         """The same model around wrap(net): counting, compiling."""
         return replace(self, net=wrap(self.net))
 
-    def on(self, row: tuple[Level, ...], x: Tensor, first: list[Prediction] | None = None) -> ScoreModel:
-        """The same model with its coefficients and clocks ready for every level of a grid and states like x.
-
-        first: takes the first prediction that the model makes while the list is empty.
-        """
-        return replace(self, _frames=self._terms.on(row, Place(len(x), x.dtype, x.device)), _first=first)
+    def on(self, row: tuple[Level, ...], x: Tensor) -> ScoreModel:
+        """The same model with its coefficients and clocks ready for every level of a grid and states like x."""
+        return replace(self, _ready=self._terms.on(row, x))
 
     @functools.cached_property
     def _terms(self) -> Terms:
@@ -133,4 +127,4 @@ def reschedule(model: ScoreModel, sde: SDE) -> ScoreModel:
     source = model.trained or model.sde
     if not (source.linear and sde.linear):
         raise ModelError("reschedule matches the log-SNR of two processes: both need alpha and sigma")
-    return replace(model, sde=sde, trained=source, _frames={})
+    return replace(model, sde=sde, trained=source, _ready=None)

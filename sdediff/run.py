@@ -43,12 +43,21 @@ class Counter:
         return counted
 
 
-class Ready(NamedTuple):
-    """A grid's levels, the model with its clocks there, and where it puts the first prediction of every step."""
+class _Recorder:
+    """A model, of whatever class, that remembers the first prediction since `first` was cleared."""
 
-    row: tuple[Level, ...]
-    model: ScoreModel
-    first: list[Prediction]
+    def __init__(self, model: ScoreModel) -> None:
+        self.model, self.sde, self.stats = model, model.sde, model.stats
+        self.first: Prediction | None = None
+
+    def __call__(self, x: Tensor, t: Any) -> Prediction:
+        prediction = self.model(x, t)
+        if self.first is None:
+            self.first = prediction
+        return prediction
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
 
 
 class Run(NamedTuple):
@@ -61,18 +70,19 @@ class Run(NamedTuple):
     first: int = 0
     history: Any = None
 
-    def ready(self) -> Ready:
-        """What the loop needs beyond the states."""
-        row, first = levels(self.model.sde, self.plan.times, self.plan.solver.inner), list[Prediction]()
-        return Ready(row, self.model.on(row, self.x, first), first)
+    def ready(self) -> tuple[tuple[Level, ...], _Recorder]:
+        """What the loop needs beyond the states: the levels, and the model with its clocks there."""
+        row = levels(self.model.sde, self.plan.times, self.plan.solver.inner)
+        return row, _Recorder(self.model.on(row, self.x))
 
-    def states(self, ready: Ready | None = None) -> Iterator[State]:
+    def states(self, ready: tuple[tuple[Level, ...], _Recorder] | None = None) -> Iterator[State]:
         """The state at every level, each with what `iterate(resume=)` needs to go on from there."""
         used, x, history = self.plan.solver, self.x, self.history
-        row, model, first = ready or self.ready()
+        row, recorder = ready or self.ready()
+        model: Any = recorder
         last = len(row) - 1
         for i in range(self.first, last if used.moves or self.first == last else last + 1):
-            first.clear()
+            recorder.first = None
             t = row[i]
             s = row[i + 1] if used.moves else t
             try:
@@ -83,9 +93,9 @@ class Run(NamedTuple):
             if new.dtype != x.dtype or new.shape != x.shape:
                 raise SolverError(f"{used!r} turned {tuple(x.shape)} {x.dtype} into {tuple(new.shape)} {new.dtype}")
             if i < last:
-                yield State(t, x, first[0] if first else None, history)
+                yield State(t, x, recorder.first, history)
             x, history = new, later
-        yield State(row[last], x, model(x, row[last]) if self.plan.denoise else None, history)
+        yield State(row[last], x, recorder.model(x, row[last]) if self.plan.denoise else None, history)
 
 
 def prepare(

@@ -7,6 +7,7 @@ from the pair and its derivatives. Any other process gives `drift` and `diffusio
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -33,6 +34,18 @@ def linear(sde: SDE) -> LinearSDE:
             f"{type(sde).__name__} gives drift and diffusion alone: write it as a LinearSDE with alpha(t) and sigma(t)"
         )
     return sde
+
+
+@functools.cache
+def _plain_fields(kind: type) -> frozenset[str] | None:
+    """The fields of a frozen dataclass that is equal where they are; None of any other class."""
+    made = vars(kind).get("__dataclass_params__")
+    if made is None or not (made.frozen and made.eq and made.init):
+        return None
+    known = dataclasses.fields(kind)
+    if len(known) < len(kind.__dataclass_fields__) or not all(f.compare and f.hash is not False for f in known):  # type: ignore[attr-defined]
+        return None
+    return frozenset(f.name for f in known)
 
 
 class Kernel(NamedTuple):
@@ -83,16 +96,17 @@ class SDE(ABC):
 
         return Reverse(drift, lambda t: eta * times64(self.diffusion(t)))
 
-    @functools.cached_property
+    @property
     def constant(self) -> bool:
         """Whether nothing about the process can change, so that what is made of it is kept.
 
-        True of frozen dataclasses of numbers, strings and tuples of them; a class may say so itself.
+        True where a frozen dataclass has plain values as its fields, all of them compared, and nothing beside them; a
+        class may say so itself.
         """
-        made = vars(type(self)).get("__dataclass_params__")
-        if made is None or not (made.frozen and made.eq):
+        names = _plain_fields(type(self))
+        if names is None or not vars(self).keys() <= names:
             return False
-        values = [getattr(self, name) for name in type(self).__dataclass_fields__]  # type: ignore[attr-defined]
+        values = [getattr(self, name) for name in names]
         return all(type(v) in _PLAIN for value in values for v in (value if type(value) is tuple else (value,)))
 
     @property
@@ -155,8 +169,9 @@ class LinearSDE(SDE):
         """Every coefficient at times t, evaluated once in float64."""
         times = times64(t)
         learned = torch.is_grad_enabled() and isinstance(self, torch.nn.Module)
-        with torch.enable_grad():
-            inner = times.detach().requires_grad_(True)
+        # A tensor made in inference mode has no slopes, so they are taken outside of it, of a copy.
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            inner = times.detach().clone().requires_grad_(True)
             alpha, sigma = self.alpha(inner), self.sigma(inner)
             alpha_dot, sigma_dot = _slope(alpha, inner, learned), _slope(sigma, inner, learned)
         if not learned:

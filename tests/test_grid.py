@@ -652,14 +652,44 @@ def test_what_may_change_is_asked_again(sde):
         assert (after - before).abs().min() > 0.1
 
 
-def test_only_frozen_classes_of_plain_values_are_constant():
+def _variants():
     @dataclasses.dataclass(frozen=True)
     class OfTensors(sd.VP):
         scale: tuple = (torch.ones(1),)
 
+    @dataclasses.dataclass(frozen=True)
+    class Uncompared(sd.VP):
+        rate: float = dataclasses.field(default=1.0, compare=False)
+
+    @dataclasses.dataclass(frozen=True)
+    class Initial(sd.VP):
+        rate: dataclasses.InitVar[float] = 1.0
+
+        def __post_init__(self, rate):
+            object.__setattr__(self, "held", rate)
+
+    @dataclasses.dataclass(frozen=True, init=False)
+    class Own(sd.VP):
+        def __init__(self, net):
+            object.__setattr__(self, "net", net)
+
+    @dataclasses.dataclass
+    class Thawed(sd.LinearSDE):
+        rate: float = 1.0
+        alpha, sigma = Learned.alpha, Learned.sigma
+
     class Sub(sd.VP):
         pass
 
+    return OfTensors(), Uncompared(), Initial(), Own(abs), Thawed(), Sub(), Learned()
+
+
+@pytest.mark.parametrize("sde", _variants(), ids=lambda v: type(v).__name__)
+def test_what_may_hide_a_change_is_not_constant(sde):
+    before = dict(vars(sde))
+    assert not sde.constant
+    assert vars(sde) == before  # asking leaves no trace: a job's manifest reads them
+
+
+def test_frozen_classes_of_plain_values_are_constant():
     assert all(v.constant for v in (sd.VE(), sd.EDM(), sd.Cosine(), sd.Table.from_sigmas([1.0, 2.0])))
-    assert not OfTensors().constant
-    assert not Sub().constant

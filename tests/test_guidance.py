@@ -238,3 +238,9 @@ def test_a_guided_model_is_not_saved_without_its_guidance(tmp_path) -> None:
     with pytest.raises(HubError, match="save it before"):
         sd.save(sd.guide.clip(sd.load("digits-vp")), tmp_path / "guided")
     assert not (tmp_path / "guided").exists()
+
+
+def test_the_states_of_a_run_hold_changed_predictions(normals: Any) -> None:
+    model = sd.guide.clip(_loud(sd.VP()))
+    found = [state.prediction for state in sd.iterate(model, x=normals(4, 3), steps=4)]
+    assert all(prediction.x0.abs().max() <= 1 for prediction in found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -220,3 +220,24 @@ def test_fixed_step_black_boxes_follow_the_exact_flow(method: str) -> None:
     found = sd.sample(target.model(sde), x=x, solver=sd.solver("ode", method=method, substeps=400), denoise=False)
     gap = (found - target.flow(x, sde, sde.T, sde.t_min)).abs().max().item()
     assert gap < (5e-2 if method == "euler" else 2e-3)
+
+
+class _Still(sd.Solver):
+    def step(self, model: Any, x: torch.Tensor, t: Any, s: Any, state: Any, noise: Any) -> Any:
+        return x, None
+
+
+@dataclass(frozen=True)
+class _Told(_Still):
+    order: int
+    steps: int = field(default_factory=lambda: 7)
+
+
+class _Plain(_Still):
+    def __init__(self) -> None:
+        object.__setattr__(self, "steps", 5)
+
+
+def test_facts_are_overridden_by_fields_and_attributes_and_read_on_the_class() -> None:
+    assert (_Told(3).order, _Told(3).steps, _Plain().steps) == (3, 7, 5)
+    assert (_Still.steps, _Still.calls, _Still.grid) == (20, 1, "")

@@ -152,7 +152,7 @@ class Adams(Multistep):
         if self.basis != "x0":
             return (rule(self.basis, self.scale, *more),) * 2
         kind = "er" if self.scaler == "er" else "x0"
-        return rule(kind, 0.0 if self.within else self.eta**2, *more), rule(kind, self.eta**2, *more)
+        return rule(kind, 0.0 if self.within else self.eta**2, *more), rule("x0", self.eta**2, *more)
 
     def _rule(self, t: Level) -> Rule:
         return self._rules[self.within is not None and self.within[0] <= math.exp(-t.lam) <= self.within[1]]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import bisect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -28,65 +28,79 @@ def finite(t: Level, value: float, what: str) -> float:
     return value
 
 
+if TYPE_CHECKING:
+    fact = property
+else:
+
+    class fact:
+        """A property that classes, fields and instances may override, with its value to be read on the class too."""
+
+        def __init__(self, get: Callable[[Any], Any]) -> None:
+            self._get, self.__doc__ = get, get.__doc__
+
+        def __get__(self, instance: Any, owner: Any = None) -> Any:
+            return self._get(instance)
+
+
 @dataclass(frozen=True)
 class Solver(ABC):
     """One step from t to s < t; a frozen dataclass of hyper-parameters, so a value that threads may share.
 
-    What a class says of itself are the properties below; it overrides one by a plain attribute, `order = 2`, or by a
-    property where its hyper-parameters decide.
+    What a solver says of itself are the facts below; a class overrides one by a plain attribute, `order = 2`, by a
+    field, or by a property where its hyper-parameters decide.
     """
 
-    @property
+    @fact
     def order(self) -> int | None:
         """The measured order of convergence to the probability flow; None for stochastic and adaptive solvers."""
         return None
 
-    @property
+    @fact
     def calls(self) -> int | None:
         """Network calls a step; None where steps differ (`spent` counts a run's) or choose at run time."""
         return 1
 
-    @property
+    @fact
     def strong_order(self) -> float | None:
         """The order against the same Brownian path, where one is claimed."""
         return None
 
-    @property
+    @fact
     def moves(self) -> bool:
         """False of a corrector, which leaves p_t invariant."""
         return True
 
-    @property
+    @fact
     def adaptive(self) -> bool:
         """Whether a step chooses its network calls by the states."""
         return False
 
-    @property
+    @fact
     def at_zero_alpha(self) -> bool:
         """Whether a run may start where alpha = 0."""
         return False
 
-    @property
+    @fact
     def needs_alpha(self) -> bool:
         """Whether it uses alpha and sigma, so serves linear processes alone."""
         return True
 
-    @property
+    @fact
     def grid(self) -> str:
         """The default grid; "" for the process's own."""
         return ""
 
-    @property
+    @fact
     def steps(self) -> int:
         """The default number of moves."""
         return 20
 
-    @property
+    @fact
     def reference(self) -> str:
         """The paper, with its equation or algorithm."""
         return ""
 
-    @property
+    @fact
     def stochastic(self) -> bool:
         """Whether a step draws noise."""
         return False
