@@ -74,10 +74,54 @@ class Level:
         twin.index, twin.grid, twin.inner = self.index, self.grid, tuple(inner)
         return twin
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Level by level a grid would be written once within itself for every level that it has.
+        rows = tuple([(_values(v), tuple(map(_values, v.inner))) for v in self.grid])
+        return _restored, (
+            rows if self.grid != (self,) else (),
+            self.index,
+            _values(self),
+            tuple(map(_values, self.inner)),
+        )
+
     @property
     def kappa(self) -> Any:
         """sigma / alpha, the noise level of x / alpha."""
         return self.sigma / self.alpha
+
+
+def _values(here: Level) -> tuple[tuple[str, Any], ...]:
+    """What a level knows of the process, by name."""
+    found: list[tuple[str, Any]] = [("t", here.t)]
+    for name in _FIELDS:
+        with contextlib.suppress(SDEError):
+            found.append((name, getattr(here, name)))
+    return tuple(found)
+
+
+def _restored(rows: tuple[Any, ...], index: int, own: Any, inner: Any) -> Level:
+    """A level from what it was pickled as: one of its grid, or one that lies off it and knows its place there."""
+    grid = _regained(rows)
+    if grid and (own, inner) == rows[index]:
+        return grid[index]
+    found = Level(**dict(own))
+    found.inner = tuple([Level(**dict(v)) for v in inner])
+    found.index, found.grid = index, grid or (found,)
+    return found
+
+
+@functools.lru_cache(maxsize=64)
+def _regained(rows: tuple[Any, ...]) -> tuple[Level, ...]:
+    """The levels of a pickled grid, as `levels` would give them."""
+
+    def made(values: Sequence[Any]) -> tuple[Level, ...]:
+        names = tuple([name for name, _ in values[0][1:]])
+        columns = zip(*[[number for _, number in one[1:]] for one in values], strict=True)
+        return _made(tuple([one[0][1] for one in values]), names, tuple(columns))
+
+    nodes = [one for _, inner in rows for one in inner]
+    row = made([own for own, _ in rows]) if rows else ()
+    return _visiting(row, made(nodes), tuple([len(inner) for _, inner in rows[1:]])) if nodes else row
 
 
 def level(sde: SDE, t: Any) -> Level:
