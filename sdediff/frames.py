@@ -26,6 +26,9 @@ CLOCKS: dict[str, Callable[[Level], Any]] = {
 }
 
 
+_NUMBERS = {float, int}
+
+
 class Frame(NamedTuple):
     """One level and a network: its input's scale and the affine pair of its output (None where alpha = 0).
 
@@ -106,9 +109,9 @@ class Terms:
 def _clocks(readings: Sequence[Any], x: Tensor) -> Sequence[Tensor]:
     """What the network reads at every level, each (B,), on the states' device; floats travel at once."""
     dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
-    if any(isinstance(reading, Tensor) for reading in readings):
+    if not _NUMBERS.issuperset(map(type, readings)):
         return [torch.as_tensor(r).to(device=x.device, dtype=dtype).expand(len(x)) for r in readings]
-    return torch.tensor(readings, dtype=dtype, device=x.device)[:, None].repeat(1, len(x)).unbind()
+    return torch.tensor(readings, dtype=dtype, device=x.device)[:, None].expand(-1, len(x)).contiguous().unbind()
 
 
 def _made(terms: Terms, row: tuple[Level, ...]) -> tuple[tuple[float, ...], dict[float, Frame], tuple[Any, ...]]:

@@ -21,7 +21,7 @@ from sdediff.names import nearest
 from sdediff.noise import Noise
 from sdediff.prediction import Prediction
 from sdediff.solvers.base import Solver, SolverError
-from sdediff.solvers.weights import BASES, VARIABLES, Move, Rule, corrected, rule, weights
+from sdediff.solvers.weights import BASES, VARIABLES, Move, Rule, corrected, rule, turn, weights
 from sdediff.tensors import product
 
 _VARIABLES = (*VARIABLES, "t")
@@ -141,9 +141,8 @@ class Adams(Multistep):
     def output(self, model: ScoreModel, prediction: Prediction) -> Output:
         if self.basis != "F":
             return prediction.factored(self.basis)
-        t = prediction.level
-        w = math.hypot(t.alpha * self.scale, t.sigma)
-        return prediction.scaled(eps=t.alpha * self.scale / w, x0=-t.sigma / (w * self.scale))
+        on_eps, on_x0 = turn(self.scale, prediction.level)
+        return prediction.scaled(eps=on_eps, x0=on_x0)
 
     @functools.cached_property
     def _rules(self) -> tuple[Rule, Rule]:

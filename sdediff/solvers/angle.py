@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from sdediff.model import ScoreModel
 from sdediff.prediction import Prediction
 from sdediff.solvers.adams import Multistep, Output
 from sdediff.solvers.base import SolverError
-from sdediff.solvers.weights import BASES, Move, Rule, rule, solve, weights
+from sdediff.solvers.weights import BASES, Move, Rule, rule, solve, turn, weights
 from sdediff.statistics import KINDS, Axes
 
 
@@ -71,8 +70,8 @@ class Angle(Multistep):
         # v is formed as if the mean were 0; what it brings is a multiple of m, in `move`.
         t, axes = prediction.level, self._axes(model, prediction.x)
         if isinstance(axes.scale, float):
-            w = math.hypot(t.alpha * axes.scale, t.sigma)
-            return prediction.scaled(eps=t.alpha * axes.scale / w, x0=-t.sigma / (w * axes.scale))
+            on_eps, on_x0 = turn(axes.scale, t)
+            return prediction.scaled(eps=on_eps, x0=on_x0)
         w = np.hypot(t.alpha * axes.scale, t.sigma)
         eps, x0 = axes.split(prediction.eps), axes.split(prediction.x0)
         return 1.0, eps * _like(t.alpha * axes.scale / w, eps) - x0 * _like(t.sigma / (w * axes.scale), eps)
