@@ -70,11 +70,21 @@ class Multistep(Solver):
 
     def moved(self, model: ScoreModel, x: Tensor, move: Move, past: Sequence[Output]) -> Tensor:
         """x after a move over the outputs, without noise; a fresh tensor."""
-        x = product(x, move.on_x)
+        if type(move.on_x) is not float:
+            return self.moved_apart(model, x, move, past)
+        new = product(x, move.on_x)
         for weight, (unit, value) in zip(move.on_outputs, past, strict=False):
             if weight:
-                x.add_(value, alpha=weight * unit)
-        return x
+                new.add_(value, alpha=weight * unit)
+        return new.add_(self.centre(model, x), alpha=move.constant) if move.constant else new
+
+    def moved_apart(self, model: ScoreModel, x: Tensor, move: Move, past: Sequence[Output]) -> Tensor:
+        """The same where every coordinate moves by numbers of its own."""
+        raise NotImplementedError
+
+    def centre(self, model: ScoreModel, x: Tensor) -> Any:
+        """What a move's constant is multiplied by."""
+        return 1.0
 
     def kick(self, t: Level, s: Level) -> float:
         """The standard deviation of a step's noise."""

@@ -54,17 +54,19 @@ class Angle(Multistep):
             raise SolverError(f"scale={self.scale}: a scale is positive")
 
     def _axes(self, model: ScoreModel, x: Tensor) -> Axes:
-        stats = model.stats
-        if not isinstance(self.scale, str):
-            return _plain(self.scale)
+        scale, stats = self.scale, model.stats
+        if scale == "auto":
+            if stats is None:
+                return _UNIT
+            scale = "std"
+        if not isinstance(scale, str):
+            return _plain(scale)
         if stats is None:
-            if self.scale != "auto":
-                raise SolverError(
-                    f"scale={self.scale!r} needs the data's statistics, which this model lacks: "
-                    "ScoreModel(..., stats=sd.statistics(data)), or write a number"
-                )
-            return _UNIT
-        return stats.axes("std" if self.scale == "auto" else self.scale, x.dtype, x.device)
+            raise SolverError(
+                f"scale={scale!r} needs the data's statistics, which this model lacks: "
+                "ScoreModel(..., stats=sd.statistics(data)), or write a number"
+            )
+        return stats.axes(scale, x.dtype, x.device)
 
     def output(self, model: ScoreModel, prediction: Prediction) -> Output:
         # v is formed as if the mean were 0; what it brings is a multiple of m, in `move`.
@@ -81,12 +83,10 @@ class Angle(Multistep):
         common = axes.scale if isinstance(axes.scale, float) else model.stats.std  # type: ignore[union-attr]
         return _move(axes, t, s, past, self.variable, common)
 
-    def moved(self, model: ScoreModel, x: Tensor, move: Move, past: Sequence[Output]) -> Tensor:
-        if isinstance(move.on_x, float):
-            new = super().moved(model, x, move, past)
-            if move.constant:
-                new.add_(self._axes(model, x).mean.reshape(x.shape[1:]), alpha=move.constant)
-            return new
+    def centre(self, model: ScoreModel, x: Tensor) -> Tensor:
+        return self._axes(model, x).mean.reshape(x.shape[1:])
+
+    def moved_apart(self, model: ScoreModel, x: Tensor, move: Move, past: Sequence[Output]) -> Tensor:
         axes = self._axes(model, x)
         y = axes.split(x)
         y = y * _like(move.on_x, y) + axes.mean * _like(move.constant, y)

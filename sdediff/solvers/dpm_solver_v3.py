@@ -92,10 +92,7 @@ class DPMSolverV3(Multistep):
     def move(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
         return move(self.statistics, t, s, past)
 
-    def moved(self, model: ScoreModel, x: Tensor, move: Move, past: Sequence[Output]) -> Tensor:
-        if self.statistics.dims == 1:
-            new = super().moved(model, x, move, past)
-            return new.add_(move.constant) if move.constant else new
+    def moved_apart(self, model: ScoreModel, x: Tensor, move: Move, past: Sequence[Output]) -> Tensor:
         new = self._shaped(move.on_x, x) * x + self._shaped(move.constant, x)
         for weight, (factor, output) in zip(move.on_outputs, past, strict=False):
             new = new + self._shaped(factor * weight, x) * output
