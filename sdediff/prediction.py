@@ -6,6 +6,7 @@ prediction is one linear combination of x and F with float64 coefficients.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,7 @@ from sdediff.levels import Level
 from sdediff.sde import SDE, SDEError
 from sdediff.tensors import per_sample, product
 
+_NOTHING = torch.empty(0)
 VARIANCES = ("small", "large", "learned_range", "learned")
 
 
@@ -117,6 +119,10 @@ class Prediction:
         """One property as (factor, tensor), its product."""
         return self._factored(*self.pair(name))
 
+    def whitened(self, scale: float) -> tuple[float, Tensor]:
+        """cos(phi) eps - sin(phi) x0/scale, tan(phi) = sigma/(alpha scale), as (factor, tensor): F, d(x/w)/dphi."""
+        return self._factored(*_whitened(self.level, self._kind, self._a, self._b, scale))
+
     def _factored(self, p: Any, q: Any) -> tuple[float, Tensor]:
         if isinstance(p, Tensor) or isinstance(q, Tensor):
             return 1.0, combine(p, self.x, q, self.raw)
@@ -172,6 +178,13 @@ class Prediction:
     def velocity(self) -> Tensor:
         """alpha' x0 + sigma' eps = f x - g^2 score / 2."""
         return self._form("velocity")
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _whitened(t: Level, kind: str, a: Any, b: Any, scale: float) -> tuple[Any, Any]:
+    """The coefficients of x and F in the whitened velocity; looked up, as a grid's levels are kept."""
+    w, here = math.hypot(t.alpha * scale, t.sigma), Prediction(_NOTHING, _NOTHING, t, a, b, kind)
+    return here._sum(0.0, {"eps": t.alpha * scale / w, "x0": -t.sigma / (w * scale)})
 
 
 class GeneralPrediction(Prediction):

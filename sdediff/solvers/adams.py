@@ -21,7 +21,7 @@ from sdediff.names import nearest
 from sdediff.noise import Noise
 from sdediff.prediction import Prediction
 from sdediff.solvers.base import Solver, SolverError
-from sdediff.solvers.weights import BASES, VARIABLES, Move, Rule, corrected, rule, turn, weights
+from sdediff.solvers.weights import BASES, VARIABLES, Move, Rule, corrected, rule, weights
 from sdediff.tensors import product
 
 _VARIABLES = (*VARIABLES, "t")
@@ -149,10 +149,7 @@ class Adams(Multistep):
         return self.eta > 0 or self.scaler == "er"
 
     def output(self, model: ScoreModel, prediction: Prediction) -> Output:
-        if self.basis != "F":
-            return prediction.factored(self.basis)
-        on_eps, on_x0 = turn(self.scale, prediction.level)
-        return prediction.scaled(eps=on_eps, x0=on_x0)
+        return prediction.whitened(self.scale) if self.basis == "F" else prediction.factored(self.basis)
 
     @functools.cached_property
     def _rules(self) -> tuple[Rule, Rule]:

@@ -15,7 +15,7 @@ from sdediff.model import ScoreModel
 from sdediff.prediction import Prediction
 from sdediff.solvers.adams import Multistep, Output
 from sdediff.solvers.base import SolverError
-from sdediff.solvers.weights import BASES, Move, Rule, rule, solve, turn, weights
+from sdediff.solvers.weights import BASES, Move, Rule, rule, solve, weights
 from sdediff.statistics import KINDS, Axes
 
 
@@ -70,10 +70,10 @@ class Angle(Multistep):
 
     def output(self, model: ScoreModel, prediction: Prediction) -> Output:
         # v is formed as if the mean were 0; what it brings is a multiple of m, in `move`.
-        t, axes = prediction.level, self._axes(model, prediction.x)
+        axes = self._axes(model, prediction.x)
         if isinstance(axes.scale, float):
-            on_eps, on_x0 = turn(axes.scale, t)
-            return prediction.scaled(eps=on_eps, x0=on_x0)
+            return prediction.whitened(axes.scale)
+        t = prediction.level
         w = np.hypot(t.alpha * axes.scale, t.sigma)
         eps, x0 = axes.split(prediction.eps), axes.split(prediction.x0)
         return 1.0, eps * _like(t.alpha * axes.scale / w, eps) - x0 * _like(t.sigma / (w * axes.scale), eps)

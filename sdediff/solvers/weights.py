@@ -80,13 +80,6 @@ BASES: dict[str, Basis] = {
 }
 
 
-@functools.lru_cache(maxsize=1 << 12)
-def turn(scale: float, t: Level) -> tuple[float, float]:
-    """The weights of eps and x0 in the output F: cos(phi) and -sin(phi)/scale."""
-    w = math.hypot(t.alpha * scale, t.sigma)
-    return t.alpha * scale / w, -t.sigma / (w * scale)
-
-
 # Where the polynomial lives: u(lam), given the scale of the angle. "t" is the process's own time.
 VARIABLES: dict[str, Callable[[Any, float], Any]] = {
     "lam": lambda lam, scale: lam,
