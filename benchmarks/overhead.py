@@ -16,7 +16,7 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -166,8 +166,7 @@ def our_cases(net: Net, x: torch.Tensor) -> list[Case]:
     def case(name: str, options: dict[str, Any]) -> Case:
         options = {"solver": name, **options}
         model = sd.ScoreModel(net.plain(), sd.VP(), predicts=options.pop("predicts", "eps"))
-        run = lambda n: sd.sample(model, x=x, steps=n, denoise=False, **options)  # noqa: E731
-        return Case("sdediff", name, name, run)
+        return Case("sdediff", name, name, lambda n: sd.sample(model, x=x, steps=n, denoise=False, **options))
 
     return [case(name, options) for name, options in OURS.items()]
 
@@ -260,7 +259,9 @@ def azula_cases(net: Net, x: torch.Tensor) -> list[Case]:
     denoiser = denoise.SimpleDenoiser(Backbone(), noise.VPSchedule())
 
     def case(kind: str, ours: str, **options: Any) -> Case:
-        run = lambda n: getattr(sample, kind)(denoiser, steps=n, stop=1e-3, silent=True, **options)(x)  # noqa: E731
+        def run(n: int) -> torch.Tensor:
+            return getattr(sample, kind)(denoiser, steps=n, stop=1e-3, silent=True, **options)(x)
+
         return Case("azula", kind.removesuffix("Sampler"), ours, run)
 
     return [case("EulerSampler", "euler"), case("DDIMSampler", "ddim"), case("HeunSampler", "heun")]
@@ -269,8 +270,7 @@ def azula_cases(net: Net, x: torch.Tensor) -> list[Case]:
 def flow_matching_cases(net: Net, x: torch.Tensor) -> list[Case]:
     """Its ODESolver on a bare velocity."""
     solver = importlib.import_module("flow_matching.solver").ODESolver(velocity_model=net.plain())
-    run = lambda n: solver.sample(x_init=x, step_size=1 / n, method="euler")  # noqa: E731
-    return [Case("flow_matching", "euler", "euler", run)]
+    return [Case("flow_matching", "euler", "euler", lambda n: solver.sample(x_init=x, step_size=1 / n, method="euler"))]
 
 
 def torchdiffeq_cases(net: Net, x: torch.Tensor) -> list[Case]:
@@ -356,7 +356,10 @@ def table(rows: list[Case], times: list[Times]) -> list[str]:
     ours = {case.name: t.step for case, t in zip(rows, times, strict=True) if case.system == "sdediff"}
     head = ("us a step", "quartiles", "calls", "ratio", "set-up us", "with set-up")
     widths = (10, 16, 7, 7, 11, 13)
-    row = lambda name, values: name + "".join(f"{v:>{w}s}" for v, w in zip(values, widths, strict=True))  # noqa: E731
+
+    def row(name: str, values: Iterable[str]) -> str:
+        return name + "".join(f"{v:>{w}s}" for v, w in zip(values, widths, strict=True))
+
     lines = [row(f"{'system':14s}{'solver':28s}", head)]
     for case, t in zip(rows, times, strict=True):
         values = (
