@@ -67,10 +67,7 @@ class Level:
 
     def within(self, inner: Iterable[Level]) -> Level:
         """This level as the end of a step that visits `inner`; this one is left as it is."""
-        twin = Level(self.t)
-        for name in _FIELDS:
-            with contextlib.suppress(SDEError):
-                setattr(twin, name, getattr(self, name))
+        twin = Level(**dict(_values(self)))
         twin.index, twin.grid, twin.inner = self.index, self.grid, tuple(inner)
         return twin
 

@@ -54,7 +54,8 @@ def test_weights_integrate_the_lagrange_polynomials(basis: str, variable: str, c
     place = (
         (lambda lam: sd.VP().t_of_lam(lam).item()) if variable == "t" else (lambda lam: VARIABLES[variable](lam, 0.7))
     )
-    found = weights(t, s, tuple(past), Rule(basis, parameter, variable, 0.7), sd.VP()).on_outputs
+    when = sd.VP().t_of_lam if variable == "t" else None
+    found = weights(t, s, tuple(past), Rule(basis, parameter, variable, 0.7), when).on_outputs
     at = [place(p.lam) for p in past]
     for j, value in enumerate(found):
 
@@ -67,7 +68,7 @@ def test_weights_integrate_the_lagrange_polynomials(basis: str, variable: str, c
         assert value == pytest.approx(exact, rel=1e-7 if basis == "er" else 1e-9, abs=1e-10)
 
 
-def _same(a: sd.Solver, b: sd.Solver, sde: sd.LinearSDE, atol: float = 1e-12, steps: int = 12) -> None:
+def _assert_same(a: sd.Solver, b: sd.Solver, sde: sd.LinearSDE, atol: float = 1e-12, steps: int = 12) -> None:
     model = sd.problem("target_m").model(sde)
     x = [sd.sample(model, (8, 2), solver=v, steps=steps, grid="log_snr", dtype=F64, seed=3) for v in (a, b)]
     torch.testing.assert_close(x[0], x[1], rtol=0, atol=atol)
@@ -76,11 +77,11 @@ def _same(a: sd.Solver, b: sd.Solver, sde: sd.LinearSDE, atol: float = 1e-12, st
 @PROCESSES
 def test_one_point_is_ddim_in_every_basis_and_the_ancestral_step_at_eta_one(process: sd.LinearSDE) -> None:
     for variable in VARIABLES:
-        _same(Adams(1, variable=variable), sd.solver("ddim"), process)
-        _same(Adams(1, variable=variable, basis="eps"), sd.solver("ddim"), process)
-    _same(Adams(1, eta=1.0), sd.solver("ancestral"), process)
-    _same(sd.solver("unipc", order=1, corrector=False), sd.solver("ddim"), process)
-    _same(sd.solver("sa_solver", predictor=1, corrector=0, tau=0.0), sd.solver("ddim"), process)
+        _assert_same(Adams(1, variable=variable), sd.solver("ddim"), process)
+        _assert_same(Adams(1, variable=variable, basis="eps"), sd.solver("ddim"), process)
+    _assert_same(Adams(1, eta=1.0), sd.solver("ancestral"), process)
+    _assert_same(sd.solver("unipc", order=1, corrector=False), sd.solver("ddim"), process)
+    _assert_same(sd.solver("sa_solver", predictor=1, corrector=0, tau=0.0), sd.solver("ddim"), process)
 
 
 @PROCESSES
@@ -97,12 +98,12 @@ def test_dpmpp_2m_is_the_papers_algorithm_2(process: sd.LinearSDE) -> None:
         last, h_last = d, h
     run = sd.sample(model, x=x, solver="dpmpp_2m", steps=12, grid="log_snr", denoise=False)
     torch.testing.assert_close(run, found, rtol=0, atol=1e-12)
-    _same(sd.solver("dpmpp_2m"), sd.solver("dpmpp_3m", order=2), process)
+    _assert_same(sd.solver("dpmpp_2m"), sd.solver("dpmpp_3m", order=2), process)
 
 
 @PROCESSES
 def test_the_plain_angle_is_adams_in_the_f_basis(process: sd.LinearSDE) -> None:
-    _same(Angle(3, 4, scale=0.7), Adams(3, 4, "angle", "F", scale=0.7), process)
+    _assert_same(Angle(3, 4, scale=0.7), Adams(3, 4, "angle", "F", scale=0.7), process)
 
 
 def _rows(model: sd.ScoreModel, times: list[float]) -> list[sd.Level]:
@@ -298,10 +299,10 @@ def _keeping_x(solver: Multistep, model: sd.ScoreModel, x: torch.Tensor, steps: 
         known, at = (solver.output(model, model(x, t)), *known), (t, *at)
         if before is not None:
             level, start, kick = before
-            x = solver.moved(model, start, solver.move(model, start, level, t, at[: solver.corrector]), known) + kick
+            x = solver.move(model, start, level, t, at[: solver.corrector])(start, known) + kick
         kick = solver.kick(t, s) * noise(t, s, x)
         before = (t, x, kick)
-        x = solver.moved(model, x, solver.move(model, x, t, s, at[: solver.points]), known) + kick
+        x = solver.move(model, x, t, s, at[: solver.points])(x, known) + kick
     return x
 
 

@@ -616,7 +616,10 @@ def test_equal_grids_of_a_constant_process_are_the_same_levels():
     assert sd.levels(sd.VP(), times.clone()) is row
     assert sd.levels(sd.VP(beta_max=19.0), times) is not row
     assert sd.levels(sd.SubVP(), times)[3].sigma != row[3].sigma
-    half = lambda process, t, s: [(t.t + s.t) / 2]  # noqa: E731
+
+    def half(process, t, s):
+        return [(t.t + s.t) / 2]
+
     visited = sd.levels(sd.VP(), times, half)
     assert sd.levels(sd.VP(), times, half) is visited
     assert [len(v.inner) for v in visited] == [0, *[1] * 6]
@@ -652,6 +655,14 @@ def test_what_may_change_is_asked_again(sde):
         assert (after - before).abs().min() > 0.1
 
 
+@dataclasses.dataclass
+class Thawed(sd.LinearSDE):
+    """A process that is equal where its rate is, so has no hash."""
+
+    rate: float = 1.0
+    alpha, sigma = Learned.alpha, Learned.sigma
+
+
 def _variants():
     @dataclasses.dataclass(frozen=True)
     class OfTensors(sd.VP):
@@ -673,11 +684,6 @@ def _variants():
         def __init__(self, net):
             object.__setattr__(self, "net", net)
 
-    @dataclasses.dataclass
-    class Thawed(sd.LinearSDE):
-        rate: float = 1.0
-        alpha, sigma = Learned.alpha, Learned.sigma
-
     class Sub(sd.VP):
         pass
 
@@ -693,3 +699,13 @@ def test_what_may_hide_a_change_is_not_constant(sde):
 
 def test_frozen_classes_of_plain_values_are_constant():
     assert all(v.constant for v in (sd.VE(), sd.EDM(), sd.Cosine(), sd.Table.from_sigmas([1.0, 2.0])))
+
+
+@pytest.mark.parametrize("solver", ["deis", "unipc", "heun", "dpm_solver_2"])
+def test_a_process_without_a_hash_is_sampled(solver):
+    sde, x = Thawed(), torch.ones(2, 3, dtype=F64)
+    model, options = sd.ScoreModel(lambda x, t: x, sde), {"solver": solver, "steps": 4, "start": 0.9, "stop": 0.1}
+    before = sd.sample(model, x=x, **options)
+    assert torch.equal(before, sd.sample(model, x=x, **options))
+    sde.rate = 2.0
+    assert (sd.sample(model, x=x, **options) - before).abs().min() > 0.1

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,13 +19,11 @@ from sdediff.model import ScoreModel
 from sdediff.names import nearest
 from sdediff.noise import Noise
 from sdediff.prediction import Prediction
+from sdediff.sde import linear
 from sdediff.solvers.base import Solver, SolverError
-from sdediff.solvers.weights import BASES, VARIABLES, Move, Rule, corrected, rule, weights
-from sdediff.tensors import product
+from sdediff.solvers.weights import BASES, VARIABLES, Move, Output, Rule, corrected, rule, weights
 
 _VARIABLES = (*VARIABLES, "t")
-# An output is a factor times a tensor, which saves an addition.
-Output = tuple[float, Tensor]
 
 
 @dataclass(frozen=True)
@@ -68,24 +65,6 @@ class Multistep(Solver):
     def move(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
         """The step from t to s through outputs at the levels `past`, for states like x."""
 
-    def moved(self, model: ScoreModel, x: Tensor, move: Move, past: Sequence[Output]) -> Tensor:
-        """x after a move over the outputs, without noise; a fresh tensor."""
-        if type(move.on_x) is not float:
-            return self.moved_apart(model, x, move, past)
-        new = product(x, move.on_x)
-        for weight, (unit, value) in zip(move.on_outputs, past, strict=False):
-            if weight:
-                new.add_(value, alpha=weight * unit)
-        return new.add_(self.centre(model, x), alpha=move.constant) if move.constant else new
-
-    def moved_apart(self, model: ScoreModel, x: Tensor, move: Move, past: Sequence[Output]) -> Tensor:
-        """The same where every coordinate moves by numbers of its own."""
-        raise NotImplementedError
-
-    def centre(self, model: ScoreModel, x: Tensor) -> Any:
-        """What a move's constant is multiplied by."""
-        return 1.0
-
     def kick(self, t: Level, s: Level) -> float:
         """The standard deviation of a step's noise."""
         return 0.0
@@ -97,7 +76,7 @@ class Multistep(Solver):
         if before is not None:
             level, taken = before
             move = corrected(move, taken, self.move(model, x, level, t, row[: self.corrector]))
-        new = self.moved(model, x, move, past)
+        new = move(x, past)
         if self.stochastic:
             new.add_(noise(t, s, x), alpha=self.kick(t, s))
         kept = max(self.points, self.corrector - 1)
@@ -166,7 +145,7 @@ class Adams(Multistep):
     def move(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
         if not t.alpha and self.basis == "eps":
             raise SolverError(f"at t={t.t} alpha is 0, where eps does not move x: start below it (start=sde.t_max)")
-        return weights(t, s, past, self._rule(t), model.sde if self.variable == "t" else None)
+        return weights(t, s, past, self._rule(t), linear(model.sde).t_of_lam if self.variable == "t" else None)
 
     def kick(self, t: Level, s: Level) -> float:
         used = self._rule(t)

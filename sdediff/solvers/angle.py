@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +12,9 @@ from torch import Tensor
 from sdediff.levels import Level
 from sdediff.model import ScoreModel
 from sdediff.prediction import Prediction
-from sdediff.solvers.adams import Multistep, Output
+from sdediff.solvers.adams import Multistep
 from sdediff.solvers.base import SolverError
-from sdediff.solvers.weights import BASES, Move, Rule, rule, solve, weights
+from sdediff.solvers.weights import BASES, Move, Output, Rule, numbers, rule, solve, weights
 from sdediff.statistics import KINDS, Axes
 
 
@@ -76,40 +75,23 @@ class Angle(Multistep):
         t = prediction.level
         w = np.hypot(t.alpha * axes.scale, t.sigma)
         eps, x0 = axes.split(prediction.eps), axes.split(prediction.x0)
-        return 1.0, eps * _like(t.alpha * axes.scale / w, eps) - x0 * _like(t.sigma / (w * axes.scale), eps)
+        return 1.0, eps * numbers(t.alpha * axes.scale / w, eps) - x0 * numbers(t.sigma / (w * axes.scale), eps)
 
     def move(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
-        axes = self._axes(model, x)
-        common = axes.scale if isinstance(axes.scale, float) else model.stats.std  # type: ignore[union-attr]
-        return _move(axes, t, s, past, self.variable, common)
-
-    def centre(self, model: ScoreModel, x: Tensor) -> Tensor:
-        return self._axes(model, x).mean.reshape(x.shape[1:])
-
-    def moved_apart(self, model: ScoreModel, x: Tensor, move: Move, past: Sequence[Output]) -> Tensor:
-        axes = self._axes(model, x)
-        y = axes.split(x)
-        y = y * _like(move.on_x, y) + axes.mean * _like(move.constant, y)
-        for weight, (_, value) in zip(move.on_outputs, past, strict=False):
-            y.addcmul_(value, _like(weight, y))
-        return axes.join(y, x.shape)
-
-
-def _like(values: np.ndarray, like: Tensor) -> Tensor:
-    return torch.from_numpy(values).to(like)
+        return _move(self._axes(model, x), t, s, past, self.variable, 1.0 if model.stats is None else model.stats.std)
 
 
 @functools.lru_cache(maxsize=1 << 11)
-def _move(axes: Axes, t: Level, s: Level, past: tuple[Level, ...], variable: str, common: float) -> Move:
+def _move(axes: Axes, t: Level, s: Level, past: tuple[Level, ...], variable: str, std: float) -> Move:
     scale = axes.scale
     if isinstance(scale, float):
-        found = weights(t, s, past, rule("F", scale, variable, common))
+        found = weights(t, s, past, rule("F", scale, variable, scale))
         if axes.plain:
             return found
         c, w = found.on_x, found.on_outputs
     else:
         rows = scale[:, None]
-        c, w = BASES["F"].transfer(t, s, rows)[:, 0], list(solve(t, s, past, Rule("F", rows, variable, common)))
+        c, w = BASES["F"].transfer(t, s, rows)[:, 0], list(solve(t, s, past, Rule("F", rows, variable, std)))
     means = [p.sigma / (np.hypot(p.alpha * scale, p.sigma) * scale) for p in past]
     constant = s.alpha - c * t.alpha + sum(weight * on_mean for weight, on_mean in zip(w, means, strict=True))
-    return Move(c, w, float(constant) if isinstance(scale, float) else constant)
+    return Move(c, w, float(constant) if isinstance(scale, float) else constant, axes)

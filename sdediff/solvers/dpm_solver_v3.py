@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from sdediff.levels import Level
 from sdediff.model import ScoreModel
 from sdediff.prediction import Prediction
-from sdediff.solvers.adams import Multistep, Output
+from sdediff.solvers.adams import Multistep
 from sdediff.solvers.base import SolverError, finite
 from sdediff.solvers.v3_statistics import ModelStatistics
-from sdediff.solvers.weights import Move
+from sdediff.solvers.weights import STATES, Move, Output, numbers
 
 _HALF, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 _NODES, _WEIGHTS = (_HALF + 1) / 2, _WEIGHTS / 2
@@ -86,25 +84,16 @@ class DPMSolverV3(Multistep):
         if self.statistics.dims == 1:
             share = l.item()
             return prediction.scaled(eps=(1 - share) * t.kappa, x0=-share)
-        share = self._shaped(l, prediction.x)
-        return 1.0, prediction.eps * ((1 - share) * t.kappa) - prediction.x0 * share
+        eps, x0 = STATES.split(prediction.eps), STATES.split(prediction.x0)
+        if l.size != eps.shape[1]:
+            raise SolverError(
+                f"statistics of {l.size} dimensions for states {tuple(prediction.x.shape)}: measure them on its data"
+            )
+        share = numbers(l, eps)
+        return 1.0, eps * ((1 - share) * t.kappa) - x0 * share
 
     def move(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
         return move(self.statistics, t, s, past)
-
-    def moved_apart(self, model: ScoreModel, x: Tensor, move: Move, past: Sequence[Output]) -> Tensor:
-        new = self._shaped(move.on_x, x) * x + self._shaped(move.constant, x)
-        for weight, (factor, output) in zip(move.on_outputs, past, strict=False):
-            new = new + self._shaped(factor * weight, x) * output
-        return new
-
-    def _shaped(self, row: np.ndarray, x: Tensor) -> Tensor:
-        """Numbers a dimension, (D,), beside states x (B, ...)."""
-        if row.size != x[0].numel():
-            raise SolverError(
-                f"statistics of {row.size} dimensions for states {tuple(x.shape)}: measure them on its data"
-            )
-        return torch.from_numpy(row).to(x).reshape(x.shape[1:])
 
 
 def dpm_solver_v3(order: int = 2, statistics: ModelStatistics | None = None, corrector: bool = True) -> DPMSolverV3:

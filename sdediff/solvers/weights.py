@@ -18,10 +18,18 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from sdediff.levels import Level
-from sdediff.sde import LinearSDE
+from sdediff.statistics import Axes
+from sdediff.tensors import product
 
+Times = Callable[[Any], Tensor]
+# An output is a factor times a tensor, which saves an addition.
+Output = tuple[float, Tensor]
+# The coordinates of states as they are, where a constant is itself.
+STATES = Axes(1.0, torch.ones(()), None, plain=True)
 _NODES, _GAUSS = np.polynomial.legendre.leggauss(16)
 _LOG10 = math.log(10.0)
 
@@ -108,14 +116,37 @@ rule = functools.lru_cache(maxsize=256)(Rule)
 
 @dataclass(frozen=True, eq=False)
 class Move:
-    """A step x_s = on_x x_t + sum_j on_outputs[j] P_j + constant, the newest output first.
+    """A step x_s = on_x x_t + sum_j on_outputs[j] P_j + constant mean, the newest output first.
 
-    Numbers, or arrays with one a coordinate; what the constant multiplies is the solver's own.
+    Numbers, or arrays (C,) with one a coordinate of `axes`, in which outputs are given then; mean is that of the axes.
     """
 
     on_x: Any
     on_outputs: Sequence[Any]
     constant: Any = 0.0
+    axes: Axes = STATES
+
+    def __call__(self, x: Tensor, past: Sequence[Output]) -> Tensor:
+        """x (B, ...) after the step over the outputs `past`, without noise; a fresh tensor."""
+        mean = self.axes.mean
+        if type(self.on_x) is float:
+            new = product(x, self.on_x)
+            for weight, (unit, value) in zip(self.on_outputs, past, strict=False):
+                if weight:
+                    new.add_(value, alpha=weight * unit)
+            if self.constant:
+                new.add_(mean.reshape(x.shape[1:]) if mean.ndim else mean, alpha=self.constant)
+            return new
+        y = self.axes.split(x)
+        new = y * numbers(self.on_x, y) + mean * numbers(self.constant, y)
+        for weight, (unit, value) in zip(self.on_outputs, past, strict=False):
+            new.addcmul_(value, numbers(unit * weight, y))
+        return self.axes.join(new, x.shape)
+
+
+def numbers(values: np.ndarray, like: Tensor) -> Tensor:
+    """Numbers a coordinate, (C,), of the kind of coordinates (B, C)."""
+    return torch.from_numpy(values).to(like)
 
 
 @functools.lru_cache(maxsize=1 << 11)
@@ -129,19 +160,19 @@ def corrected(move: Move, taken: Move, better: Move) -> Move:
     for factor, weights_, later in ((1.0, move.on_outputs, 0), (c, better.on_outputs, 0), (-c, taken.on_outputs, 1)):
         for i, weight in enumerate(weights_, later):
             total[i] = total[i] + factor * weight
-    return Move(c, total, move.constant + c * (better.constant - taken.constant))
+    return Move(c, total, move.constant + c * (better.constant - taken.constant), move.axes)
 
 
 @functools.lru_cache(maxsize=1 << 14)
-def weights(t: Level, s: Level, past: tuple[Level, ...], used: Rule, sde: LinearSDE | None = None) -> Move:
-    """The move over outputs at the levels `past`, newest first. sde: the process, for the variable "t".
+def weights(t: Level, s: Level, past: tuple[Level, ...], used: Rule, t_of_lam: Times | None = None) -> Move:
+    """The move over outputs at the levels `past`, newest first. t_of_lam: the process's, for the variable "t".
 
     Kept, since one grid serves many batches: the levels of a kept grid are looked up by what they are.
     """
-    return Move(float(BASES[used.basis].transfer(t, s, used.parameter)), solve(t, s, past, used, sde).tolist())
+    return Move(float(BASES[used.basis].transfer(t, s, used.parameter)), solve(t, s, past, used, t_of_lam).tolist())
 
 
-def solve(t: Level, s: Level, past: Sequence[Level], used: Rule, sde: LinearSDE | None = None) -> np.ndarray:
+def solve(t: Level, s: Level, past: Sequence[Level], used: Rule, t_of_lam: Times | None = None) -> np.ndarray:
     """w_j (J,), or (J, D) for parameters (D, 1); 0 for outputs that no polynomial can pass through."""
     found, parameter, h = BASES[used.basis], used.parameter, s.lam - t.lam
     total = np.squeeze(found.total(t, s, parameter), -1) if np.ndim(parameter) else found.total(t, s, parameter)
@@ -151,17 +182,19 @@ def solve(t: Level, s: Level, past: Sequence[Level], used: Rule, sde: LinearSDE 
         w[near.index(True)] = total
         return w
     lam = t.lam + h * (_NODES + 1) / 2
-    u, (start, stop, *at) = _placed(used, lam, [t, s, *itertools.compress(past, near)], sde)
+    u, (start, stop, *at) = _placed(used, lam, [t, s, *itertools.compress(past, near)], t_of_lam)
     kernel = found.kernel(lam, s, parameter) * (h / 2)
     end = found.kernel(np.array([s.lam]), s, parameter)[..., 0] * h
     w[near] = weigh(kernel, u - start, [v - start for v in at], total, used, stop - start, end)
     return w
 
 
-def _placed(used: Rule, lam: np.ndarray, row: Sequence[Level], sde: LinearSDE | None) -> tuple[np.ndarray, list[float]]:
+def _placed(
+    used: Rule, lam: np.ndarray, row: Sequence[Level], t_of_lam: Times | None
+) -> tuple[np.ndarray, list[float]]:
     """Many lam, and levels, in the polynomial's variable."""
-    if sde is not None and used.variable == "t":
-        return sde.t_of_lam(lam).numpy(), [v.t for v in row]
+    if t_of_lam is not None:
+        return t_of_lam(lam).numpy(), [v.t for v in row]
     place = VARIABLES[used.variable]
     return place(lam, used.scale), [float(place(v.lam, used.scale)) for v in row]
 
