@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,7 +32,12 @@ class Table(LinearSDE):
         lams = torch.tensor(self.lams, dtype=torch.float64)
         if len(lams) < 2 or not bool((lams.diff() < 0).all()):
             raise SDEError("a table needs at least two knots whose noise rises strictly: check their order")
-        object.__setattr__(self, "_lams", lams)
+
+    @functools.cached_property
+    def _knots(self) -> Tensor:
+        # Slopes are taken through it, which a tensor made in inference mode would not allow.
+        with torch.inference_mode(mode=False):
+            return torch.tensor(self.lams, dtype=torch.float64)
 
     def __repr__(self) -> str:
         kind = "alpha_bars" if self.preserving else "sigmas"
@@ -97,7 +103,7 @@ class Table(LinearSDE):
 
     def lam(self, t: Any) -> Tensor:
         time = times64(t).clamp(1, self.n)
-        knots: Tensor = self._lams.to(time.device)  # type: ignore[attr-defined]
+        knots = self._knots.to(time.device)
         low = (time.detach().floor().long() - 1).clamp(max=self.n - 2)
         weight = time - (low + 1)
         below, above = knots[low], knots[low + 1]
@@ -114,7 +120,7 @@ class Table(LinearSDE):
 
     def t_of_lam(self, lam: Any) -> Tensor:
         target = times64(lam)
-        knots: Tensor = self._lams.to(target.device)  # type: ignore[attr-defined]
+        knots = self._knots.to(target.device)
         target = target.clamp(knots[-1], knots[0])
         above = torch.searchsorted(-knots, -target).clamp(1, self.n - 1)
         first, last = knots[above - 1], knots[above]

@@ -33,11 +33,8 @@ def prior_name(prior: Prior, model: ScoreModel, shape: tuple[int, ...]) -> str:
         raise ValueError(f"the model's statistics are of samples {tuple(stats.mean.shape)}, x has samples {shape}")
     if prior == "auto":
         return "sigma" if stats is None else "full"
-    if prior in ("std", "diagonal", "full") and stats is None:
-        raise ValueError(
-            f"prior={prior!r} needs the data's statistics, which this model lacks: "
-            'ScoreModel(..., stats=sd.statistics(data)), or write prior="sigma"'
-        )
+    if prior in ("std", "diagonal", "full"):
+        _known(model, prior)
     return prior
 
 
@@ -58,7 +55,7 @@ def log_prior(prior: Prior, model: ScoreModel, x: Tensor) -> Tensor:
     name = prior_name(prior, model, tuple(x.shape[1:]))
     if name in ("sigma", "unit"):
         return sde.prior_log_prob(x, name)
-    return _matched(model.stats, name, level(sde, sde.t_max), x)  # type: ignore[arg-type]
+    return _matched(_known(model, name), name, level(sde, sde.t_max), x)
 
 
 def prior_divergence(prior: Prior, model: ScoreModel, mean: Tensor, variance: float) -> Tensor:
@@ -78,7 +75,7 @@ def prior_sample(prior: Prior, model: ScoreModel, z: Tensor) -> Tensor:
     name, z = prior_name(prior, model, tuple(z.shape[1:])), z.double()
     if name in ("sigma", "unit"):
         return sde.prior_sample(z, name)
-    stats: Statistics = model.stats  # type: ignore[assignment]
+    stats = _known(model, name)
     end, flat = level(sde, sde.t_max), z.flatten(1)
     spread = _spread(end)
     if name == "std":
@@ -93,6 +90,16 @@ def prior_sample(prior: Prior, model: ScoreModel, z: Tensor) -> Tensor:
     return end.alpha * stats.mean.to(z.device) + moved.reshape(z.shape)
 
 
+def _known(model: ScoreModel, prior: str) -> Statistics:
+    """The statistics that a matched prior is made of."""
+    if model.stats is None:
+        raise ValueError(
+            f"prior={prior!r} needs the data's statistics, which this model lacks: "
+            'ScoreModel(..., stats=sd.statistics(data)), or write prior="sigma"'
+        )
+    return model.stats
+
+
 def _spread(end: Level) -> Callable[[Any], Any]:
     """From the data's variances to those at a level."""
     return lambda variances: end.alpha**2 * variances + end.sigma**2
@@ -103,7 +110,7 @@ def _precision(name: str, model: ScoreModel, dims: int) -> float:
     sde = linear(model.sde)
     if name in ("sigma", "unit"):
         return dims / sde.prior_std(name) ** 2
-    stats: Statistics = model.stats  # type: ignore[assignment]
+    stats = _known(model, name)
     spread = _spread(level(sde, sde.t_max))
     if name == "std":
         return float(dims / spread(stats.std**2))

@@ -50,7 +50,8 @@ class Then(Solver):
             v.spent(steps) if v.moves else v.spent(steps - 1) if steps > 1 else v.calls
             for v in (self.first, self.second)
         ]
-        return None if None in each else sum(each)  # type: ignore[arg-type]
+        known = [count for count in each if count is not None]
+        return sum(known) if len(known) == len(each) else None
 
     @property
     def adaptive(self) -> bool:
