@@ -5,6 +5,7 @@ All of them add noise by the forward process, so that x/alpha at sigma/alpha = k
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -36,6 +37,14 @@ def at_lam(sde: SDE, lam: float, solver: Solver, like: Level) -> Level:
     found = Level(time, alpha=1.0, sigma=math.exp(-lam), lam=lam)
     found.index, found.grid = like.index, like.grid
     return found
+
+
+@functools.lru_cache(maxsize=1 << 11)
+def _end(s: Level, nodes: tuple[Level, ...], lam: float) -> Level:
+    """The level s as the end of a step through `nodes`, at this lam; one object, that solvers may look things up by."""
+    end = s.within(nodes)
+    end.sigma, end.lam = s.sigma if lam == s.lam else s.alpha * math.exp(-lam), lam
+    return end
 
 
 @dataclass(frozen=True)
@@ -100,16 +109,11 @@ class AncestralStep(Lift):
         lam = self._lam(t, s)
         return [*super().inner(sde, t, at_lam(sde, lam, self.solver, s)), AtLam(lam)]
 
-    def _beneath(self, down: Level, t: Level, s: Level) -> Level:
-        """The step's own level below s; where the process ends above it, a solver over lam goes on beneath."""
-        lam = self._lam(t, s)
-        if self.solver.needs_alpha and lam - down.lam > 1e-6:
-            down.sigma, down.lam = down.alpha * math.exp(-lam), lam
-        return down
-
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         *nodes, last = s.inner
-        down = self._beneath(last.within(nodes), t, s)
+        # Where the process ends above the step's own level below s, a solver over lam goes on beneath.
+        lam = self._lam(t, s) if self.solver.needs_alpha else last.lam
+        down = _end(last, tuple(nodes), lam if lam - last.lam > 1e-6 else last.lam)
         x = self.alone(model, x, t, down, noise)
         return (renoised(x, down, s, noise(t, s, x), self.s_noise) if self.eta else x), None
 
@@ -155,4 +159,4 @@ class Churn(Lift):
         *nodes, up = s.inner
         if up.t > t.t:
             x = renoised(x, t, up, noise(t, s, x), self.s_noise)
-        return self.alone(model, x, up if up.t > t.t else t, s.within(nodes), noise), None
+        return self.alone(model, x, up if up.t > t.t else t, _end(s, tuple(nodes), s.lam), noise), None
