@@ -45,8 +45,7 @@ class Ready(NamedTuple):
     """A run's frames and its own clocks, each (size,), by the times of its levels."""
 
     size: int
-    frames: dict[float, Frame]
-    clocks: dict[float, Tensor]
+    at: dict[float, tuple[Frame, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Terms:
         """
         steady = self.sde.constant and (self.trained is None or self.trained.constant) and isinstance(self.time, str)
         times, frames, readings = (_kept if steady else _made)(self, row)
-        return Ready(len(x), frames, dict(zip(times, _clocks(readings, x), strict=True)))
+        return Ready(len(x), dict(zip(times, zip(frames, _clocks(readings, x), strict=True), strict=True)))
 
     def at(self, here: Level, x: Tensor) -> tuple[Frame, Tensor]:
         """The frame and the clock of one level."""
@@ -114,15 +113,15 @@ def _clocks(readings: Sequence[Any], x: Tensor) -> Sequence[Tensor]:
     return torch.tensor(readings, dtype=dtype, device=x.device)[:, None].expand(-1, len(x)).contiguous().unbind()
 
 
-def _made(terms: Terms, row: tuple[Level, ...]) -> tuple[tuple[float, ...], dict[float, Frame], tuple[Any, ...]]:
-    """The times, frames by them, and readings of a grid's levels."""
+def _made(terms: Terms, row: tuple[Level, ...]) -> tuple[tuple[float, ...], tuple[Frame, ...], tuple[Any, ...]]:
+    """The times, frames and readings of a grid's levels."""
     every = tuple([v for here in row for v in (*here.inner, here)])
     sources = every
     if isinstance(terms.trained, LinearSDE):
         lam = torch.tensor([v.lam for v in every], dtype=torch.float64)
         sources = levels(terms.trained, terms.trained.t_of_lam(lam))
     times, readings = tuple([v.t for v in every]), tuple([terms._reading(old) for old in sources])
-    return times, {here.t: terms._frame(here, old) for here, old in zip(every, sources, strict=True)}, readings
+    return times, tuple([terms._frame(here, old) for here, old in zip(every, sources, strict=True)]), readings
 
 
 _kept = functools.lru_cache(maxsize=64)(_made)

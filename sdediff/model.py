@@ -62,14 +62,11 @@ class ScoreModel:
         """The prediction at states x (B, ...) and time t: a level, a float or a (B,) tensor of times."""
         here = t if isinstance(t, Level) else level(self.sde, t)
         shape, ready = x.shape, self._ready
-        if ready is not None and ready.size == shape[0] and here.t in ready.clocks:
-            says, scale, a, b = ready.frames[here.t]
-            clock = ready.clocks[here.t]
-        else:
-            (says, scale, a, b), clock = self._terms.at(here, x)
+        found = ready.at.get(here.t) if ready is not None and ready.size == shape[0] else None
+        (says, scale, a, b), clock = found or self._terms.at(here, x)
         scaled = x if isinstance(scale, float) and scale == 1.0 else x * per_sample(scale, x)
         raw, extra = self.net(scaled, clock, **self.cond), None
-        if type(raw) is not Tensor or raw.shape != shape or raw.dtype != x.dtype:
+        if type(raw) is not Tensor or raw.shape != shape or raw.dtype is not x.dtype:
             raw, extra = _raw(raw, x)
         if not says:
             return GeneralPrediction(x, raw, here, self.sde, extra)

@@ -80,18 +80,18 @@ class Run(NamedTuple):
         used, x, history = self.plan.solver, self.x, self.history
         row, recorder = ready or self.ready()
         model: Any = recorder
-        last = len(row) - 1
-        for i in range(self.first, last if used.moves or self.first == last else last + 1):
+        last, moves, kind, shape = len(row) - 1, used.moves, x.dtype, x.shape
+        for i in range(self.first, last if moves or self.first == last else last + 1):
             recorder.first = None
             t = row[i]
-            s = row[i + 1] if used.moves else t
+            s = row[i + 1] if moves else t
             try:
                 new, later = used.step(model, x, t, s, history, self.noise)
             except Exception as error:
                 error.add_note(f"raised in the step of {used!r} from {t!r} to {s!r}")
                 raise
-            if new.dtype != x.dtype or new.shape != x.shape:
-                raise SolverError(f"{used!r} turned {tuple(x.shape)} {x.dtype} into {tuple(new.shape)} {new.dtype}")
+            if new.dtype is not kind or new.shape != shape:
+                raise SolverError(f"{used!r} turned {tuple(shape)} {kind} into {tuple(new.shape)} {new.dtype}")
             if i < last:
                 yield State(t, x, recorder.first, history)
             x, history = new, later
