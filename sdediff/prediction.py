@@ -6,17 +6,18 @@ prediction is one linear combination of x and F with float64 coefficients.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sdediff.levels import Level
 from sdediff.sde import SDE, SDEError
-from sdediff.tensors import per_sample, product
+from sdediff.statistics import Axes
+from sdediff.tensors import Columns, looked_up, per_sample, product
 
 _NOTHING = torch.empty(0)
 VARIANCES = ("small", "large", "learned_range", "learned")
@@ -119,9 +120,16 @@ class Prediction:
         """One property as (factor, tensor), its product."""
         return self._factored(*self.pair(name))
 
-    def whitened(self, scale: float) -> tuple[float, Tensor]:
-        """cos(phi) eps - sin(phi) x0/scale, tan(phi) = sigma/(alpha scale), as (factor, tensor): F, d(x/w)/dphi."""
-        return self._factored(*_whitened(self.level, self._kind, self._a, self._b, scale))
+    def weighed(self, weigh: Callable[..., dict[str, Any]], *by: Any) -> tuple[float, Tensor]:
+        """sum of weight times property, the weights weigh(level, *by), as (factor, tensor); they are looked up."""
+        return self._factored(*_weighed(1)(self.level, self._kind, self._a, self._b, weigh, by))
+
+    def along(self, axes: Axes, size: int, weigh: Callable[..., dict[str, Any]], *by: Any) -> tuple[float, Tensor]:
+        """The same of weights that are arrays (C,) of this size, one a coordinate of `axes`: (1, (B, C))."""
+        found = _weighed(size)(self.level, self._kind, self._a, self._b, weigh, by)
+        x, raw = axes.split(self.x), axes.split(self.raw)
+        on_x, on_raw = found.like(x)
+        return 1.0, (x * on_x).addcmul_(raw, on_raw)
 
     def _factored(self, p: Any, q: Any) -> tuple[float, Tensor]:
         if isinstance(p, Tensor) or isinstance(q, Tensor):
@@ -180,11 +188,11 @@ class Prediction:
         return self._form("velocity")
 
 
-@functools.lru_cache(maxsize=1 << 12)
-def _whitened(t: Level, kind: str, a: Any, b: Any, scale: float) -> tuple[Any, Any]:
-    """The coefficients of x and F in the whitened velocity; looked up, as a grid's levels are kept."""
-    w, here = math.hypot(t.alpha * scale, t.sigma), Prediction(_NOTHING, _NOTHING, t, a, b, kind)
-    return here._sum(0.0, {"eps": t.alpha * scale / w, "x0": -t.sigma / (w * scale)})
+@looked_up
+def _weighed(t: Level, kind: str, a: Any, b: Any, weigh: Callable[..., dict[str, Any]], by: tuple[Any, ...]) -> Any:
+    """The coefficients of x and F, a pair of numbers or the Columns of two arrays."""
+    p, q = Prediction(_NOTHING, _NOTHING, t, a, b, kind)._sum(0.0, weigh(t, *by))
+    return (float(p), float(q)) if np.ndim(q) == 0 else Columns(p, q)
 
 
 class GeneralPrediction(Prediction):

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Any
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
+
+_Made = TypeVar("_Made", bound=Callable[..., Any])
 
 
 def times64(t: Any) -> Tensor:
@@ -38,3 +45,60 @@ def normal_log_prob(x: Tensor, std: float) -> Tensor:
     """log N(x; 0, std^2 I) summed over all but the first dimension, nats, float64 (B,)."""
     flat = x.reshape(x.shape[0], -1).to(torch.float64)
     return -0.5 * (flat / std).square().sum(1) - flat.shape[1] * (math.log(std) + 0.5 * math.log(2 * math.pi))
+
+
+class Columns:
+    """Rows of numbers, one a coordinate, (K, C) float64, and the tensors (C,) that they are beside states."""
+
+    def __init__(self, *rows: Any) -> None:
+        self._rows = np.stack(np.broadcast_arrays(*rows))
+        self._made: dict[Any, tuple[Tensor, ...]] = {}
+
+    def like(self, y: Tensor) -> tuple[Tensor, ...]:
+        """The rows, each (C,), of the kind of coordinates y (B, C); they travel to a device once, at a time."""
+        kind = y.dtype, y.device
+        if kind not in self._made:
+            self._made[kind] = torch.from_numpy(self._rows).to(y).unbind()
+        return self._made[kind]
+
+
+class _Lookup:
+    """Arrays by what made them; those not asked for the longest go where all of them need more than the room."""
+
+    def __init__(self, room: int) -> None:
+        self._kept: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
+        self._room = self._left = room
+        self._lock = threading.Lock()
+
+    def __call__(self, make: Callable[..., Any], size: int, *by: Any) -> Any:
+        key = make, by
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key][0]
+        value, size = make(*by), size + 256  # what lies around the arrays takes room as well
+        if size > self._room:
+            return value
+        with self._lock:
+            self._left += self._kept.pop(key, (None, 0))[1] - size
+            self._kept[key] = value, size
+            while self._left < 0:
+                self._left += self._kept.popitem(last=False)[1][1]
+        return value
+
+
+# In coordinates, of some 60 bytes each: 500 MB for all together.
+_ARRAYS = _Lookup(1 << 23)
+
+
+def looked_up(make: _Made) -> Callable[[int], _Made]:
+    """size -> the function with its last values kept; size is how many numbers one coefficient in them is.
+
+    Plain numbers are kept for thousands of steps, arrays as far as there is room for all of them together.
+    """
+    numbers: Any = functools.lru_cache(maxsize=1 << 12)(make)
+
+    def sized(size: int) -> Any:
+        return numbers if size == 1 else functools.partial(_ARRAYS, make, size)
+
+    return sized

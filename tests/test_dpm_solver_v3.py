@@ -153,6 +153,8 @@ def test_numbers_a_dimension_that_agree_are_shared_ones() -> None:
     model = sd.problem("target_m").model(sd.VP())
     wide = ModelStatistics(CURVED.lam, *(np.stack([row, row], 1) for row in (CURVED.l, CURVED.s, CURVED.b)))
     options = {"steps": 10, "grid": "log_snr", "dtype": F64}
+    # The numbers are kept as tensors of every kind asked for, so another kind comes first.
+    sd.sample(model, (8, 2), solver=DPMSolverV3(2, 3, wide), **(options | {"dtype": torch.float32}))
     run = [sd.sample(model, (8, 2), solver=DPMSolverV3(2, 3, s), **options) for s in (CURVED, wide)]
     torch.testing.assert_close(run[1], run[0], rtol=1e-10, atol=1e-10)
     with pytest.raises(sd.SolverError, match="statistics of 2 dimensions for states"):

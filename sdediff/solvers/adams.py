@@ -21,7 +21,8 @@ from sdediff.noise import Noise
 from sdediff.prediction import Prediction
 from sdediff.sde import linear
 from sdediff.solvers.base import Solver, SolverError
-from sdediff.solvers.weights import BASES, VARIABLES, Move, Output, Rule, corrected, rule, weights
+from sdediff.solvers.moves import Move, Output, corrected
+from sdediff.solvers.weights import BASES, VARIABLES, Rule, rule, weights, whitened
 
 _VARIABLES = (*VARIABLES, "t")
 
@@ -79,8 +80,13 @@ class Multistep(Solver):
         new = move(x, past)
         if self.stochastic:
             new.add_(noise(t, s, x), alpha=self.kick(t, s))
-        kept = max(self.points, self.corrector - 1)
+        kept = self._kept
         return new, (row[:kept], past[:kept], (t, made) if self.corrector else None)
+
+    @functools.cached_property
+    def _kept(self) -> int:
+        """How many outputs the next step looks back at."""
+        return max(self.points, self.corrector - 1)
 
 
 @dataclass(frozen=True)
@@ -123,12 +129,12 @@ class Adams(Multistep):
     def at_zero_alpha(self) -> bool:
         return self.basis != "eps"
 
-    @property
+    @functools.cached_property
     def stochastic(self) -> bool:
         return self.eta > 0 or self.scaler == "er"
 
     def output(self, model: ScoreModel, prediction: Prediction) -> Output:
-        return prediction.whitened(self.scale) if self.basis == "F" else prediction.factored(self.basis)
+        return prediction.weighed(whitened, self.scale) if self.basis == "F" else prediction.factored(self.basis)
 
     @functools.cached_property
     def _rules(self) -> tuple[Rule, Rule]:
@@ -148,9 +154,13 @@ class Adams(Multistep):
         return weights(t, s, past, self._rule(t), linear(model.sde).t_of_lam if self.variable == "t" else None)
 
     def kick(self, t: Level, s: Level) -> float:
-        used = self._rule(t)
-        kept = BASES[used.basis].transfer(t, s, used.parameter) * t.sigma / s.sigma
-        return s.sigma * math.sqrt(max(1 - kept, 0.0) * (1 + kept))
+        return _kick(t, s, self._rule(t))
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _kick(t: Level, s: Level, used: Rule) -> float:
+    kept = BASES[used.basis].transfer(t, s, used.parameter) * t.sigma / s.sigma
+    return float(s.sigma * math.sqrt(max(1 - kept, 0.0) * (1 + kept)))
 
 
 _CHOICES = {

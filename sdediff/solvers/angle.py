@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +15,10 @@ from sdediff.model import ScoreModel
 from sdediff.prediction import Prediction
 from sdediff.solvers.adams import Multistep
 from sdediff.solvers.base import SolverError
-from sdediff.solvers.weights import BASES, Move, Output, Rule, numbers, rule, solve, weights
+from sdediff.solvers.moves import Move, Output
+from sdediff.solvers.weights import BASES, Rule, rule, solve, weights, whitened
 from sdediff.statistics import KINDS, Axes
+from sdediff.tensors import looked_up
 
 
 @functools.cache
@@ -71,17 +74,19 @@ class Angle(Multistep):
         # v is formed as if the mean were 0; what it brings is a multiple of m, in `move`.
         axes = self._axes(model, prediction.x)
         if isinstance(axes.scale, float):
-            return prediction.whitened(axes.scale)
-        t = prediction.level
-        w = np.hypot(t.alpha * axes.scale, t.sigma)
-        eps, x0 = axes.split(prediction.eps), axes.split(prediction.x0)
-        return 1.0, eps * numbers(t.alpha * axes.scale / w, eps) - x0 * numbers(t.sigma / (w * axes.scale), eps)
+            return prediction.weighed(whitened, axes.scale)
+        return prediction.along(axes, len(axes.scale), _whitened, axes)
 
     def move(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
-        return _move(self._axes(model, x), t, s, past, self.variable, 1.0 if model.stats is None else model.stats.std)
+        axes, std = self._axes(model, x), 1.0 if model.stats is None else model.stats.std
+        return _move(1 if isinstance(axes.scale, float) else len(axes.scale))(axes, t, s, past, self.variable, std)
 
 
-@functools.lru_cache(maxsize=1 << 11)
+def _whitened(t: Level, axes: Axes) -> dict[str, Any]:
+    return whitened(t, axes.scale)
+
+
+@looked_up
 def _move(axes: Axes, t: Level, s: Level, past: tuple[Level, ...], variable: str, std: float) -> Move:
     scale = axes.scale
     if isinstance(scale, float):

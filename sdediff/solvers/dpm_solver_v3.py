@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -13,8 +13,9 @@ from sdediff.model import ScoreModel
 from sdediff.prediction import Prediction
 from sdediff.solvers.adams import Multistep
 from sdediff.solvers.base import SolverError, finite
-from sdediff.solvers.v3_statistics import ModelStatistics
-from sdediff.solvers.weights import STATES, Move, Output, numbers
+from sdediff.solvers.moves import STATES, Move, Output
+from sdediff.solvers.v3_statistics import PLAIN, ModelStatistics
+from sdediff.tensors import looked_up
 
 _HALF, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 _NODES, _WEIGHTS = (_HALF + 1) / 2, _WEIGHTS / 2
@@ -23,8 +24,8 @@ _POWERS = np.arange(len(_NODES))
 _INSIDE = (_NODES[:, None] ** (_POWERS + 1) / (_POWERS + 1)) @ np.linalg.inv(_NODES[:, None] ** _POWERS)
 
 
-@functools.lru_cache(maxsize=1 << 9)
-def move(found: ModelStatistics, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
+@looked_up
+def _move(found: ModelStatistics, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
     """What becomes of x_t, of the outputs f at the levels `past`, and what is added: numbers, or (D,) each.
 
     e^L y_s = y_t - int e^(L+S) (g + B) dlam from t to s with y = x/alpha, L = int l, S = int s,
@@ -61,6 +62,12 @@ def move(found: ModelStatistics, t: Level, s: Level, past: tuple[Level, ...]) ->
     return Move(on_x, list(on_outputs), constant)
 
 
+def _fitted(t: Level, found: ModelStatistics) -> dict[str, Any]:
+    """f = (sigma eps - l x)/alpha by weights of eps and x0: numbers, or (D,) each."""
+    l = found.linear(t.lam) if found.dims > 1 else found.linear(t.lam).item()  # noqa: E741
+    return {"eps": (1 - l) * t.kappa, "x0": -l}
+
+
 @dataclass(frozen=True)
 class DPMSolverV3(Multistep):
     """x_s = alpha_s e^-L (x/alpha_t - int e^(L+S) (g + B) dlam), g through the last `points` outputs.
@@ -73,27 +80,24 @@ class DPMSolverV3(Multistep):
     points: int = 2
     corrector: int = 3
     variable: str = field(default="lam", init=False)
-    statistics: ModelStatistics = field(default=ModelStatistics(), repr=False)
+    statistics: ModelStatistics = field(default=PLAIN, repr=False)
 
     reference = "Zheng et al. 2023, algorithm 1"
 
     def output(self, model: ScoreModel, prediction: Prediction) -> Output:
         t = prediction.level
         finite(t, t.lam, "lam")
-        l = self.statistics.linear(t.lam)  # noqa: E741
-        if self.statistics.dims == 1:
-            share = l.item()
-            return prediction.scaled(eps=(1 - share) * t.kappa, x0=-share)
-        eps, x0 = STATES.split(prediction.eps), STATES.split(prediction.x0)
-        if l.size != eps.shape[1]:
+        known = self.statistics
+        if known.dims == 1:
+            return prediction.weighed(_fitted, known)
+        if known.dims * len(prediction.x) != prediction.x.numel():
             raise SolverError(
-                f"statistics of {l.size} dimensions for states {tuple(prediction.x.shape)}: measure them on its data"
+                f"statistics of {known.dims} dimensions for states {tuple(prediction.x.shape)}: measure them on it"
             )
-        share = numbers(l, eps)
-        return 1.0, eps * ((1 - share) * t.kappa) - x0 * share
+        return prediction.along(STATES, known.dims, _fitted, known)
 
     def move(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
-        return move(self.statistics, t, s, past)
+        return _move(self.statistics.dims)(self.statistics, t, s, past)
 
 
 def dpm_solver_v3(order: int = 2, statistics: ModelStatistics | None = None, corrector: bool = True) -> DPMSolverV3:
@@ -103,4 +107,4 @@ def dpm_solver_v3(order: int = 2, statistics: ModelStatistics | None = None, cor
     """
     if order not in (1, 2, 3):
         raise SolverError(f"order={order}: write 1, 2 or 3")
-    return DPMSolverV3(order, order + 1 if corrector else 0, statistics or ModelStatistics())
+    return DPMSolverV3(order, order + 1 if corrector else 0, statistics or PLAIN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from sdediff.model import ScoreModel
 from sdediff.noise import Counter
 from sdediff.sde import LinearSDE
 from sdediff.solvers.base import SolverError
+
+_NAMES = ("lam", "l", "s", "b")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +36,7 @@ class ModelStatistics:
     b: Any = (0.0,)
 
     def __post_init__(self) -> None:
-        rows = [np.array(getattr(self, name), dtype=np.float64) for name in ("lam", "l", "s", "b")]
+        rows = [np.array(getattr(self, name), dtype=np.float64) for name in _NAMES]
         lam, l, s, b = rows  # noqa: E741
         if not len(lam) == len(l) == len(s) == len(b) > 0 or not l.shape == s.shape == b.shape:
             raise SolverError("statistics need l, s and b at every lam: give four of one length")
@@ -41,19 +44,23 @@ class ModelStatistics:
             raise SolverError("statistics need lam in ascending order")
         if not all(np.isfinite(row).all() for row in rows):
             raise SolverError("statistics hold a number that is not finite: measure them on more data")
-        for name, row in zip(("lam", "l", "s", "b"), rows, strict=True):
+        for name, row in zip(_NAMES, rows, strict=True):
             object.__setattr__(self, name, row)
-        object.__setattr__(self, "_known", hash(tuple(row.tobytes() for row in rows)))
+
+    @functools.cached_property
+    def _known(self) -> int:
+        # Of numbers, unlike of bytes, a hash is the same in every process, so it may be pickled with them.
+        return zlib.crc32(b"".join(getattr(self, name).tobytes() for name in _NAMES))
 
     def __hash__(self) -> int:
-        return self._known  # type: ignore[attr-defined]
+        return self._known
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ModelStatistics):
             return NotImplemented
-        return self is other or all(np.array_equal(getattr(self, k), getattr(other, k)) for k in ("lam", "l", "s", "b"))
+        return self is other or all(np.array_equal(getattr(self, name), getattr(other, name)) for name in _NAMES)
 
-    @property
+    @functools.cached_property
     def dims(self) -> int:
         """D, or 1 where all dimensions share the numbers."""
         return self.l.shape[1] if self.l.ndim > 1 else 1
@@ -72,6 +79,10 @@ class ModelStatistics:
         low = np.clip(np.searchsorted(self.lam, lam) - 1, 0, len(row) - 2)
         share = np.clip((lam - self.lam[low]) / (self.lam[low + 1] - self.lam[low]), 0.0, 1.0)[..., None]
         return row[low] + share * (row[low + 1] - row[low])
+
+
+# The data prediction's.
+PLAIN = ModelStatistics()
 
 
 def _columns(row: np.ndarray) -> np.ndarray:

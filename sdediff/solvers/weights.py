@@ -18,18 +18,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from sdediff.levels import Level
-from sdediff.statistics import Axes
-from sdediff.tensors import product
+from sdediff.solvers.moves import Move
 
 Times = Callable[[Any], Tensor]
-# An output is a factor times a tensor, which saves an addition.
-Output = tuple[float, Tensor]
-# The coordinates of states as they are, where a constant is itself.
-STATES = Axes(1.0, torch.ones(()), None, plain=True)
 _NODES, _GAUSS = np.polynomial.legendre.leggauss(16)
 _LOG10 = math.log(10.0)
 
@@ -47,6 +41,12 @@ class Basis(NamedTuple):
 
 def _w(p: Level, scale: Any) -> Any:
     return np.hypot(p.alpha * scale, p.sigma)
+
+
+def whitened(t: Level, scale: Any) -> dict[str, Any]:
+    """F = cos(phi) eps - sin(phi) x0/scale, tan(phi) = sigma/(alpha scale), which is d(x/w)/dphi, by its weights."""
+    w = _w(t, scale)
+    return {"eps": t.alpha * scale / w, "x0": -t.sigma / (w * scale)}
 
 
 def _angle(lam: Any, scale: Any) -> Any:
@@ -112,55 +112,6 @@ class Rule:
 
 # The same rule for the same numbers, so that it is looked up by what it is.
 rule = functools.lru_cache(maxsize=256)(Rule)
-
-
-@dataclass(frozen=True, eq=False)
-class Move:
-    """A step x_s = on_x x_t + sum_j on_outputs[j] P_j + constant mean, the newest output first.
-
-    Numbers, or arrays (C,) with one a coordinate of `axes`, in which outputs are given then; mean is that of the axes.
-    """
-
-    on_x: Any
-    on_outputs: Sequence[Any]
-    constant: Any = 0.0
-    axes: Axes = STATES
-
-    def __call__(self, x: Tensor, past: Sequence[Output]) -> Tensor:
-        """x (B, ...) after the step over the outputs `past`, without noise; a fresh tensor."""
-        mean = self.axes.mean
-        if type(self.on_x) is float:
-            new = product(x, self.on_x)
-            for weight, (unit, value) in zip(self.on_outputs, past, strict=False):
-                if weight:
-                    new.add_(value, alpha=weight * unit)
-            if self.constant:
-                new.add_(mean.reshape(x.shape[1:]) if mean.ndim else mean, alpha=self.constant)
-            return new
-        y = self.axes.split(x)
-        new = y * numbers(self.on_x, y) + mean * numbers(self.constant, y)
-        for weight, (unit, value) in zip(self.on_outputs, past, strict=False):
-            new.addcmul_(value, numbers(unit * weight, y))
-        return self.axes.join(new, x.shape)
-
-
-def numbers(values: np.ndarray, like: Tensor) -> Tensor:
-    """Numbers a coordinate, (C,), of the kind of coordinates (B, C)."""
-    return torch.from_numpy(values).to(like)
-
-
-@functools.lru_cache(maxsize=1 << 11)
-def corrected(move: Move, taken: Move, better: Move) -> Move:
-    """A move from where `better`, which knows x_t's output too, ends, to be made from where `taken` ended.
-
-    Both begin at the same x, so they differ in outputs alone: that x need not be known any more.
-    """
-    c = move.on_x
-    total = [0.0] * max(len(move.on_outputs), len(better.on_outputs), 1 + len(taken.on_outputs))
-    for factor, weights_, later in ((1.0, move.on_outputs, 0), (c, better.on_outputs, 0), (-c, taken.on_outputs, 1)):
-        for i, weight in enumerate(weights_, later):
-            total[i] = total[i] + factor * weight
-    return Move(c, total, move.constant + c * (better.constant - taken.constant), move.axes)
 
 
 @functools.lru_cache(maxsize=1 << 14)

@@ -1,0 +1,83 @@
+"""A step as numbers: what becomes of x and of the network's outputs, and what a corrector makes of two steps."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdediff.statistics import Axes
+from sdediff.tensors import Columns, looked_up, product
+
+# An output is a factor times a tensor, which saves an addition.
+Output = tuple[float, Tensor]
+# The coordinates of states as they are, where a constant is itself.
+STATES = Axes(1.0, torch.ones(()), None, plain=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Move:
+    """A step x_s = on_x x_t + sum_j on_outputs[j] P_j + constant mean, the newest output first.
+
+    Numbers, or arrays (C,) with one a coordinate of `axes`, in which outputs are given then; mean is that of the axes.
+    """
+
+    on_x: Any
+    on_outputs: Sequence[Any]
+    constant: Any = 0.0
+    axes: Axes = STATES
+
+    @functools.cached_property
+    def size(self) -> int:
+        """How many numbers each coefficient is."""
+        return int(np.size(self.on_x))
+
+    @functools.cached_property
+    def _columns(self) -> Columns:
+        return Columns(self.on_x, self.constant, *self.on_outputs)
+
+    def __call__(self, x: Tensor, past: Sequence[Output]) -> Tensor:
+        """x (B, ...) after the step over the outputs `past`, without noise; a fresh tensor."""
+        if type(self.on_x) is float:
+            new = product(x, self.on_x)
+            for weight, (unit, value) in zip(self.on_outputs, past, strict=False):
+                if weight:
+                    new.add_(value, alpha=weight * unit)
+            if self.constant:
+                new.add_(_mean(self.axes, x.shape), alpha=self.constant)
+            return new
+        y = self.axes.split(x)
+        on_x, constant, *on_outputs = self._columns.like(y)
+        new = (y * on_x).addcmul_(self.axes.mean, constant)
+        for weight, (_, value) in zip(on_outputs, past, strict=False):
+            new.addcmul_(value, weight)
+        return self.axes.join(new, x.shape)
+
+
+@functools.lru_cache(maxsize=64)
+def _mean(axes: Axes, shape: torch.Size) -> Tensor:
+    """The mean of coordinates that are dimensions, as states of this shape have it."""
+    return axes.mean.reshape(shape[1:]) if axes.mean.ndim else axes.mean
+
+
+def corrected(move: Move, taken: Move, better: Move) -> Move:
+    """A move from where `better`, which knows x_t's output too, ends, to be made from where `taken` ended.
+
+    Both begin at the same x, so they differ in outputs alone: that x need not be known any more.
+    """
+    return _corrected(move.size)(move, taken, better)
+
+
+@looked_up
+def _corrected(move: Move, taken: Move, better: Move) -> Move:
+    c = move.on_x
+    total = [0.0] * max(len(move.on_outputs), len(better.on_outputs), 1 + len(taken.on_outputs))
+    for factor, weights, later in ((1.0, move.on_outputs, 0), (c, better.on_outputs, 0), (-c, taken.on_outputs, 1)):
+        for i, weight in enumerate(weights, later):
+            total[i] = total[i] + factor * weight
+    return Move(c, total, move.constant + c * (better.constant - taken.constant), move.axes)
