@@ -21,19 +21,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from floors import WORK, floor
+from floors import WORK, Work, floor
 from peers import k_diffusion
 from record import RESULTS, Gate, judged, versions, write
 
 import sdediff as sd
 from sdediff.benchmark import machine
+from sdediff.solvers import model_statistics
 
 STEPS, LONG = 50, 200  # a step is the difference of the two runs over 150; what is left of the short run is set-up
 SHAPE = (1, 3, 32, 32)
-# Every deterministic solver of one call a step, the free corrector included, in microseconds.
-ONE_CALL = ("euler", "ddim", "dpmpp_2m", "dpmpp_3m", "adams", "deis", "lms", "ipndm", "unipc", "angle")
-GATES = dict.fromkeys(ONE_CALL, 25.0)
-# The others, as multiples of their floors.
+DRAW = "a draw of noise"
+# Every registered solver of one call a step, the free corrector included, in microseconds beyond its draw of noise.
+ONE_CALL = {name: info.stochastic for name, info in sd.solvers().items() if info.moves and info.calls == 1}
+BOUND = 25.0
+# As multiples of their floors.
 MULTIPLES = {
     "heun": 2.4, "dpm_solver_2": 2.5, "dpm_solver_3": 2.5, "dpmpp_2s": 2.2,
     "ancestral": 1.3, "euler_ancestral": 1.5, "dpmpp_2m_sde": 1.6, "dpmpp_sde": 1.5, "seeds": 1.5,
@@ -142,20 +144,37 @@ def floor_cases(net: Net, x: torch.Tensor) -> list[Case]:
         return y
 
     others = [Case("floor", name, name, floor(work, call, x)) for name, work in WORK.items()]
-    return [Case("floor", "x = p x + q F", "ddim", one_step), Case("floor", "two-step", "dpmpp_2m", two_step), *others]
+    return [
+        Case("floor", "x = p x + q F", "ddim", one_step),
+        Case("floor", "two-step", "dpmpp_2m", two_step),
+        Case("floor", DRAW, "ancestral", floor(Work((), draws=1), call, x)),
+        *others,
+    ]
+
+
+def data() -> torch.Tensor:
+    """Samples whose mean and scale differ from dimension to dimension, to measure statistics on."""
+    source = torch.Generator().manual_seed(1)
+    z, scale = torch.randn(64, *SHAPE[1:], generator=source), torch.rand(SHAPE[1:], generator=source)
+    return scale * z + scale.flip(-1)
+
+
+def by_dimension() -> Any:
+    """DPM-Solver-v3 with statistics of every dimension, of a network that has some."""
+    model = sd.ScoreModel(lambda x, t: 0.3 * x * torch.tanh(x), sd.VP(), predicts="eps")
+    return sd.solver("dpm_solver_v3", statistics=model_statistics(model, data(), knots=16))
 
 
 OURS: dict[str, dict[str, Any]] = {
-    "euler": {},
-    "ddim": {},
-    "dpmpp_2m": {},
+    **{name: {} for name in ONE_CALL},
     "dpmpp_2m, a condition": {"solver": "dpmpp_2m", "cond": {"label": torch.zeros(1, dtype=torch.long)}},
     "dpmpp_2m, v network": {"solver": "dpmpp_2m", "predicts": "v"},
+    "angle, the data's mean and scale": {"solver": "angle", "stats": sd.statistics(data(), rank=8)},
+    "angle, per dimension": {"solver": sd.solver("angle", scale="dims"), "stats": sd.statistics(data(), rank=8)},
+    "dpm_solver_v3, per dimension": {"solver": by_dimension()},
     **{name: {} for name in WORK},
     "rk4": {},
     "ancestral, stream": {"solver": "ancestral", "noise": "stream"},
-    "euler_maruyama": {},
-    "reverse_diffusion": {},
 }
 
 
@@ -164,7 +183,8 @@ def our_cases(net: Net, x: torch.Tensor) -> list[Case]:
 
     def case(name: str, options: dict[str, Any]) -> Case:
         options = {"solver": name, **options}
-        model = sd.ScoreModel(net.plain(), sd.VP(), predicts=options.pop("predicts", "eps"))
+        kinds = {"predicts": options.pop("predicts", "eps"), "stats": options.pop("stats", None)}
+        model = sd.ScoreModel(net.plain(), sd.VP(), **kinds)
         return Case("sdediff", name, name, lambda n: sd.sample(model, x=x, steps=n, denoise=False, **options))
 
     return [case(name, options) for name, options in OURS.items()]
@@ -359,7 +379,7 @@ def table(rows: list[Case], times: list[Times]) -> list[str]:
     def row(name: str, values: Iterable[str]) -> str:
         return name + "".join(f"{v:>{w}s}" for v, w in zip(values, widths, strict=True))
 
-    lines = [row(f"{'system':14s}{'solver':28s}", head)]
+    lines = [row(f"{'system':14s}{'solver':34s}", head)]
     for case, t in zip(rows, times, strict=True):
         values = (
             t.step,
@@ -370,14 +390,20 @@ def table(rows: list[Case], times: list[Times]) -> list[str]:
             t.step + t.setup / STEPS,
         )
         shown = (v if isinstance(v, str) else f"{v:.{d}f}" for v, d in zip(values, (1, 0, 0, 2, 0, 1), strict=True))
-        lines.append(row(f"{case.system:14s}{case.name:28s}", shown))
+        lines.append(row(f"{case.system:14s}{case.name:34s}", shown))
     return lines
 
 
 def gates(rows: list[Case], times: list[Times]) -> list[Gate]:
     """What must hold."""
     step = {(case.system, case.name): t.step for case, t in zip(rows, times, strict=True)}
-    found = [Gate(f"{name} a step, us", step["sdediff", name], bound) for name, bound in GATES.items()]
+    draw = step["floor", DRAW]
+    found = [
+        Gate(f"{name} a step, us", step["sdediff", name], BOUND)
+        if not stochastic
+        else Gate(f"{name} a step beyond its draw, us", step["sdediff", name] - draw, BOUND)
+        for name, stochastic in ONE_CALL.items()
+    ]
     for name, bound in MULTIPLES.items():
         found.append(Gate(f"{name} over its floor", step["sdediff", name] / step["floor", name], bound))
     peer = step.get(("k-diffusion", "dpmpp_2m"))
