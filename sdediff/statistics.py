@@ -83,6 +83,11 @@ class Axes:
     directions: Tensor | None
     plain: bool = False
 
+    @functools.cached_property
+    def size(self) -> int:
+        """How many scales there are."""
+        return 1 if isinstance(self.scale, float) else len(self.scale)
+
     def split(self, x: Tensor) -> Tensor:
         """States (B, ...) as coordinates (B, C)."""
         x, d = x.reshape(len(x), -1), self.directions

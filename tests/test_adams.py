@@ -296,13 +296,14 @@ def _keeping_x(solver: Multistep, model: sd.ScoreModel, x: torch.Tensor, steps: 
     row = sd.levels(model.sde, sd.grid(solver.grid, model.sde, steps))
     noise, known, at, before = sd.Counter(seed), (), (), None
     for t, s in itertools.pairwise(row):
-        known, at = (solver.output(model, model(x, t)), *known), (t, *at)
+        make = solver.maker(model, x)
+        known, at = (make.output(model(x, t)), *known), (t, *at)
         if before is not None:
             level, start, kick = before
-            x = solver.move(model, start, level, t, at[: solver.corrector])(start, known) + kick
+            x = make(level, t, at[: solver.corrector])(start, known) + kick
         kick = solver.kick(t, s) * noise(t, s, x)
         before = (t, x, kick)
-        x = solver.move(model, x, t, s, at[: solver.points])(x, known) + kick
+        x = make(t, s, at[: solver.points])(x, known) + kick
     return x
 
 

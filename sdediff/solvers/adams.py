@@ -10,7 +10,7 @@ import functools
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -21,8 +21,8 @@ from sdediff.noise import Noise
 from sdediff.prediction import Prediction
 from sdediff.sde import linear
 from sdediff.solvers.base import Solver, SolverError
-from sdediff.solvers.moves import Move, Output, corrected
-from sdediff.solvers.weights import BASES, VARIABLES, Rule, rule, weights, whitened
+from sdediff.solvers.moves import Maker, Move, Output, moves
+from sdediff.solvers.weights import BASES, VARIABLES, Rule, Times, rule, weights, whitened
 
 _VARIABLES = (*VARIABLES, "t")
 
@@ -59,12 +59,8 @@ class Multistep(Solver):
         return replace(self, points=max(1, min(self.points, order)))
 
     @abstractmethod
-    def output(self, model: ScoreModel, prediction: Prediction) -> Output:
-        """What is kept of a prediction."""
-
-    @abstractmethod
-    def move(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
-        """The step from t to s through outputs at the levels `past`, for states like x."""
+    def maker(self, model: ScoreModel, x: Tensor) -> Maker:
+        """What an output is and how outputs move x, for states like x."""
 
     def kick(self, t: Level, s: Level) -> float:
         """The standard deviation of a step's noise."""
@@ -72,11 +68,9 @@ class Multistep(Solver):
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         row, past, before = state or ((), (), None)
-        row, past = (t, *row), (self.output(model, model(x, t)), *past)
-        made = move = self.move(model, x, t, s, row[: self.points])
-        if before is not None:
-            level, taken = before
-            move = corrected(move, taken, self.move(model, x, level, t, row[: self.corrector]))
+        make = self.maker(model, x)
+        row, past = (t, *row), (make.output(model(x, t)), *past)
+        move, made = moves(make.size)(make, t, s, row, self.points, self.corrector, before)
         new = move(x, past)
         if self.stochastic:
             new.add_(noise(t, s, x), alpha=self.kick(t, s))
@@ -87,6 +81,38 @@ class Multistep(Solver):
     def _kept(self) -> int:
         """How many outputs the next step looks back at."""
         return max(self.points, self.corrector - 1)
+
+
+class _Weights(NamedTuple):
+    """Moves by the rule `outside` of the noise's interval of sigma/alpha and the one `inside`."""
+
+    outside: Rule
+    inside: Rule
+    within: tuple[float, float] | None = None
+    t_of_lam: Times | None = None
+
+    @property
+    def size(self) -> int:
+        """Plain numbers."""
+        return 1
+
+    def output(self, prediction: Prediction) -> Output:
+        """x0, eps, or the whitened velocity over the rule's scale."""
+        if self.inside.basis == "F":
+            return prediction.weighed(whitened, self.inside.parameter)
+        return prediction.factored(self.inside.basis)
+
+    def rule(self, t: Level) -> Rule:
+        """The rule of a step that begins at t."""
+        if self.within is None:
+            return self.outside
+        return self.inside if self.within[0] <= math.exp(-t.lam) <= self.within[1] else self.outside
+
+    def __call__(self, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
+        used = self.rule(t)
+        if not t.alpha and used.basis == "eps":
+            raise SolverError(f"at t={t.t} alpha is 0, where eps does not move x: start below it (start=sde.t_max)")
+        return weights(t, s, past, used, self.t_of_lam)
 
 
 @dataclass(frozen=True)
@@ -133,28 +159,23 @@ class Adams(Multistep):
     def stochastic(self) -> bool:
         return self.eta > 0 or self.scaler == "er"
 
-    def output(self, model: ScoreModel, prediction: Prediction) -> Output:
-        return prediction.weighed(whitened, self.scale) if self.basis == "F" else prediction.factored(self.basis)
-
     @functools.cached_property
-    def _rules(self) -> tuple[Rule, Rule]:
-        """How a step weighs outputs, outside of the noise's interval and within."""
+    def _weights(self) -> _Weights:
         more = (self.variable, self.scale, self.second, self.third)
         if self.basis != "x0":
-            return (rule(self.basis, self.scale, *more),) * 2
+            return _Weights(*(rule(self.basis, self.scale, *more),) * 2)
         kind = "er" if self.scaler == "er" else "x0"
-        return rule(kind, 0.0 if self.within else self.eta**2, *more), rule("x0", self.eta**2, *more)
+        outside = rule(kind, 0.0 if self.within else self.eta**2, *more)
+        return _Weights(outside, rule("x0", self.eta**2, *more), self.within)
 
-    def _rule(self, t: Level) -> Rule:
-        return self._rules[self.within is not None and self.within[0] <= math.exp(-t.lam) <= self.within[1]]
-
-    def move(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
-        if not t.alpha and self.basis == "eps":
-            raise SolverError(f"at t={t.t} alpha is 0, where eps does not move x: start below it (start=sde.t_max)")
-        return weights(t, s, past, self._rule(t), linear(model.sde).t_of_lam if self.variable == "t" else None)
+    def maker(self, model: ScoreModel, x: Tensor) -> Maker:
+        if self.variable != "t":
+            return self._weights
+        outside, inside, within, _ = self._weights
+        return _Weights(outside, inside, within, linear(model.sde).t_of_lam)
 
     def kick(self, t: Level, s: Level) -> float:
-        return _kick(t, s, self._rule(t))
+        return _kick(t, s, self._weights.rule(t))
 
 
 @functools.lru_cache(maxsize=1 << 12)

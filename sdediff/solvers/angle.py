@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,10 +15,9 @@ from sdediff.model import ScoreModel
 from sdediff.prediction import Prediction
 from sdediff.solvers.adams import Multistep
 from sdediff.solvers.base import SolverError
-from sdediff.solvers.moves import Move, Output
+from sdediff.solvers.moves import Maker, Move, Output
 from sdediff.solvers.weights import BASES, Rule, rule, solve, weights, whitened
 from sdediff.statistics import KINDS, Axes
-from sdediff.tensors import looked_up
 
 
 @functools.cache
@@ -70,33 +69,44 @@ class Angle(Multistep):
             )
         return stats.axes(scale, x.dtype, x.device)
 
-    def output(self, model: ScoreModel, prediction: Prediction) -> Output:
-        # v is formed as if the mean were 0; what it brings is a multiple of m, in `move`.
-        axes = self._axes(model, prediction.x)
-        if isinstance(axes.scale, float):
-            return prediction.weighed(whitened, axes.scale)
-        return prediction.along(axes, len(axes.scale), _whitened, axes)
-
-    def move(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
-        axes, std = self._axes(model, x), 1.0 if model.stats is None else model.stats.std
-        return _move(1 if isinstance(axes.scale, float) else len(axes.scale))(axes, t, s, past, self.variable, std)
+    def maker(self, model: ScoreModel, x: Tensor) -> Maker:
+        return _Whitening(self._axes(model, x), self.variable, 1.0 if model.stats is None else model.stats.std)
 
 
 def _whitened(t: Level, axes: Axes) -> dict[str, Any]:
     return whitened(t, axes.scale)
 
 
-@looked_up
-def _move(axes: Axes, t: Level, s: Level, past: tuple[Level, ...], variable: str, std: float) -> Move:
-    scale = axes.scale
-    if isinstance(scale, float):
-        found = weights(t, s, past, rule("F", scale, variable, scale))
-        if axes.plain:
-            return found
-        c, w = found.on_x, found.on_outputs
-    else:
-        rows = scale[:, None]
-        c, w = BASES["F"].transfer(t, s, rows)[:, 0], list(solve(t, s, past, Rule("F", rows, variable, std)))
-    means = [p.sigma / (np.hypot(p.alpha * scale, p.sigma) * scale) for p in past]
-    constant = s.alpha - c * t.alpha + sum(weight * on_mean for weight, on_mean in zip(w, means, strict=True))
-    return Move(c, w, float(constant) if isinstance(scale, float) else constant, axes)
+class _Whitening(NamedTuple):
+    """Moves in coordinates; std: the scale of the angle in which outputs lie where the coordinates have several."""
+
+    axes: Axes
+    variable: str
+    std: float
+
+    @property
+    def size(self) -> int:
+        """1, or how many coordinates have a scale each."""
+        return self.axes.size
+
+    def output(self, prediction: Prediction) -> Output:
+        """v as if the mean were 0; what it brings is a multiple of m, in the move."""
+        axes = self.axes
+        if isinstance(axes.scale, float):
+            return prediction.weighed(whitened, axes.scale)
+        return prediction.along(axes, axes.size, _whitened, axes)
+
+    def __call__(self, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
+        axes, scale = self.axes, self.axes.scale
+        if isinstance(scale, float):
+            found = weights(t, s, past, rule("F", scale, self.variable, scale))
+            if axes.plain:
+                return found
+            c, w = found.on_x, found.on_outputs
+        else:
+            rows = scale[:, None]
+            c = BASES["F"].transfer(t, s, rows)[:, 0]
+            w = list(solve(t, s, past, Rule("F", rows, self.variable, self.std)))
+        means = [p.sigma / (np.hypot(p.alpha * scale, p.sigma) * scale) for p in past]
+        constant = s.alpha - c * t.alpha + sum(weight * on_mean for weight, on_mean in zip(w, means, strict=True))
+        return Move(c, w, float(constant) if isinstance(scale, float) else constant, axes)

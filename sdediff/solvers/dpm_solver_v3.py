@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -13,9 +14,8 @@ from sdediff.model import ScoreModel
 from sdediff.prediction import Prediction
 from sdediff.solvers.adams import Multistep
 from sdediff.solvers.base import SolverError, finite
-from sdediff.solvers.moves import STATES, Move, Output
+from sdediff.solvers.moves import STATES, Maker, Move, Output
 from sdediff.solvers.v3_statistics import PLAIN, ModelStatistics
-from sdediff.tensors import looked_up
 
 _HALF, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 _NODES, _WEIGHTS = (_HALF + 1) / 2, _WEIGHTS / 2
@@ -24,7 +24,6 @@ _POWERS = np.arange(len(_NODES))
 _INSIDE = (_NODES[:, None] ** (_POWERS + 1) / (_POWERS + 1)) @ np.linalg.inv(_NODES[:, None] ** _POWERS)
 
 
-@looked_up
 def _move(found: ModelStatistics, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
     """What becomes of x_t, of the outputs f at the levels `past`, and what is added: numbers, or (D,) each.
 
@@ -68,6 +67,32 @@ def _fitted(t: Level, found: ModelStatistics) -> dict[str, Any]:
     return {"eps": (1 - l) * t.kappa, "x0": -l}
 
 
+class _Moves(NamedTuple):
+    """Moves by a model's statistics."""
+
+    statistics: ModelStatistics
+
+    @property
+    def size(self) -> int:
+        """1, or how many dimensions have numbers of their own."""
+        return self.statistics.dims
+
+    def output(self, prediction: Prediction) -> Output:
+        """(sigma eps - l x)/alpha."""
+        known, x = self.statistics, prediction.x
+        finite(prediction.level, prediction.level.lam, "lam")
+        if known.dims == 1:
+            return prediction.weighed(_fitted, known)
+        if known.dims * len(x) != x.numel():
+            raise SolverError(
+                f"statistics of {known.dims} dimensions for states {tuple(x.shape)}: measure them on its data"
+            )
+        return prediction.along(STATES, known.dims, _fitted, known)
+
+    def __call__(self, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
+        return _move(self.statistics, t, s, past)
+
+
 @dataclass(frozen=True)
 class DPMSolverV3(Multistep):
     """x_s = alpha_s e^-L (x/alpha_t - int e^(L+S) (g + B) dlam), g through the last `points` outputs.
@@ -84,20 +109,12 @@ class DPMSolverV3(Multistep):
 
     reference = "Zheng et al. 2023, algorithm 1"
 
-    def output(self, model: ScoreModel, prediction: Prediction) -> Output:
-        t = prediction.level
-        finite(t, t.lam, "lam")
-        known = self.statistics
-        if known.dims == 1:
-            return prediction.weighed(_fitted, known)
-        if known.dims * len(prediction.x) != prediction.x.numel():
-            raise SolverError(
-                f"statistics of {known.dims} dimensions for states {tuple(prediction.x.shape)}: measure them on it"
-            )
-        return prediction.along(STATES, known.dims, _fitted, known)
+    def maker(self, model: ScoreModel, x: Tensor) -> Maker:
+        return self._moves
 
-    def move(self, model: ScoreModel, x: Tensor, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
-        return _move(self.statistics.dims)(self.statistics, t, s, past)
+    @functools.cached_property
+    def _moves(self) -> _Moves:
+        return _Moves(self.statistics)
 
 
 def dpm_solver_v3(order: int = 2, statistics: ModelStatistics | None = None, corrector: bool = True) -> DPMSolverV3:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff.levels import Level
+from sdediff.prediction import Prediction
 from sdediff.statistics import Axes
 from sdediff.tensors import Columns, looked_up, product
 
@@ -31,11 +32,6 @@ class Move:
     on_outputs: Sequence[Any]
     constant: Any = 0.0
     axes: Axes = STATES
-
-    @functools.cached_property
-    def size(self) -> int:
-        """How many numbers each coefficient is."""
-        return int(np.size(self.on_x))
 
     @functools.cached_property
     def _columns(self) -> Columns:
@@ -65,16 +61,41 @@ def _mean(axes: Axes, shape: torch.Size) -> Tensor:
     return axes.mean.reshape(shape[1:]) if axes.mean.ndim else axes.mean
 
 
-def corrected(move: Move, taken: Move, better: Move) -> Move:
+class Maker(Protocol):
+    """How outputs are formed of predictions, and the move from t to s over outputs at the levels `past`, newest first.
+
+    A value, so that moves are looked up by it. size: how many numbers each coefficient of them is.
+    """
+
+    @property
+    def size(self) -> int: ...
+
+    def output(self, prediction: Prediction, /) -> Output: ...
+
+    def __call__(self, t: Level, s: Level, past: tuple[Level, ...], /) -> Move: ...
+
+
+@looked_up
+def moves(
+    make: Maker, t: Level, s: Level, row: tuple[Level, ...], points: int, corrector: int, before: Any
+) -> tuple[Move, Move]:
+    """The move from t to s over the first `points` outputs at the levels `row`; with the last correction, and without.
+
+    before: where the last step began and its move without correction, or None. Kept, since one grid serves many
+    batches: the levels of a kept grid are looked up by what they are.
+    """
+    made = make(t, s, row[:points])
+    if before is None:
+        return made, made
+    start, taken = before
+    return _corrected(made, taken, make(start, t, row[:corrector])), made
+
+
+def _corrected(move: Move, taken: Move, better: Move) -> Move:
     """A move from where `better`, which knows x_t's output too, ends, to be made from where `taken` ended.
 
     Both begin at the same x, so they differ in outputs alone: that x need not be known any more.
     """
-    return _corrected(move.size)(move, taken, better)
-
-
-@looked_up
-def _corrected(move: Move, taken: Move, better: Move) -> Move:
     c = move.on_x
     total = [0.0] * max(len(move.on_outputs), len(better.on_outputs), 1 + len(taken.on_outputs))
     for factor, weights, later in ((1.0, move.on_outputs, 0), (c, better.on_outputs, 0), (-c, taken.on_outputs, 1)):

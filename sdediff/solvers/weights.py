@@ -114,12 +114,8 @@ class Rule:
 rule = functools.lru_cache(maxsize=256)(Rule)
 
 
-@functools.lru_cache(maxsize=1 << 14)
-def weights(t: Level, s: Level, past: tuple[Level, ...], used: Rule, t_of_lam: Times | None = None) -> Move:
-    """The move over outputs at the levels `past`, newest first. t_of_lam: the process's, for the variable "t".
-
-    Kept, since one grid serves many batches: the levels of a kept grid are looked up by what they are.
-    """
+def weights(t: Level, s: Level, past: Sequence[Level], used: Rule, t_of_lam: Times | None = None) -> Move:
+    """The move over outputs at the levels `past`, newest first. t_of_lam: the process's, for the variable "t"."""
     return Move(float(BASES[used.basis].transfer(t, s, used.parameter)), solve(t, s, past, used, t_of_lam).tolist())
 
 
