@@ -43,6 +43,8 @@ WORK = {
     "ancestral": Work(((2,),), formed=False, draws=1),
     "euler_ancestral": Work(((1, 1),), formed=False, draws=1),
     "dpmpp_2m_sde": Work(((3,),), draws=1),
+    "dpmpp_3m_sde": Work(((4,),), draws=1),
+    "sa_solver": Work(((5,),), draws=1),
     "dpmpp_sde": Work(((3,), (4,)), draws=2),
     "seeds": Work(((4,), (5,), (5,)), formed=False, draws=3),
 }

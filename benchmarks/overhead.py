@@ -32,14 +32,18 @@ from sdediff.solvers import model_statistics
 STEPS, LONG = 50, 200  # a step is the difference of the two runs over 150; what is left of the short run is set-up
 SHAPE = (1, 3, 32, 32)
 DRAW = "a draw of noise"
-# Every registered solver of one call a step, the free corrector included, in microseconds beyond its draw of noise.
+AGREE = 1.15  # two controls that the machine's speed did not change between
+# Every registered solver of one call a step; those that draw noise have the draw in their floors.
 ONE_CALL = {name: info.stochastic for name, info in sd.solvers().items() if info.moves and info.calls == 1}
+# Microseconds of a step of one call, the free corrector included.
 BOUND = 25.0
-# As multiples of their floors.
+# The others, as multiples of their floors; several do the work of another's floor.
 MULTIPLES = {
-    "heun": 2.4, "dpm_solver_2": 2.5, "dpm_solver_3": 2.5, "dpmpp_2s": 2.2,
-    "ancestral": 1.3, "euler_ancestral": 1.5, "dpmpp_2m_sde": 1.6, "dpmpp_sde": 1.5, "seeds": 1.5,
+    "heun": 2.4, "dpm_solver_2": 2.5, "dpm_solver_3": 2.5, "dpmpp_2s": 2.2, "dpmpp_sde": 1.5, "seeds": 1.5,
+    **{name: 1.5 for name, stochastic in ONE_CALL.items() if stochastic},
 }  # fmt: skip
+LIKE = dict.fromkeys(("euler_maruyama", "reverse_diffusion", "ddpm", "consistent_annealed_langevin"), "ancestral")
+LIKE |= {"er_sde": "dpmpp_3m_sde"}
 # The peers that the table can hold, by the names of their distributions.
 PEERS = ("diffusers", "k-diffusion", "azula", "flow-matching", "torchdiffeq")
 
@@ -55,14 +59,27 @@ class Case(NamedTuple):
     run: Run
 
 
-class Times(NamedTuple):
-    """A row's figures in microseconds: a step over the network, its quartiles, a run's set-up, calls a step.
+class Round(NamedTuple):
+    """Microseconds of a row in one round: its short run, its long one, and the control before and after them."""
 
-    The set-up is what a run of 50 steps takes beyond its steps: times, tables, checks.
+    short: float
+    long: float
+    before: float
+    after: float
+
+
+class Times(NamedTuple):
+    """A row's figures in microseconds: a step over the network, a run's set-up; its calls a step.
+
+    step and setup are at the speed of the machine at rest (`measure`), `rounds` is how many tell; low, mid and high are
+    the quartiles of a step as it was. The set-up is what a run of 50 steps takes beyond its steps: times, tables,
+    checks.
     """
 
     step: float
+    rounds: int
     low: float
+    mid: float
     high: float
     setup: float
     calls: float
@@ -101,17 +118,19 @@ def timed(run: Callable[[], Any]) -> float:
     return clock() - begin
 
 
-def interleaved(runs: dict[Any, Callable[[], Any]], repeats: int, warm_up: int = 2) -> dict[Any, list[float]]:
-    """Microseconds of every run, one of each a round, so that a busy moment meets all of them alike."""
-    found: dict[Any, list[float]] = {key: [] for key in runs}
+def interleaved(rows: list[Case], control: Callable[[], Any], repeats: int, warm_up: int = 2) -> list[list[Round]]:
+    """The rounds of every row, one of each in turn, so that a busy moment meets all of them alike."""
+    found: list[list[Round]] = [[] for _ in rows]
     gc.collect()
     gc.freeze()
     for turn in range(repeats + warm_up):
-        keys = list(runs) if turn % 2 else list(reversed(runs))
-        for key in keys:
-            spent = timed(runs[key])
+        keys = range(len(rows))
+        for i in keys if turn % 2 else reversed(keys):
+            run = rows[i].run
+            before = timed(control)
+            short, long = timed(lambda run=run: run(STEPS)), timed(lambda run=run: run(LONG))
             if turn >= warm_up:
-                found[key].append(spent)
+                found[i].append(Round(short, long, before, timed(control)))
         show(turn + 1, repeats + warm_up)
     gc.unfreeze()
     return found
@@ -126,6 +145,15 @@ def show(done: int, total: int) -> None:
 # The floor: what is left when every coefficient and clock is a number that is ready.
 
 
+def two_step(net: Net, x: torch.Tensor, n: int) -> torch.Tensor:
+    """n steps of DPM++ 2M's arithmetic."""
+    call, now, y, last = net.plain(), torch.ones(SHAPE[0]), x, net.value
+    for b, p, q, r in [(-0.1, 0.99, 0.02, -0.01)] * n:
+        x0 = torch.add(y, call(y, now), alpha=b)
+        y, last = (y * p).add_(x0, alpha=q).add_(last, alpha=r), x0
+    return y
+
+
 def floor_cases(net: Net, x: torch.Tensor) -> list[Case]:
     """Hand-written loops with precomputed numbers and no framework; `floors` has those of the other solvers."""
     call, now = net.plain(), torch.ones(SHAPE[0])
@@ -136,17 +164,10 @@ def floor_cases(net: Net, x: torch.Tensor) -> list[Case]:
             y = (y * p).add_(call(y, now), alpha=q)
         return y
 
-    def two_step(n: int) -> torch.Tensor:
-        y, last = x, net.value
-        for b, p, q, r in [(-0.1, 0.99, 0.02, -0.01)] * n:
-            x0 = torch.add(y, call(y, now), alpha=b)
-            y, last = (y * p).add_(x0, alpha=q).add_(last, alpha=r), x0
-        return y
-
     others = [Case("floor", name, name, floor(work, call, x)) for name, work in WORK.items()]
     return [
         Case("floor", "x = p x + q F", "ddim", one_step),
-        Case("floor", "two-step", "dpmpp_2m", two_step),
+        Case("floor", "two-step", "dpmpp_2m", lambda n: two_step(net, x, n)),
         Case("floor", DRAW, "ancestral", floor(Work((), draws=1), call, x)),
         *others,
     ]
@@ -345,36 +366,41 @@ def calls_a_step(x: torch.Tensor) -> list[float]:
 
 
 def measure(rows: list[Case], net: Net, x: torch.Tensor, calls: list[float], repeats: int) -> list[Times]:
-    """Each row's microseconds a step: a long run less a short one, a step, less the network's own."""
+    """Each row's microseconds a step: a long run less a short one, a step, less the network's own.
+
+    Neighbours on the host slow a machine down by half for seconds to minutes, so the two-step floor runs before and
+    after each measurement as its control. What is told of a row is its median as a multiple of the control, where both
+    agree, times what the control takes at rest: in the fastest tenth of all its runs.
+    """
     call, now = net.plain(), torch.ones(SHAPE[0])
-
-    def bare() -> None:
-        for _ in range(20 * STEPS):
-            call(x, now)
-
-    runs: dict[Any, Callable[[], Any]] = {"net": bare}
-    for i, case in enumerate(rows):
-        runs[i, 1] = lambda case=case: case.run(STEPS)
-        runs[i, 2] = lambda case=case: case.run(LONG)
-    found = interleaved(runs, repeats)
-    own = statistics.median(found["net"]) / (20 * STEPS)
+    own = min(timed(lambda: [call(x, now) for _ in range(20 * STEPS)]) for _ in range(5)) / (20 * STEPS)
+    found = interleaved(rows, lambda: two_step(net, x, STEPS), repeats)
+    rest = statistics.quantiles([v for row in found for here in row for v in (here.before, here.after)], n=10)[0]
     result = []
-    for i, per_step in enumerate(calls):
-        slopes = [(b - a) / (LONG - STEPS) - per_step * own for a, b in zip(found[i, 1], found[i, 2], strict=True)]
-        low, step, high = statistics.quantiles(slopes, n=4)
-        setup = statistics.median(found[i, 1]) - STEPS * (step + per_step * own)
-        result.append(Times(step, low, high, setup, per_step))
+    for row, per_step in zip(found, calls, strict=True):
+        even = [v for v in row if max(v.before, v.after) <= AGREE * min(v.before, v.after)] or row
+        speeds = [2 * rest / (v.before + v.after) for v in even]
+        step = statistics.median(slope(v) * speed for v, speed in zip(even, speeds, strict=True)) - per_step * own
+        short = statistics.median(v.short * speed for v, speed in zip(even, speeds, strict=True))
+        spread = (v - per_step * own for v in statistics.quantiles(map(slope, row), n=4))
+        result.append(Times(step, len(even), *spread, short - STEPS * (step + per_step * own), per_step))
     return result
+
+
+def slope(here: Round) -> float:
+    """Microseconds a step, the network's own included."""
+    return (here.long - here.short) / (LONG - STEPS)
 
 
 def table(rows: list[Case], times: list[Times]) -> list[str]:
     """The printed table; ratio is a row's step over that of our solver which does the same.
 
-    The last column is a step of a 50-step run with its share of the set-up.
+    The first column is at the speed of the machine at rest, the second has the quartiles of a step as it was; the
+    last is a step of a 50-step run with its share of the set-up.
     """
     ours = {case.name: t.step for case, t in zip(rows, times, strict=True) if case.system == "sdediff"}
-    head = ("us a step", "quartiles", "calls", "ratio", "set-up us", "with set-up")
-    widths = (10, 16, 7, 7, 11, 13)
+    head = ("us a step", "as it was", "calls", "ratio", "set-up us", "with set-up")
+    widths = (10, 24, 7, 7, 11, 13)
 
     def row(name: str, values: Iterable[str]) -> str:
         return name + "".join(f"{v:>{w}s}" for v, w in zip(values, widths, strict=True))
@@ -383,7 +409,7 @@ def table(rows: list[Case], times: list[Times]) -> list[str]:
     for case, t in zip(rows, times, strict=True):
         values = (
             t.step,
-            f"{t.low:.1f}-{t.high:.1f}",
+            f"{t.low:.1f} / {t.mid:.1f} / {t.high:.1f}",
             t.calls,
             t.step / ours[case.ours],
             t.setup,
@@ -397,15 +423,9 @@ def table(rows: list[Case], times: list[Times]) -> list[str]:
 def gates(rows: list[Case], times: list[Times]) -> list[Gate]:
     """What must hold."""
     step = {(case.system, case.name): t.step for case, t in zip(rows, times, strict=True)}
-    draw = step["floor", DRAW]
-    found = [
-        Gate(f"{name} a step, us", step["sdediff", name], BOUND)
-        if not stochastic
-        else Gate(f"{name} a step beyond its draw, us", step["sdediff", name] - draw, BOUND)
-        for name, stochastic in ONE_CALL.items()
-    ]
+    found = [Gate(f"{name} a step, us", step["sdediff", name], BOUND) for name in ONE_CALL if name not in MULTIPLES]
     for name, bound in MULTIPLES.items():
-        found.append(Gate(f"{name} over its floor", step["sdediff", name] / step["floor", name], bound))
+        found.append(Gate(f"{name} over its floor", step["sdediff", name] / step["floor", LIKE.get(name, name)], bound))
     peer = step.get(("k-diffusion", "dpmpp_2m"))
     if peer is not None:
         found.append(Gate("dpmpp_2m over k-diffusion's on a bare denoiser", step["sdediff", "dpmpp_2m"] / peer, 0.5))
