@@ -38,6 +38,7 @@ class Statistics:
         return d.T @ ((self.variances - self.rest)[:, None] * d) + self.rest * torch.eye(d.shape[1], dtype=d.dtype)
 
     @functools.lru_cache(maxsize=32)  # noqa: B019 - a handful of models, and their statistics, live as long
+    @torch.inference_mode(mode=False)
     def axes(self, kind: str = "std", dtype: torch.dtype = torch.float64, device: Any = "cpu") -> Axes:
         """Coordinates in which to whiten: one scale ("std"), one a dimension ("dims") or a direction ("pca")."""
         if kind not in KINDS:
@@ -105,13 +106,14 @@ class Axes:
         return (x if len(d) == d.shape[1] else x + y[:, len(d) :]).reshape(shape)
 
 
+@torch.inference_mode(mode=False)
 def statistics(data: Any, rank: int | None = None) -> Statistics:
     """Mean and covariance of data (N, ...): a tensor, an array, or a DataSet's `x`; `rank` directions at most.
 
     By default all directions up to 1024 dimensions, else 256. Refuses fewer than two samples and values that
     are not finite. A direction's variance is kept above 1e-6 of the largest one.
     """
-    x = torch.as_tensor(getattr(data, "x", data)).to(torch.float64)
+    x = torch.as_tensor(getattr(data, "x", data)).detach().to(torch.float64)
     if x.ndim < 2 or len(x) < 2:
         raise ValueError(f"statistics need at least two samples (N, ...), given the shape {tuple(x.shape)}")
     if not bool(torch.isfinite(x).all()):

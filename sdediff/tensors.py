@@ -58,7 +58,8 @@ class Columns:
         """The rows, each (C,), of the kind of coordinates y (B, C); they travel to a device once, at a time."""
         kind = y.dtype, y.device
         if kind not in self._made:
-            self._made[kind] = torch.from_numpy(self._rows).to(y).unbind()
+            with torch.inference_mode(mode=False):  # kept for runs that take gradients, too
+                self._made[kind] = torch.from_numpy(self._rows).to(y).unbind()
         return self._made[kind]
 
 

@@ -272,6 +272,23 @@ def test_the_whitened_basis_is_exact_on_gaussian_data_in_one_step() -> None:
     torch.testing.assert_close(found, exact, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.parametrize("scale", ["std", "dims", "pca"])
+def test_a_first_run_in_inference_mode_leaves_later_ones_their_gradients(scale: str) -> None:
+    """What is kept of statistics, and the statistics themselves, may be saved for a backward pass."""
+    problem = sd.problem("target_m")
+    options = {"solver": Angle(scale=scale), "steps": 5}
+    with torch.inference_mode():
+        x = problem.sample(64, seed=1, dtype=F64)
+        model = replace(problem.model(sd.VP()), stats=sd.statistics(x))
+        first = sd.sample(model, x=x, **options)
+    start = x.clone().requires_grad_()
+    second = sd.sample(model, x=start, grad=True, **options)
+    (slope,) = torch.autograd.grad(second.sum(), start)
+    assert torch.equal(first, second.detach())
+    assert bool(torch.isfinite(slope).all())
+    assert slope.abs().sum() > 0
+
+
 def test_low_rank_statistics_share_the_rest() -> None:
     g = torch.Generator().manual_seed(0)
     data = torch.randn(400, 2, 20, dtype=F64, generator=g) * torch.linspace(0.2, 3, 20, dtype=F64)
