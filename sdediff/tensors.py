@@ -51,15 +51,16 @@ class Columns:
     """Rows of numbers, one a coordinate, (K, C) float64, and the tensors (C,) that they are beside states."""
 
     def __init__(self, *rows: Any) -> None:
-        self._rows = np.stack(np.broadcast_arrays(*rows))
+        self._rows = rows
         self._made: dict[Any, tuple[Tensor, ...]] = {}
 
     def like(self, y: Tensor) -> tuple[Tensor, ...]:
         """The rows, each (C,), of the kind of coordinates y (B, C); they travel to a device once, at a time."""
         kind = y.dtype, y.device
         if kind not in self._made:
+            rows = np.stack(np.broadcast_arrays(*self._rows))
             with torch.inference_mode(mode=False):  # kept for runs that take gradients, too
-                self._made[kind] = torch.from_numpy(self._rows).to(y).unbind()
+                self._made[kind] = torch.from_numpy(rows).to(y).unbind()
         return self._made[kind]
 
 
