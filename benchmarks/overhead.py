@@ -39,8 +39,8 @@ ONE_CALL = {name: info.stochastic for name, info in sd.solvers().items() if info
 BOUND = 25.0
 # The others, as multiples of their floors; several do the work of another's floor.
 MULTIPLES = {
-    "heun": 2.4, "dpm_solver_2": 2.5, "dpm_solver_3": 2.5, "dpmpp_2s": 2.2, "dpmpp_sde": 1.5, "seeds": 1.5,
-    **{name: 1.5 for name, stochastic in ONE_CALL.items() if stochastic},
+    "heun": 2.4, "dpm_solver_2": 2.5, "dpm_solver_3": 2.5, "dpmpp_2s": 2.2, "dpmpp_sde": 1.3, "seeds": 1.3,
+    **{name: 1.3 for name, stochastic in ONE_CALL.items() if stochastic},
 }  # fmt: skip
 LIKE = dict.fromkeys(("euler_maruyama", "reverse_diffusion", "ddpm", "consistent_annealed_langevin"), "ancestral")
 LIKE |= {"er_sde": "dpmpp_3m_sde"}
@@ -378,10 +378,11 @@ def measure(rows: list[Case], net: Net, x: torch.Tensor, calls: list[float], rep
     rest = statistics.quantiles([v for row in found for here in row for v in (here.before, here.after)], n=10)[0]
     result = []
     for row, per_step in zip(found, calls, strict=True):
-        even = [v for v in row if max(v.before, v.after) <= AGREE * min(v.before, v.after)] or row
-        speeds = [2 * rest / (v.before + v.after) for v in even]
-        step = statistics.median(slope(v) * speed for v, speed in zip(even, speeds, strict=True)) - per_step * own
-        short = statistics.median(v.short * speed for v, speed in zip(even, speeds, strict=True))
+        even = [v for v in row if max(v.before, v.after) <= AGREE * min(v.before, v.after)]
+        used = even or row
+        speeds = [2 * rest / (v.before + v.after) for v in used]
+        step = statistics.median(slope(v) * speed for v, speed in zip(used, speeds, strict=True)) - per_step * own
+        short = statistics.median(v.short * speed for v, speed in zip(used, speeds, strict=True))
         spread = (v - per_step * own for v in statistics.quantiles(map(slope, row), n=4))
         result.append(Times(step, len(even), *spread, short - STEPS * (step + per_step * own), per_step))
     return result

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sdediff.noise import Noise
 from sdediff.run import Run
+from sdediff.tensors import ARRAYS
 
 
 class Graph(Protocol):
@@ -87,8 +88,9 @@ class Recorded:
         # What the graph's kernels point into lives as long as the graph.
         self.run = run._replace(x=self.start, noise=self.noise)
         self.ready = self.run.ready()
-        self._loop()  # fills the noise
-        graph.record(self._loop)
+        with ARRAYS.holding() as self.arrays:
+            self._loop()  # fills the noise
+            graph.record(self._loop)
 
     def _loop(self) -> None:
         *_, state = self.run.states(self.ready)

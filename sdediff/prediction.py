@@ -17,7 +17,7 @@ from torch import Tensor
 from sdediff.levels import Level
 from sdediff.sde import SDE, SDEError
 from sdediff.statistics import Axes
-from sdediff.tensors import Columns, looked_up, per_sample, product
+from sdediff.tensors import Columns, LookedUp, per_sample, product
 
 _NOTHING = torch.empty(0)
 VARIANCES = ("small", "large", "learned_range", "learned")
@@ -122,12 +122,19 @@ class Prediction:
 
     def weighed(self, weigh: Callable[..., dict[str, Any]], *by: Any) -> tuple[float, Tensor]:
         """sum of weight times property, the weights weigh(level, *by), as (factor, tensor); they are looked up."""
-        return self._factored(*_weighed(1)(self.level, self._kind, self._a, self._b, weigh, by))
+        if isinstance(self._a, Tensor) or isinstance(self._b, Tensor):
+            return self.scaled(**weigh(self.level, *by))
+        return self._factored(*_weighed.numbers(self.level, self._kind, self._a, self._b, weigh, by))
 
     def along(self, axes: Axes, size: int, weigh: Callable[..., dict[str, Any]], *by: Any) -> tuple[float, Tensor]:
         """The same of weights that are arrays (C,) of this size, one a coordinate of `axes`: (1, (B, C))."""
-        found = _weighed(size)(self.level, self._kind, self._a, self._b, weigh, by)
         x, raw = axes.split(self.x), axes.split(self.raw)
+        if isinstance(self._a, Tensor) or isinstance(self._b, Tensor):
+            total = torch.zeros_like(x)
+            for name, weight in weigh(self.level, *by).items():
+                total = torch.addcmul(total, axes.split(getattr(self, name)), torch.from_numpy(weight).to(x))
+            return 1.0, total
+        found = _weighed.sized(size)(self.level, self._kind, self._a, self._b, weigh, by)
         on_x, on_raw = found.like(x)
         return 1.0, (x * on_x).addcmul_(raw, on_raw)
 
@@ -188,7 +195,7 @@ class Prediction:
         return self._form("velocity")
 
 
-@looked_up
+@LookedUp
 def _weighed(t: Level, kind: str, a: Any, b: Any, weigh: Callable[..., dict[str, Any]], by: tuple[Any, ...]) -> Any:
     """The coefficients of x and F, a pair of numbers or the Columns of two arrays."""
     p, q = Prediction(_NOTHING, _NOTHING, t, a, b, kind)._sum(0.0, weigh(t, *by))

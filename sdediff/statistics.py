@@ -37,12 +37,27 @@ class Statistics:
         d = self.directions
         return d.T @ ((self.variances - self.rest)[:, None] * d) + self.rest * torch.eye(d.shape[1], dtype=d.dtype)
 
-    @functools.lru_cache(maxsize=32)  # noqa: B019 - a handful of models, and their statistics, live as long
-    @torch.inference_mode(mode=False)
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_made"}
+
+    @functools.cached_property
+    def _made(self) -> dict[Any, Axes]:
+        return {}
+
     def axes(self, kind: str = "std", dtype: torch.dtype = torch.float64, device: Any = "cpu") -> Axes:
-        """Coordinates in which to whiten: one scale ("std"), one a dimension ("dims") or a direction ("pca")."""
-        if kind not in KINDS:
-            raise ValueError(f"scale {kind!r}: write one of {', '.join(KINDS)}")
+        """Coordinates in which to whiten: one scale ("std"), one a dimension ("dims") or a direction ("pca").
+
+        The same object whenever they are asked for again.
+        """
+        found = self._made.get((kind, dtype, device))
+        if found is None:
+            if kind not in KINDS:
+                raise ValueError(f"scale {kind!r}: write one of {', '.join(KINDS)}")
+            found = self._made.setdefault((kind, dtype, device), self._axes(kind, dtype, device))
+        return found
+
+    @torch.inference_mode(mode=False)
+    def _axes(self, kind: str, dtype: torch.dtype, device: Any) -> Axes:
         mean, d = self.mean.reshape(-1), None
         scale: Any = self.std
         if kind == "dims":
@@ -86,8 +101,8 @@ class Axes:
 
     @functools.cached_property
     def size(self) -> int:
-        """How many scales there are."""
-        return 1 if isinstance(self.scale, float) else len(self.scale)
+        """How many scales there are; 0 where all coordinates share a number."""
+        return 0 if isinstance(self.scale, float) else len(self.scale)
 
     def split(self, x: Tensor) -> Tensor:
         """States (B, ...) as coordinates (B, C)."""

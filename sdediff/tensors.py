@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-_Made = TypeVar("_Made", bound=Callable[..., Any])
+_Made = TypeVar("_Made")
 
 
 def times64(t: Any) -> Tensor:
@@ -70,37 +71,60 @@ class _Lookup:
     def __init__(self, room: int) -> None:
         self._kept: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
         self._room = self._left = room
-        self._lock = threading.Lock()
+        self._lock, self._held = threading.RLock(), list[list[Any]]()
 
     def __call__(self, make: Callable[..., Any], size: int, *by: Any) -> Any:
         key = make, by
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
-                return self._kept[key][0]
+                return self._seen(self._kept[key][0])
         value, size = make(*by), size + 256  # what lies around the arrays takes room as well
-        if size > self._room:
-            return value
         with self._lock:
+            if size > self._room and not self._held:
+                return value
             self._left += self._kept.pop(key, (None, 0))[1] - size
             self._kept[key] = value, size
-            while self._left < 0:
-                self._left += self._kept.popitem(last=False)[1][1]
+            self._tidy()
+            return self._seen(value)
+
+    def _seen(self, value: Any) -> Any:
+        for held in self._held:
+            held.append(value)
         return value
 
+    def _tidy(self) -> None:
+        while self._left < 0 and not self._held:
+            self._left += self._kept.popitem(last=False)[1][1]
 
-# In coordinates, of some 60 bytes each: 500 MB for all together.
-_ARRAYS = _Lookup(1 << 23)
+    @contextlib.contextmanager
+    def holding(self) -> Iterator[list[Any]]:
+        """A list of all that is asked for meanwhile, by whom ever; none of it goes before the end."""
+        held: list[Any] = []
+        with self._lock:
+            self._held.append(held)
+        try:
+            yield held
+        finally:
+            with self._lock:
+                self._held = [other for other in self._held if other is not held]
+                self._tidy()
 
 
-def looked_up(make: _Made) -> Callable[[int], _Made]:
-    """size -> the function with its last values kept; size is how many numbers one coefficient in them is.
+# In coordinates, of 60 to 90 bytes each: 500 to 800 MB for all together.
+ARRAYS = _Lookup(1 << 23)
+
+
+class LookedUp(Generic[_Made]):
+    """A function whose last values are kept: `numbers` where coefficients in them are floats, else `sized(count)`.
 
     Plain numbers are kept for thousands of steps, arrays as far as there is room for all of them together.
     """
-    numbers: Any = functools.lru_cache(maxsize=1 << 12)(make)
 
-    def sized(size: int) -> Any:
-        return numbers if size == 1 else functools.partial(_ARRAYS, make, size)
+    def __init__(self, make: Callable[..., _Made]) -> None:
+        self.numbers: Callable[..., _Made] = functools.lru_cache(maxsize=1 << 12)(make)
+        self._make = make
 
-    return sized
+    def sized(self, count: int) -> Callable[..., _Made]:
+        """The function where a coefficient is an array of so many numbers, or with 0 a float."""
+        return functools.partial(ARRAYS, self._make, count) if count else self.numbers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from scipy.integrate import quad
 
 import sdediff as sd
 from sdediff.levels import Level, level
+from sdediff.solvers import model_statistics
 from sdediff.solvers.adams import Adams, Multistep
 from sdediff.solvers.angle import Angle
 from sdediff.solvers.weights import BASES, VARIABLES, Rule, weights
@@ -339,6 +341,29 @@ def test_the_correction_is_one_of_outputs_alone(solver: Multistep) -> None:
     x = torch.randn(5, 2, dtype=F64, generator=torch.Generator().manual_seed(2))
     found = sd.sample(model, x=x, solver=solver, steps=9, seed=4, denoise=False)
     torch.testing.assert_close(found, _keeping_x(solver, model, x, 9, 4), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dims", [False, True])
+@pytest.mark.parametrize("name", ["angle", "dpm_solver_v3"])
+def test_coefficients_may_differ_from_sample_to_sample(name: str, dims: bool) -> None:
+    """A guided prediction may have (B,) coefficients, which are not looked up: the same as sample by sample."""
+    g = torch.Generator().manual_seed(3)
+    data, x = torch.randn(64, 3, dtype=F64, generator=g), torch.randn(4, 3, dtype=F64, generator=g)
+    plain = sd.ScoreModel(lambda x, t: 0.3 * x * torch.tanh(x), sd.VP(), stats=sd.statistics(data))
+    options = {"scale": "dims" if dims else 0.8}
+    if name == "dpm_solver_v3":
+        options = {"statistics": model_statistics(plain, data, knots=8, shared=not dims)}
+    solver, factors = sd.solver(name, **options), torch.linspace(0.9, 1.1, 4, dtype=F64)
+
+    def run(x: torch.Tensor, factor: Any) -> torch.Tensor:
+        def change(p: sd.Prediction, model: sd.ScoreModel) -> sd.Prediction:
+            a, b = p.pair("x0")
+            return sd.Prediction(p.x, p.raw, p.level, a * factor, b * factor, "moved")
+
+        return sd.sample(sd.guide.map_prediction(plain, change), x=x, solver=solver, steps=5, denoise=False)
+
+    one_by_one = torch.cat([run(x[i : i + 1], v) for i, v in enumerate(factors.tolist())])
+    torch.testing.assert_close(run(x, factors), one_by_one, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", ["unipc", "angle"])

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 
 import sdediff as sd
-from sdediff.graphs import Drawn, replayed
+from sdediff import graphs, tensors
+from sdediff.graphs import Drawn, Recorded, replayed
 from sdediff.run import prepare
+from sdediff.solvers import model_statistics
 
 
 class Again:
@@ -67,6 +72,28 @@ def test_other_settings_record_anew_and_results_are_not_shared_memory() -> None:
     assert Again.made == before + 3
 
 
+@torch.no_grad()
+def test_what_kernels_read_lives_as_long_as_the_recorded_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers a dimension are looked up where there is room for few: a recorded loop holds on to its own."""
+    monkeypatch.setattr(tensors, "ARRAYS", tensors._Lookup(3000))
+    monkeypatch.setattr(graphs, "ARRAYS", tensors.ARRAYS)
+    data = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
+    model = replace(_model(), stats=sd.statistics(data))
+    options = {"x": data[:5], "solver": sd.solver("angle", scale="dims"), "denoise": False}
+    recorded = Recorded(prepare(model, steps=12, **options), Again())
+    moves = [value[0] for value in recorded.arrays if isinstance(value, tuple)]
+    read = [weakref.ref(t) for move in moves for t in move._columns.like(data)]
+    del moves
+    assert len(read) >= 12
+    sd.sample(model, steps=25, **options)
+    assert tensors.ARRAYS._left >= 0
+    assert all(t() is not None for t in read)
+    del recorded
+    sd.sample(model, steps=26, **options)
+    gc.collect()
+    assert all(t() is None for t in read)
+
+
 def test_drawn_noise_keeps_its_memory() -> None:
     level = sd.levels(sd.VP(), [0.5, 0.4])
     like = torch.zeros(3, 2)
@@ -90,3 +117,18 @@ def test_a_cuda_graph_gives_the_eager_samples(solver: str) -> None:
         options = {"solver": solver, "steps": 6, "seed": seed}
         eager = sd.sample(model, (5, 4), **options)
         torch.testing.assert_close(sd.sample(model, (5, 4), compile=True, **options), eager, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("name", ["angle", "dpm_solver_v3"])
+def test_numbers_a_dimension_on_a_gpu_are_those_of_the_cpu(name: str, compiled: bool) -> None:
+    data = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
+    model = replace(_model(), stats=sd.statistics(data))
+    measured = {"scale": "dims"} if name == "angle" else {"statistics": model_statistics(model, data, knots=8)}
+    options = {"solver": sd.solver(name, **measured), "steps": 6}
+    there = sd.sample(model, x=data[:5], **options)
+    model.net.cuda()
+    here = sd.sample(model, x=data[:5].cuda(), compile=compiled, **options)
+    torch.testing.assert_close(here.cpu(), there, rtol=1e-4, atol=1e-4)

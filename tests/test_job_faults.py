@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -170,6 +171,17 @@ def shards(out):
     return sorted(p.name for p in (out / "shards").glob("*.parquet"))
 
 
+def held_within_a_shard(process, out):
+    """Whether the process, which stands still then, has begun a shard and not finished it; if not, it goes on."""
+    process.kill(signal.SIGSTOP)
+    until(lambda: Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] in "TZ")
+    claims = [p for p in (out / "shards").glob("*.claim") if str(process.pid) in p.read_text()]
+    if any(not claim.with_suffix(".parquet").exists() for claim in claims):
+        return True
+    process.kill(signal.SIGCONT)
+    return False
+
+
 def until(condition, seconds=30):
     end = time.monotonic() + seconds
     while not condition():
@@ -291,7 +303,7 @@ def test_ranks_share_a_job_and_give_the_bytes_of_one(nursery, whole, out, size):
 def test_the_others_take_a_dead_rank_s_shards(nursery, whole, out, killed):
     ranks = [nursery.start(*command(out), "--join", pause=0.3) for _ in range(3)]
     until(lambda: len(shards(out)) >= 2)
-    until(lambda: any(str(ranks[killed].pid) in p.read_text() for p in (out / "shards").glob("*.claim")))
+    until(lambda: held_within_a_shard(ranks[killed], out))
     ranks[killed].kill()
     ends = [rank.wait() for rank in ranks]
     assert [code for code, _ in ends] == [-signal.SIGKILL if i == killed else 0 for i in range(3)], ends

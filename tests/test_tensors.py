@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sdediff import tensors
-from sdediff.tensors import Columns, looked_up
+from sdediff.tensors import Columns, LookedUp
 
 
 class Made:
@@ -25,9 +25,9 @@ class Made:
 
 def test_arrays_are_kept_as_far_as_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """Room for three arrays of 744 coordinates and the 256 that each is taken for beside them."""
-    monkeypatch.setattr(tensors, "_ARRAYS", tensors._Lookup(3000))
+    monkeypatch.setattr(tensors, "ARRAYS", tensors._Lookup(3000))
     made = Made(744)
-    find = looked_up(made)(744)
+    find = LookedUp(made).sized(744)
     assert [find(key)[0] for key in (0, 1, 2, 0, 1, 2)] == [0, 1, 2, 0, 1, 2]
     assert made.count == 3
     find(0)
@@ -39,7 +39,7 @@ def test_arrays_are_kept_as_far_as_there_is_room(monkeypatch: pytest.MonkeyPatch
     assert made.count == 5
     large = Made(10_000)
     for _ in range(2):  # larger than the room: given, not kept
-        assert looked_up(large)(10_000)(7).shape == (10_000,)
+        assert LookedUp(large).sized(10_000)(7).shape == (10_000,)
     assert large.count == 2
     assert find(0)[0] == 0
     assert made.count == 5
@@ -47,8 +47,8 @@ def test_arrays_are_kept_as_far_as_there_is_room(monkeypatch: pytest.MonkeyPatch
 
 def test_threads_share_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every thread finds the right array while others push it out, and the room is accounted for at the end."""
-    monkeypatch.setattr(tensors, "_ARRAYS", tensors._Lookup(4 * (8 + 256)))
-    find, wrong = looked_up(Made(8))(8), []
+    monkeypatch.setattr(tensors, "ARRAYS", tensors._Lookup(4 * (8 + 256)))
+    find, wrong = LookedUp(Made(8)).sized(8), []
 
     def work(first: int) -> None:
         wrong.extend(key for i in range(2000) if find(key := (first + i) % 7)[0] != key)
@@ -59,7 +59,7 @@ def test_threads_share_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     for thread in threads:
         thread.join()
     assert not wrong
-    assert tensors._ARRAYS._left == 4 * (8 + 256) - sum(size for _, size in tensors._ARRAYS._kept.values()) >= 0
+    assert tensors.ARRAYS._left == 4 * (8 + 256) - sum(size for _, size in tensors.ARRAYS._kept.values()) >= 0
 
 
 def test_columns_are_tensors_of_the_states_kind() -> None:

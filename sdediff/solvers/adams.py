@@ -70,7 +70,7 @@ class Multistep(Solver):
         row, past, before = state or ((), (), None)
         make = self.maker(model, x)
         row, past = (t, *row), (make.output(model(x, t)), *past)
-        move, made = moves(make.size)(make, t, s, row, self.points, self.corrector, before)
+        move, made = moves.sized(make.size)(make, t, s, row, self.points, self.corrector, before)
         new = move(x, past)
         if self.stochastic:
             new.add_(noise(t, s, x), alpha=self.kick(t, s))
@@ -93,8 +93,8 @@ class _Weights(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Plain numbers."""
-        return 1
+        """Coefficients are floats."""
+        return 0
 
     def output(self, prediction: Prediction) -> Output:
         """x0, eps, or the whitened velocity over the rule's scale."""

@@ -86,7 +86,7 @@ class _Whitening(NamedTuple):
 
     @property
     def size(self) -> int:
-        """1, or how many coordinates have a scale each."""
+        """How many coordinates have a scale each; 0 for one number."""
         return self.axes.size
 
     def output(self, prediction: Prediction) -> Output:

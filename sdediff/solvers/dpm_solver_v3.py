@@ -67,6 +67,12 @@ def _fitted(t: Level, found: ModelStatistics) -> dict[str, Any]:
     return {"eps": (1 - l) * t.kappa, "x0": -l}
 
 
+@functools.lru_cache(maxsize=16)
+def _first(statistics: ModelStatistics) -> ModelStatistics:
+    """The first of the statistics that are equal to these, so that comparing them later takes no time."""
+    return statistics
+
+
 class _Moves(NamedTuple):
     """Moves by a model's statistics."""
 
@@ -74,8 +80,8 @@ class _Moves(NamedTuple):
 
     @property
     def size(self) -> int:
-        """1, or how many dimensions have numbers of their own."""
-        return self.statistics.dims
+        """How many dimensions have numbers of their own; 0 where they share them."""
+        return self.statistics.dims if self.statistics.dims > 1 else 0
 
     def output(self, prediction: Prediction) -> Output:
         """(sigma eps - l x)/alpha."""
@@ -114,7 +120,7 @@ class DPMSolverV3(Multistep):
 
     @functools.cached_property
     def _moves(self) -> _Moves:
-        return _Moves(self.statistics)
+        return _Moves(_first(self.statistics))
 
 
 def dpm_solver_v3(order: int = 2, statistics: ModelStatistics | None = None, corrector: bool = True) -> DPMSolverV3:

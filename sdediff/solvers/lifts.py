@@ -40,10 +40,11 @@ def at_lam(sde: SDE, lam: float, solver: Solver, like: Level) -> Level:
 
 
 @functools.lru_cache(maxsize=1 << 11)
-def _end(s: Level, nodes: tuple[Level, ...], lam: float) -> Level:
-    """The level s as the end of a step through `nodes`, at this lam; one object, that solvers may look things up by."""
+def ending(s: Level, nodes: tuple[Level, ...], lam: float | None = None) -> Level:
+    """The level s as the end of a step through `nodes`, moved on to `lam` where it is given; kept."""
     end = s.within(nodes)
-    end.sigma, end.lam = s.sigma if lam == s.lam else s.alpha * math.exp(-lam), lam
+    if lam is not None:
+        end.sigma, end.lam = s.alpha * math.exp(-lam), lam
     return end
 
 
@@ -112,8 +113,9 @@ class AncestralStep(Lift):
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         *nodes, last = s.inner
         # Where the process ends above the step's own level below s, a solver over lam goes on beneath.
-        lam = self._lam(t, s) if self.solver.needs_alpha else last.lam
-        down = _end(last, tuple(nodes), lam if lam - last.lam > 1e-6 else last.lam)
+        lam = self._lam(t, s)
+        beneath = self.solver.needs_alpha and lam - last.lam > 1e-6
+        down = ending(last, tuple(nodes), lam if beneath else None)
         x = self.alone(model, x, t, down, noise)
         return (renoised(x, down, s, noise(t, s, x), self.s_noise) if self.eta else x), None
 
@@ -159,4 +161,4 @@ class Churn(Lift):
         *nodes, up = s.inner
         if up.t > t.t:
             x = renoised(x, t, up, noise(t, s, x), self.s_noise)
-        return self.alone(model, x, up if up.t > t.t else t, _end(s, tuple(nodes), s.lam), noise), None
+        return self.alone(model, x, up if up.t > t.t else t, ending(s, tuple(nodes)), noise), None

@@ -13,7 +13,7 @@ from torch import Tensor
 from sdediff.levels import Level
 from sdediff.prediction import Prediction
 from sdediff.statistics import Axes
-from sdediff.tensors import Columns, looked_up, product
+from sdediff.tensors import Columns, LookedUp, product
 
 # An output is a factor times a tensor, which saves an addition.
 Output = tuple[float, Tensor]
@@ -49,7 +49,7 @@ class Move:
             return new
         y = self.axes.split(x)
         on_x, constant, *on_outputs = self._columns.like(y)
-        new = (y * on_x).addcmul_(self.axes.mean, constant)
+        new = (y * on_x).addcmul_(constant, self.axes.mean)  # which may be a number on the CPU, in this place
         for weight, (_, value) in zip(on_outputs, past, strict=False):
             new.addcmul_(value, weight)
         return self.axes.join(new, x.shape)
@@ -64,7 +64,8 @@ def _mean(axes: Axes, shape: torch.Size) -> Tensor:
 class Maker(Protocol):
     """How outputs are formed of predictions, and the move from t to s over outputs at the levels `past`, newest first.
 
-    A value, so that moves are looked up by it. size: how many numbers each coefficient of them is.
+    A value that no other kind of maker equals, so that moves are looked up by it. size: how many numbers each
+    coefficient in them is, 0 where it is a float.
     """
 
     @property
@@ -75,9 +76,15 @@ class Maker(Protocol):
     def __call__(self, t: Level, s: Level, past: tuple[Level, ...], /) -> Move: ...
 
 
-@looked_up
+@LookedUp
 def moves(
-    make: Maker, t: Level, s: Level, row: tuple[Level, ...], points: int, corrector: int, before: Any
+    make: Maker,
+    t: Level,
+    s: Level,
+    row: tuple[Level, ...],
+    points: int,
+    corrector: int,
+    before: tuple[Level, Move] | None,
 ) -> tuple[Move, Move]:
     """The move from t to s over the first `points` outputs at the levels `row`; with the last correction, and without.
 

@@ -17,7 +17,7 @@ from sdediff.model import ScoreModel
 from sdediff.noise import Noise
 from sdediff.sde import SDE, linear
 from sdediff.solvers.base import SolverError
-from sdediff.solvers.lifts import Lift, renoised
+from sdediff.solvers.lifts import Lift, ending, renoised
 
 
 class Interval(NamedTuple):
@@ -97,7 +97,7 @@ class Restart(Lift):
         due = [(one, one.moves(len(s.grid) - 1)) for one in self._due(t, s)]
         total = sum(moves for _, moves in due)
         width = (len(s.inner) - total) // (1 + total)
-        x, state = self.solver.step(model, x, t, s.within(s.inner[:width]) if due else s, state, noise)
+        x, state = self.solver.step(model, x, t, ending(s, s.inner[:width]) if due else s, state, noise)
         rest, draws = s.inner[width:], itertools.count()
         for one, moves in due:
             row, rest = _row(rest, moves, width, s), rest[moves * (width + 1) :]

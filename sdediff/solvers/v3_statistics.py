@@ -36,7 +36,8 @@ class ModelStatistics:
     b: Any = (0.0,)
 
     def __post_init__(self) -> None:
-        rows = [np.array(getattr(self, name), dtype=np.float64) for name in _NAMES]
+        # The sum takes the sign off zeros: equal numbers have equal bytes.
+        rows = [np.array(getattr(self, name), dtype=np.float64) + 0.0 for name in _NAMES]
         lam, l, s, b = rows  # noqa: E741
         if not len(lam) == len(l) == len(s) == len(b) > 0 or not l.shape == s.shape == b.shape:
             raise SolverError("statistics need l, s and b at every lam: give four of one length")
@@ -49,7 +50,7 @@ class ModelStatistics:
 
     @functools.cached_property
     def _known(self) -> int:
-        # Of numbers, unlike of bytes, a hash is the same in every process, so it may be pickled with them.
+        # A checksum, as hash() of bytes differs from process to process, and this is pickled.
         return zlib.crc32(b"".join(getattr(self, name).tobytes() for name in _NAMES))
 
     def __hash__(self) -> int:
