@@ -83,7 +83,7 @@ class Multistep(Solver):
         return max(self.points, self.corrector - 1)
 
 
-class _Weights(NamedTuple):
+class _AdamsMaker(NamedTuple):
     """Moves by the rule `outside` of the noise's interval of sigma/alpha and the one `inside`."""
 
     outside: Rule
@@ -160,22 +160,22 @@ class Adams(Multistep):
         return self.eta > 0 or self.scaler == "er"
 
     @functools.cached_property
-    def _weights(self) -> _Weights:
+    def _maker(self) -> _AdamsMaker:
         more = (self.variable, self.scale, self.second, self.third)
         if self.basis != "x0":
-            return _Weights(*(rule(self.basis, self.scale, *more),) * 2)
+            return _AdamsMaker(*(rule(self.basis, self.scale, *more),) * 2)
         kind = "er" if self.scaler == "er" else "x0"
         outside = rule(kind, 0.0 if self.within else self.eta**2, *more)
-        return _Weights(outside, rule("x0", self.eta**2, *more), self.within)
+        return _AdamsMaker(outside, rule("x0", self.eta**2, *more), self.within)
 
     def maker(self, model: ScoreModel, x: Tensor) -> Maker:
         if self.variable != "t":
-            return self._weights
-        outside, inside, within, _ = self._weights
-        return _Weights(outside, inside, within, linear(model.sde).t_of_lam)
+            return self._maker
+        outside, inside, within, _ = self._maker
+        return _AdamsMaker(outside, inside, within, linear(model.sde).t_of_lam)
 
     def kick(self, t: Level, s: Level) -> float:
-        return _kick(t, s, self._weights.rule(t))
+        return _kick(t, s, self._maker.rule(t))
 
 
 @functools.lru_cache(maxsize=1 << 12)

@@ -70,14 +70,14 @@ class Angle(Multistep):
         return stats.axes(scale, x.dtype, x.device)
 
     def maker(self, model: ScoreModel, x: Tensor) -> Maker:
-        return _Whitening(self._axes(model, x), self.variable, 1.0 if model.stats is None else model.stats.std)
+        return _AngleMaker(self._axes(model, x), self.variable, 1.0 if model.stats is None else model.stats.std)
 
 
 def _whitened(t: Level, axes: Axes) -> dict[str, Any]:
     return whitened(t, axes.scale)
 
 
-class _Whitening(NamedTuple):
+class _AngleMaker(NamedTuple):
     """Moves in coordinates; std: the scale of the angle in which outputs lie where the coordinates have several."""
 
     axes: Axes

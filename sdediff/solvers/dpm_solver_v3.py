@@ -24,43 +24,6 @@ _POWERS = np.arange(len(_NODES))
 _INSIDE = (_NODES[:, None] ** (_POWERS + 1) / (_POWERS + 1)) @ np.linalg.inv(_NODES[:, None] ** _POWERS)
 
 
-def _move(found: ModelStatistics, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
-    """What becomes of x_t, of the outputs f at the levels `past`, and what is added: numbers, or (D,) each.
-
-    e^L y_s = y_t - int e^(L+S) (g + B) dlam from t to s with y = x/alpha, L = int l, S = int s,
-    B = int e^-S b, all from lam_t, and g = e^-S f - B replaced by its polynomial there.
-    """
-    at = [p.lam for p in past]
-    given = {*at, t.lam, s.lam}
-    ends = np.array(sorted({*given, *(v for v in found.lam.tolist() if min(given) < v < max(given))}))
-    widths, start, stop = np.diff(ends), *(int(np.searchsorted(ends, v.lam)) for v in (t, s))
-    u = ends[:-1, None] + widths[:, None] * _NODES
-
-    def integral(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """From lam_t to every node, and to every end."""
-        steps = widths[:, None] * np.einsum("nqd,q->nd", values, _WEIGHTS)
-        to = np.concatenate([np.zeros_like(steps[:1]), np.cumsum(steps, axis=0)])
-        to -= to[start]
-        return to[:-1, None] + widths[:, None, None] * np.einsum("nqd,pq->npd", values, _INSIDE), to
-
-    (big_l, l_end), (big_s, s_end) = (integral(v) for v in (found.linear(u), found.between("s", u)))
-    big_b, b_end = integral(np.exp(-big_s) * found.between("b", u))
-    # Towards data lam rises, on the way to the latent code it falls.
-    step, sign = (slice(start, stop), 1) if stop > start else (slice(stop, start), -1)
-    kernel = sign * (np.exp(big_l + big_s) * (widths[:, None] * _WEIGHTS)[..., None])[step]
-    h = s.lam - t.lam
-    place = (np.array(at) - t.lam) / h
-    moments = np.stack([(kernel * ((u[step] - t.lam) / h)[..., None] ** k).sum((0, 1)) for k in range(len(at))])
-    w = np.linalg.solve(place ** np.arange(len(at))[:, None], moments)
-    outputs = np.searchsorted(ends, at)
-    unit = -s.alpha * np.exp(-l_end[stop])
-    constant = unit * ((kernel * big_b[step]).sum((0, 1)) - (w * b_end[outputs]).sum(0))
-    on_x, on_outputs = -unit / t.alpha, unit * w * np.exp(-s_end[outputs])
-    if found.dims == 1:
-        return Move(on_x.item(), on_outputs[:, 0].tolist(), constant.item())
-    return Move(on_x, list(on_outputs), constant)
-
-
 def _fitted(t: Level, found: ModelStatistics) -> dict[str, Any]:
     """f = (sigma eps - l x)/alpha by weights of eps and x0: numbers, or (D,) each."""
     l = found.linear(t.lam) if found.dims > 1 else found.linear(t.lam).item()  # noqa: E741
@@ -73,7 +36,7 @@ def _first(statistics: ModelStatistics) -> ModelStatistics:
     return statistics
 
 
-class _Moves(NamedTuple):
+class _V3Maker(NamedTuple):
     """Moves by a model's statistics."""
 
     statistics: ModelStatistics
@@ -96,7 +59,40 @@ class _Moves(NamedTuple):
         return prediction.along(STATES, known.dims, _fitted, known)
 
     def __call__(self, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
-        return _move(self.statistics, t, s, past)
+        """What becomes of x_t, of the outputs f at the levels `past`, and what is added: numbers, or (D,) each.
+
+        e^L y_s = y_t - int e^(L+S) (g + B) dlam from t to s with y = x/alpha, L = int l, S = int s,
+        B = int e^-S b, all from lam_t, and g = e^-S f - B replaced by its polynomial there.
+        """
+        found, at = self.statistics, [p.lam for p in past]
+        given = {*at, t.lam, s.lam}
+        ends = np.array(sorted({*given, *(v for v in found.lam.tolist() if min(given) < v < max(given))}))
+        widths, start, stop = np.diff(ends), *(int(np.searchsorted(ends, v.lam)) for v in (t, s))
+        u = ends[:-1, None] + widths[:, None] * _NODES
+
+        def integral(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            """From lam_t to every node, and to every end."""
+            steps = widths[:, None] * np.einsum("nqd,q->nd", values, _WEIGHTS)
+            to = np.concatenate([np.zeros_like(steps[:1]), np.cumsum(steps, axis=0)])
+            to -= to[start]
+            return to[:-1, None] + widths[:, None, None] * np.einsum("nqd,pq->npd", values, _INSIDE), to
+
+        (big_l, l_end), (big_s, s_end) = (integral(v) for v in (found.linear(u), found.between("s", u)))
+        big_b, b_end = integral(np.exp(-big_s) * found.between("b", u))
+        # Towards data lam rises, on the way to the latent code it falls.
+        step, sign = (slice(start, stop), 1) if stop > start else (slice(stop, start), -1)
+        kernel = sign * (np.exp(big_l + big_s) * (widths[:, None] * _WEIGHTS)[..., None])[step]
+        h = s.lam - t.lam
+        place = (np.array(at) - t.lam) / h
+        moments = np.stack([(kernel * ((u[step] - t.lam) / h)[..., None] ** k).sum((0, 1)) for k in range(len(at))])
+        w = np.linalg.solve(place ** np.arange(len(at))[:, None], moments)
+        outputs = np.searchsorted(ends, at)
+        unit = -s.alpha * np.exp(-l_end[stop])
+        constant = unit * ((kernel * big_b[step]).sum((0, 1)) - (w * b_end[outputs]).sum(0))
+        on_x, on_outputs = -unit / t.alpha, unit * w * np.exp(-s_end[outputs])
+        if found.dims == 1:
+            return Move(on_x.item(), on_outputs[:, 0].tolist(), constant.item())
+        return Move(on_x, list(on_outputs), constant)
 
 
 @dataclass(frozen=True)
@@ -116,11 +112,11 @@ class DPMSolverV3(Multistep):
     reference = "Zheng et al. 2023, algorithm 1"
 
     def maker(self, model: ScoreModel, x: Tensor) -> Maker:
-        return self._moves
+        return self._maker
 
     @functools.cached_property
-    def _moves(self) -> _Moves:
-        return _Moves(_first(self.statistics))
+    def _maker(self) -> _V3Maker:
+        return _V3Maker(_first(self.statistics))
 
 
 def dpm_solver_v3(order: int = 2, statistics: ModelStatistics | None = None, corrector: bool = True) -> DPMSolverV3:
