@@ -32,6 +32,11 @@ def _points(*times: float) -> list[Level]:
     return [level(sd.VP(), t) for t in times]
 
 
+def _er_scaler(kappa: float) -> float:
+    """ER-SDE's noise scaler h(kappa). Cui et al. 2023."""
+    return kappa * (math.exp(kappa**0.3) + 10)
+
+
 def _kernel(kappa: float, basis: str, s: Level, parameter: float) -> float:
     """What a unit of the basis adds to x_s over a unit of kappa = sigma/alpha, from the equation of x/alpha."""
     if basis == "eps":  # d(x/alpha) = eps dkappa
@@ -40,9 +45,8 @@ def _kernel(kappa: float, basis: str, s: Level, parameter: float) -> float:
         p = 1 + parameter
         return -p * s.alpha * (s.sigma / s.alpha) ** p * kappa ** (-p - 1)
     if basis == "er":
-        h = lambda k: k * (math.exp(k**0.3) + 10)  # noqa: E731
-        slope = (h(kappa * (1 + 1e-6)) - h(kappa * (1 - 1e-6))) / (2e-6 * kappa)
-        return -s.alpha * h(s.sigma / s.alpha) * slope / h(kappa) ** 2
+        slope = (_er_scaler(kappa * (1 + 1e-6)) - _er_scaler(kappa * (1 - 1e-6))) / (2e-6 * kappa)
+        return -s.alpha * _er_scaler(s.sigma / s.alpha) * slope / _er_scaler(kappa) ** 2
     w = math.hypot(s.alpha * parameter, s.sigma)  # d(x/w) = F dphi, tan(phi) = kappa/scale
     return w * parameter / (parameter**2 + kappa**2)
 
@@ -205,23 +209,22 @@ def test_er_sde_is_the_papers_step() -> None:
     x = 80.0 * torch.randn(4, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
     noise = sd.Counter(5)
     found = sd.sample(model, x=x, solver="er_sde", grid=times, denoise=False, noise=noise)
-    h = lambda k: k * (math.exp(k**0.3) + 10)  # noqa: E731
     row, past = _rows(model, times.tolist()), []
     for i in range(8):
         t, s = row[i], row[i + 1]
         kt, ks = t.sigma, s.sigma
         past.insert(0, model(x, t).x0)
-        r = h(ks) / h(kt)
+        r = _er_scaler(ks) / _er_scaler(kt)
         new = r * x + (1 - r) * past[0] + math.sqrt(ks**2 - kt**2 * r**2) * noise(t, s, x)
         if i >= 1:
             slope = (past[0] - past[1]) / (kt - row[i - 1].sigma)
-            area = quad(lambda k: 1 / h(k), ks, kt, epsrel=1e-12)[0]
-            new = new + (ks - kt + h(ks) * area) * slope
+            area = quad(lambda k: 1 / _er_scaler(k), ks, kt, epsrel=1e-12)[0]
+            new = new + (ks - kt + _er_scaler(ks) * area) * slope
         if i >= 2:
             before = (past[1] - past[2]) / (row[i - 1].sigma - row[i - 2].sigma)
             bend = (slope - before) / ((kt - row[i - 2].sigma) / 2)
-            moment = quad(lambda k, kt=kt: (k - kt) / h(k), ks, kt, epsrel=1e-12)[0]
-            new = new + ((ks - kt) ** 2 / 2 + h(ks) * moment) * bend
+            moment = quad(lambda k, kt=kt: (k - kt) / _er_scaler(k), ks, kt, epsrel=1e-12)[0]
+            new = new + ((ks - kt) ** 2 / 2 + _er_scaler(ks) * moment) * bend
         x = new
     torch.testing.assert_close(found, x, rtol=1e-7, atol=1e-8)
 
@@ -269,8 +272,8 @@ def test_the_whitened_basis_is_exact_on_gaussian_data_in_one_step() -> None:
     x = torch.randn(7, 5, dtype=F64, generator=g)
     found = sd.sample(model, x=x, solver=Angle(1, 0, scale="pca"), grid=[1.0, 0.4], denoise=False)
     t, s = sd.levels(sde, [1.0, 0.4])
-    spread = lambda v: torch.sqrt(v.alpha**2 * values + v.sigma**2)  # noqa: E731
-    exact = ((x - t.alpha * mean) @ vectors * spread(s) / spread(t)) @ vectors.T + s.alpha * mean
+    before, after = (torch.sqrt(v.alpha**2 * values + v.sigma**2) for v in (t, s))
+    exact = ((x - t.alpha * mean) @ vectors * after / before) @ vectors.T + s.alpha * mean
     torch.testing.assert_close(found, exact, rtol=1e-9, atol=1e-10)
 
 

@@ -38,9 +38,11 @@ def test_special_statistics_are_the_known_bases(
 
 def test_one_step_is_ddim_and_two_points_are_dpmpp_2m() -> None:
     model = sd.problem("target_m").model(sd.VP())
-    run = lambda s: sd.sample(model, (8, 2), solver=s, steps=20, grid="log_snr", dtype=F64)  # noqa: E731
-    assert (run(DPMSolverV3(1, 0)) - run("ddim")).abs().max().item() < 1e-12
-    assert (run(DPMSolverV3(1, 0, NOISE)) - run("ddim")).abs().max().item() < 1e-12
+    ddim, *others = (
+        sd.sample(model, (8, 2), solver=solver, steps=20, grid="log_snr", dtype=F64)
+        for solver in ("ddim", DPMSolverV3(1, 0), DPMSolverV3(1, 0, NOISE))
+    )
+    assert all((other - ddim).abs().max().item() < 1e-12 for other in others)
 
 
 @pytest.mark.parametrize("statistics", [ModelStatistics((0.0,), (0.6,), (-0.4,), (0.3,)), CURVED], ids=["one", "four"])
@@ -58,8 +60,8 @@ def test_one_call_is_exact_where_the_statistics_say_all(statistics: ModelStatist
         return float(l_of(clipped)), float(s), float(b)
 
     def field(lam: float, state: Any) -> Any:
-        l, s, b = at(lam)  # noqa: E741
-        return [-l * state[0] - state[1], s * state[1] + b]
+        own, s, b = at(lam)
+        return [-own * state[0] - state[1], s * state[1] + b]
 
     ends = sde.schedule([0.7, 0.2])
     low, high = ends.lam.tolist()
@@ -87,17 +89,17 @@ def test_measured_order(points: int, corrector: int, order: int, statistics: Mod
 
 def _exact(lam: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """l and b of N(m, c^2): f = -l m is the same for every x, so s has nothing to explain and b = -l' m."""
-    l = 1 / (1 + STD**2 * torch.exp(2 * lam))  # noqa: E741
-    return l, MEAN * 2 * STD**2 * torch.exp(2 * lam) * l**2
+    own = 1 / (1 + STD**2 * torch.exp(2 * lam))
+    return own, MEAN * 2 * STD**2 * torch.exp(2 * lam) * own**2
 
 
 @pytest.mark.parametrize("process", [sd.VP(), sd.EDM()], ids=lambda p: type(p).__name__)
 def test_statistics_of_gaussian_data_are_the_closed_form(process: sd.LinearSDE) -> None:
     x0 = MEAN + STD * torch.randn(64, 3, dtype=F64, generator=torch.Generator().manual_seed(0))
     found = model_statistics(gaussian_model(process), x0, knots=96, shared=True)
-    l, b = _exact(torch.tensor(found.lam, dtype=F64))  # noqa: E741
+    own, b = _exact(torch.tensor(found.lam, dtype=F64))
     assert len(found.lam) == 96
-    assert (torch.tensor(found.l, dtype=F64) - l).abs().max().item() < 1e-10
+    assert (torch.tensor(found.l, dtype=F64) - own).abs().max().item() < 1e-10
     assert abs(found.s).max() == 0.0
     inner = slice(1, -1)  # l' is one-sided at the ends
     assert (torch.tensor(found.b, dtype=F64)[inner] - b[inner]).abs().max().item() < 2e-2 * b.max().item()
@@ -120,14 +122,14 @@ def test_statistics_of_a_linear_model_are_its_regression() -> None:
     kappa2 = torch.exp(-2 * lam)
     own = kappa2 / (stds**2 + kappa2)
     slope = -2 * own * (1 - own)
-    l, l_dot = own.mean(1, keepdim=True), slope.mean(1, keepdim=True)  # noqa: E741
-    k = own - l  # kappa eps = own y, so f = (own - l) y and y' = -own y
-    dot = slope - l_dot - k * own
+    mean, mean_dot = own.mean(1, keepdim=True), slope.mean(1, keepdim=True)
+    k = own - mean  # kappa eps = own y, so f = (own - mean) y and y' = -own y
+    dot = slope - mean_dot - k * own
     power = stds**2 + kappa2
     s = (k * dot * power).sum(1) / (k**2 * power).sum(1)
     middle = (lam[:, 0] > -1.5) & (lam[:, 0] < 3)
     # Standard errors of the regression on 40000 numbers: under 2 % of s, plus l' by differences of knots.
-    assert (torch.tensor(found.l, dtype=F64) - l[:, 0]).abs().max().item() < 1e-2
+    assert (torch.tensor(found.l, dtype=F64) - mean[:, 0]).abs().max().item() < 1e-2
     assert ((torch.tensor(found.s, dtype=F64) - s).abs() / s.abs().max())[middle].max().item() < 0.04
 
 

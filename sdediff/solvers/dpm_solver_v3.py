@@ -26,8 +26,8 @@ _INSIDE = (_NODES[:, None] ** (_POWERS + 1) / (_POWERS + 1)) @ np.linalg.inv(_NO
 
 def _fitted(t: Level, found: ModelStatistics) -> dict[str, Any]:
     """f = (sigma eps - l x)/alpha by weights of eps and x0: numbers, or (D,) each."""
-    l = found.linear(t.lam) if found.dims > 1 else found.linear(t.lam).item()  # noqa: E741
-    return {"eps": (1 - l) * t.kappa, "x0": -l}
+    share = found.linear(t.lam) if found.dims > 1 else found.linear(t.lam).item()
+    return {"eps": (1 - share) * t.kappa, "x0": -share}
 
 
 @functools.lru_cache(maxsize=16)

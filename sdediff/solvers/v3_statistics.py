@@ -38,8 +38,8 @@ class ModelStatistics:
     def __post_init__(self) -> None:
         # The sum takes the sign off zeros: equal numbers have equal bytes.
         rows = [np.array(getattr(self, name), dtype=np.float64) + 0.0 for name in _NAMES]
-        lam, l, s, b = rows  # noqa: E741
-        if not len(lam) == len(l) == len(s) == len(b) > 0 or not l.shape == s.shape == b.shape:
+        lam, *known = rows
+        if {len(row) for row in known} != {len(lam)} or not len(lam) or len({row.shape for row in known}) > 1:
             raise SolverError("statistics need l, s and b at every lam: give four of one length")
         if (np.diff(lam) <= 0).any():
             raise SolverError("statistics need lam in ascending order")
@@ -119,9 +119,9 @@ def model_statistics(
     z, probe = (Counter(seed)(rows[0][0], rows[0][0], x0, draw) for draw in (0, 1))
     measured = [_measure(model, x0, z, probe, shared, *here) for here in zip(*rows, strict=True)]
     places = np.array([t.lam for t in rows[0]])
-    l = np.stack([m[0] for m in measured])  # noqa: E741
-    s, b = zip(*map(_regressed, l, np.gradient(l, places, axis=0), measured), strict=True)
-    found = [row[:, 0] if shared else row for row in (l, np.stack(s), np.stack(b))]
+    own = np.stack([m[0] for m in measured])
+    s, b = zip(*map(_regressed, own, np.gradient(own, places, axis=0), measured), strict=True)
+    found = [row[:, 0] if shared else row for row in (own, np.stack(s), np.stack(b))]
     return ModelStatistics(places, *found)
 
 
@@ -158,4 +158,4 @@ def _measure(
         mean = rows.mean(1)
         apart = rows - mean[:, None]
         cov = torch.einsum("ind,jnd->ijd", apart, apart) / (rows.shape[1] - 1)
-    return tuple(v.cpu().numpy() for v in (t.sigma * up / down, mean, cov))  # type: ignore[return-value]
+    return (t.sigma * up / down).cpu().numpy(), mean.cpu().numpy(), cov.cpu().numpy()
