@@ -134,14 +134,14 @@ def exact(images: int) -> tuple[list[Row], list[Gate]]:
         print(f"skipped: flow_matching ({missing})")
         return rows, []
     more = whole.terms["heat"] + x[0].numel() * math.log(here.alpha)
-    calls, length = [0], model.sde.T - here.t
+    calls, length = [0], model.sde.T - here.time
 
     class Flow(ModelWrapper):  # type: ignore[misc]
         """The probability flow in their time, from 0 at T to 1 at t0."""
 
         def forward(self, x: torch.Tensor, t: torch.Tensor, **extras: Any) -> torch.Tensor:
             calls[0] += 1
-            at = min(max(model.sde.T - float(t) * length, here.t), model.sde.T)
+            at = min(max(model.sde.T - float(t) * length, here.time), model.sde.T)
             return -length * model(x.reshape(-1, *shape), at).velocity.reshape(x.shape)
 
     for tolerance in (1e-2, 1e-3, 1e-4, 1e-5):

@@ -45,7 +45,7 @@ def main() -> None:
     given = parser.parse_args()
     rows = []
     print(f"{'solver':30s}{'calls':>6s}{'declared':>10s}{'VP':>8s}{'SubVP':>8s}{'VE':>8s}")
-    for name in given.only or sd.solvers():
+    for name in given.only or sd.list_solvers():
         rows.append(line := row(name))
         calls = line["calls"] or "-"
         if "measured" in line:

@@ -375,7 +375,7 @@ def cases() -> list[Case]:
 
 def measure(case: Case) -> Gap:
     """One case, run on both sides; a name that is missing, or a failure, becomes the row's error."""
-    if case.ours not in sd.solvers():
+    if case.ours not in sd.list_solvers():
         return Gap(case, error="not registered")
     try:
         used = sd.solver(case.ours, **case.options)

@@ -73,7 +73,7 @@ def setting(name: str) -> Setting:
 def ours() -> list[Entry]:
     """Every registered deterministic solver on its default grid, the adaptive ones over tolerances."""
     rows = []
-    for name, info in sd.solvers().items():
+    for name, info in sd.list_solvers().items():
         if info.stochastic or not info.moves:
             continue
         if info.calls is None:

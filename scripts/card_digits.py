@@ -22,9 +22,9 @@ from sdediff import hub
 from sdediff.datasets import save_grid
 from sdediff.hub.config import read
 from sdediff.likelihood import bits_per_dim, log_likelihood
-from sdediff.metrics import frechet
-from sdediff.model import ScoreModel
-from sdediff.sampling import sample
+from sdediff.metrics.distances import frechet
+from sdediff.model.score_model import ScoreModel
+from sdediff.sampling.api import sample
 
 RANGE, LEVELS, FEATURES = (-1.0, 1.0), 17, "pca64"
 SOLVER: dict[str, Any] = {"solver": "dpmpp_2m", "steps": 50}

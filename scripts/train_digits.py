@@ -21,15 +21,15 @@ import torch
 from torch import Tensor
 
 from sdediff import hub
+from sdediff._utils.progress import track
 from sdediff.hub.config import FORMAT
-from sdediff.losses import loss, times
-from sdediff.model import ScoreModel
+from sdediff.model.data_statistics import statistics
+from sdediff.model.score_model import ScoreModel
 from sdediff.nets import UNet
-from sdediff.processes import VE, VP
-from sdediff.progress import track
-from sdediff.sde import LinearSDE
-from sdediff.statistics import statistics
-from sdediff.train import Options, build, dequantised, train
+from sdediff.sde.base import LinearSDE
+from sdediff.sde.processes import VE, VP
+from sdediff.training import Options, build, dequantised, train
+from sdediff.training.objectives import loss, times
 
 BATCH = 128
 LEVELS = 17

@@ -3,60 +3,83 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sdediff import guidance as guide
-from sdediff import latent
-from sdediff.brownian import Brownian
-from sdediff.grid import grid
-from sdediff.levels import Level, level, levels
-from sdediff.losses import loss
-from sdediff.model import ScoreModel, reschedule
-from sdediff.noise import Counter, Noise, Stream
-from sdediff.prediction import ModelError, Prediction
-from sdediff.processes import EDM, VE, VP, Cosine, RectifiedFlow, SubVP
-from sdediff.run import State
-from sdediff.sampling import Record, decode, encode, iterate, sample
-from sdediff.sde import SDE, LinearSDE, SDEError
-from sdediff.solvers import Solver, SolverError, solver, solvers
-from sdediff.statistics import Statistics, statistics
-from sdediff.table import Table
+from sdediff import grids, guidance, model, noise, sampling, sde, solvers
+from sdediff.grids import Level, grid, level
+from sdediff.grids.levels import levels
+from sdediff.model import ModelError, Prediction, ScoreModel, Statistics, reschedule, statistics
+from sdediff.noise import Brownian, Counter, Noise, Stream
+from sdediff.sampling import Record, State, decode, encode, iterate, latent, sample
+from sdediff.sde import EDM, SDE, VE, VP, Cosine, LinearSDE, RectifiedFlow, SDEError, SubVP, Table
+from sdediff.solvers import Solver, SolverError, list_solvers, solver
+
+if TYPE_CHECKING:
+    from sdediff import analysis, benchmark, datasets, hub, jobs, likelihood, metrics, nets, targets, testing, training
+    from sdediff.analysis import analyse, recommend
+    from sdediff.benchmark import bench
+    from sdediff.hub import data, load, models, save
+    from sdediff.jobs import likelihood_job
+    from sdediff.likelihood import (
+        Discrete,
+        Likelihood,
+        PathStatistics,
+        bits_per_dim,
+        log_likelihood,
+        path_statistics,
+        sample_with_log_prob,
+    )
+    from sdediff.targets import problem
+    from sdediff.training import loss
 
 __version__ = "0.1.0"
 
-# Names that pull in more than torch and numpy arrive on first use.
+# Names that pull in more than torch and numpy arrive on first use: a room, or what a room offers.
 _LAZY = {
-    "log_likelihood": "sdediff.likelihood",
-    "bits_per_dim": "sdediff.likelihood",
-    "Likelihood": "sdediff.likelihood",
-    "Discrete": "sdediff.likelihood",
-    "sample_with_log_prob": "sdediff.likelihood",
-    "path_statistics": "sdediff.likelihood",
-    "PathStatistics": "sdediff.likelihood",
-    "likelihood_job": "sdediff.likelihood.job",
-    "load": "sdediff.hub",
-    "save": "sdediff.hub",
-    "models": "sdediff.hub",
-    "data": "sdediff.hub",
-    "analyse": "sdediff.analysis",
-    "recommend": "sdediff.analysis",
-    "problem": "sdediff.problems",
-    "bench": "sdediff.benchmark",
-    "testing": "sdediff.testing",
+    "log_likelihood": "likelihood",
+    "bits_per_dim": "likelihood",
+    "Likelihood": "likelihood",
+    "Discrete": "likelihood",
+    "sample_with_log_prob": "likelihood",
+    "path_statistics": "likelihood",
+    "PathStatistics": "likelihood",
+    "likelihood_job": "jobs",
+    "load": "hub",
+    "save": "hub",
+    "models": "hub",
+    "data": "hub",
+    "analyse": "analysis",
+    "recommend": "analysis",
+    "problem": "targets",
+    "bench": "benchmark",
+    "loss": "training",
 }
+_ROOMS = (
+    "analysis", "benchmark", "datasets", "hub", "jobs", "likelihood", "metrics", "nets", "targets", "testing",
+    "training",
+)  # fmt: skip
 
 __all__ = [
-    "EDM", "SDE", "VE", "VP", "Brownian", "Cosine", "Counter", "Level", "LinearSDE", "ModelError", "Noise",
-    "Prediction", "Record", "RectifiedFlow", "SDEError", "ScoreModel", "Solver", "SolverError", "State", "Statistics",
-    "Stream", "SubVP", "Table", "decode", "encode", "grid", "guide", "iterate", "latent", "level", "levels", "loss",
-    "reschedule", "sample", "solver", "solvers", "statistics", *_LAZY,
+    "EDM", "SDE", "VE", "VP", "Brownian", "Cosine", "Counter", "Discrete", "Level", "Likelihood", "LinearSDE",
+    "ModelError", "Noise", "PathStatistics", "Prediction", "Record", "RectifiedFlow", "SDEError", "ScoreModel",
+    "Solver", "SolverError", "State", "Statistics", "Stream", "SubVP", "Table", "analyse", "analysis", "bench",
+    "benchmark", "bits_per_dim", "data", "datasets", "decode", "encode", "grid", "grids", "guidance", "hub",
+    "iterate", "jobs", "latent", "level", "levels", "likelihood", "likelihood_job", "list_solvers", "load",
+    "log_likelihood", "loss", "metrics", "model", "models", "nets", "noise", "path_statistics", "problem",
+    "recommend", "reschedule", "sample", "sample_with_log_prob", "sampling", "save", "sde", "solver", "solvers",
+    "statistics", "targets", "testing", "training",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"sdediff.{name}")
     if name not in _LAZY:
         raise AttributeError(f"module 'sdediff' has no attribute {name!r}")
-    module = importlib.import_module(_LAZY[name])
-    value = module if _LAZY[name].endswith("." + name) else getattr(module, name)
+    value = getattr(importlib.import_module(f"sdediff.{_LAZY[name]}"), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

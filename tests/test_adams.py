@@ -13,10 +13,10 @@ import torch
 from scipy.integrate import quad
 
 import sdediff as sd
-from sdediff.levels import Level, level
+from sdediff.grids.levels import Level, level
 from sdediff.solvers import model_statistics
-from sdediff.solvers.adams import Adams, Multistep
 from sdediff.solvers.angle import Angle
+from sdediff.solvers.multistep import Adams, Multistep
 from sdediff.solvers.weights import BASES, VARIABLES, Rule, weights
 from sdediff.testing import check_solver, measured_order
 from sdediff.testing import solvers as kit
@@ -363,7 +363,7 @@ def test_coefficients_may_differ_from_sample_to_sample(name: str, dims: bool) ->
             a, b = p.pair("x0")
             return sd.Prediction(p.x, p.raw, p.level, a * factor, b * factor, "moved")
 
-        return sd.sample(sd.guide.map_prediction(plain, change), x=x, solver=solver, steps=5, denoise=False)
+        return sd.sample(sd.guidance.map_prediction(plain, change), x=x, solver=solver, steps=5, denoise=False)
 
     one_by_one = torch.cat([run(x[i : i + 1], v) for i, v in enumerate(factors.tolist())])
     torch.testing.assert_close(run(x, factors), one_by_one, rtol=1e-10, atol=1e-10)

@@ -13,9 +13,9 @@ import torch
 
 import sdediff as sd
 from sdediff import integrate
-from sdediff.brownian import Brownian
-from sdediff.problems import gaussian
+from sdediff.noise.counter.brownian import Brownian
 from sdediff.solvers import AdaptiveRK, AdaptiveSDE, DPMAdaptive, ReverseSDE, RungeKutta
+from sdediff.targets import gaussian
 from sdediff.testing import measured_order
 from sdediff.testing.gaussian import gaussian_model
 

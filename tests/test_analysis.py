@@ -22,7 +22,7 @@ from sdediff.analysis import (
     tuned,
 )
 from sdediff.analysis.tuning import fixed_grids, widened
-from sdediff.problems import gaussian
+from sdediff.targets import gaussian
 
 F64 = torch.float64
 SPECTRUM = (0.01, 0.3, 1.0, 4.0)

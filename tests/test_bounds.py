@@ -12,7 +12,7 @@ from torch import nn
 import sdediff as sd
 from sdediff.likelihood import bounds
 from sdediff.likelihood.decoder import gaussian_log_prob, level_log_prob
-from sdediff.problems import Mixture
+from sdediff.targets import Mixture
 
 F64 = torch.float64
 Z = 4.9

@@ -95,7 +95,7 @@ def test_module_runs_as_a_program(home):
     done = python("solvers", "--json")
     assert done.returncode == 0
     assert done.stderr == ""
-    assert {entry["name"] for entry in json.loads(done.stdout)} == set(sd.solvers())
+    assert {entry["name"] for entry in json.loads(done.stdout)} == set(sd.list_solvers())
     wrong = python("sample", "points", "--solver", "hun")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr == "sdediff: --solver: unknown solver 'hun': did you mean heun, unipc?\n"
@@ -104,7 +104,7 @@ def test_module_runs_as_a_program(home):
 def test_solvers_lists_the_registry(run):
     code, out, _ = run("solvers")
     assert code == 0
-    assert all(f" {name} " in out for name in sd.solvers())
+    assert all(f" {name} " in out for name in sd.list_solvers())
     entries = {entry["name"]: entry for entry in parsed(run("solvers", "--json"))}
     assert entries["heun"]["calls"] == 2
     assert entries["heun"]["repr"] == "RungeKutta(method='heun', variable='t')"

@@ -428,7 +428,7 @@ def test_importing_the_module_needs_torch_and_numpy_alone():
 
 
 def test_a_missing_library_is_named_with_the_line_to_write(tmp_path, monkeypatch):
-    from sdediff.metrics import sliced_wasserstein
+    from sdediff.metrics.distances.distances import sliced_wasserstein
 
     monkeypatch.setitem(sys.modules, "ot", None)
     with pytest.raises(ImportError, match=r"pip install 'sdediff\[metrics\]'"):

@@ -12,8 +12,8 @@ import torch
 
 import sdediff as sd
 from sdediff import graphs, tensors
-from sdediff.graphs import Drawn, Recorded, replayed
-from sdediff.run import prepare
+from sdediff.sampling.api.cuda_graph import Drawn, Recorded, replayed
+from sdediff.sampling.api.run import prepare
 from sdediff.solvers import model_statistics
 
 

@@ -13,10 +13,10 @@ from scipy.integrate import quad
 from torch import nn
 
 import sdediff as sd
-from sdediff.grid import GRIDS
-from sdediff.levels import AtLam
-from sdediff.names import nearest
-from sdediff.plan import plan
+from sdediff._utils.suggestions import nearest
+from sdediff.grids.grids import GRIDS
+from sdediff.grids.levels import AtLam
+from sdediff.sampling.api.plan import plan
 
 F64 = torch.float64
 SMOOTH = ("uniform", "quadratic", "beta", "log_snr", "polynomial", "karras", "angle", "time_shift")
@@ -349,7 +349,7 @@ def test_ddim_from_zero_snr_is_the_closed_form(normals):
     torch.testing.assert_close(run.trajectory[1], expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", sd.solvers())
+@pytest.mark.parametrize("name", sd.list_solvers())
 def test_zero_snr_runs_from_the_first_knot_or_is_refused_in_a_sentence(name):
     solver = sd.solver(name, **({"rtol": 1e-2, "atol": 1e-2} if name == "ode" else {}))
     steps = 1 if solver.adaptive else 6
@@ -443,7 +443,7 @@ def calls_of(name, sde, **options):
 
 
 @pytest.mark.parametrize("denoise", [True, False])
-@pytest.mark.parametrize("name", [name for name, info in sd.solvers().items() if not info.adaptive])
+@pytest.mark.parametrize("name", [name for name, info in sd.list_solvers().items() if not info.adaptive])
 def test_steps_and_calls_are_what_the_network_counts(name, denoise):
     sde, solver = sd.VP(), sd.solver(name)
     for steps in (1, 2, 5):

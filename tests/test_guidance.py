@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import sdediff as sd
-from sdediff.guidance import map_prediction, of_x0
+from sdediff.guidance.changes.changes import map_prediction, of_x0
 from sdediff.hub import HubError
-from sdediff.prediction import PARAMETRISATIONS
+from sdediff.model.score_model.prediction import PARAMETRISATIONS
 from sdediff.testing.gaussian import gaussian_model
 
 F64 = torch.float64
@@ -31,7 +31,7 @@ def test_clip_clips_x0_and_everything_follows(sde: sd.LinearSDE, predicts: str, 
     """eps = (x - alpha x0)/sigma after clipping: improved_diffusion's _predict_eps_from_xstart."""
     model, x = _loud(sde, predicts), 4 * normals(6, 5)
     for t in (0.2, torch.tensor([0.1, 0.3, 0.5, 0.7, 0.8, 0.9], dtype=F64)):
-        plain, clipped = model(x, t), sd.guide.clip(model, -0.5, 0.8)(x, t)
+        plain, clipped = model(x, t), sd.guidance.clip(model, -0.5, 0.8)(x, t)
         x0 = plain.x0.clamp(-0.5, 0.8)
         assert bool((x0 != plain.x0).any())
         assert torch.equal(clipped.x0, x0)
@@ -51,7 +51,7 @@ def test_clip_clips_x0_and_everything_follows(sde: sd.LinearSDE, predicts: str, 
 def test_clip_leaves_what_lies_inside_alone() -> None:
     model = gaussian_model(sd.VP())
     x = 0.1 * torch.ones(3, 2, dtype=F64)
-    wide = sd.guide.clip(model, -9, 9)
+    wide = sd.guidance.clip(model, -9, 9)
     assert torch.allclose(wide(x, 0.4).eps, model(x, 0.4).eps, rtol=1e-12)
     a, b = (sd.sample(m, (4, 3), solver="dpmpp_2m", steps=9, dtype=F64) for m in (model, wide))
     assert torch.allclose(a, b, rtol=1e-11)
@@ -62,7 +62,7 @@ def test_ddim_after_clipping_is_the_released_one(normals: Any) -> None:
     table = sd.Table.from_betas(torch.linspace(1e-4, 0.02, 1000, dtype=F64))
     bars = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=F64), 0)
     net = lambda x, t: 0.5 * torch.cos(x)  # noqa: E731
-    model = sd.guide.clip(sd.ScoreModel(net, table, time="index"))
+    model = sd.guidance.clip(sd.ScoreModel(net, table, time="index"))
     x = 2 * normals(3, 4)
     run = sd.sample(model, x=x, solver="ddim", grid=[601.0, 401.0], full=True)
     x0 = ((x - (1 - bars[600]).sqrt() * net(x, 0)) / bars[600].sqrt()).clamp(-1, 1)
@@ -79,7 +79,7 @@ def test_threshold_is_saharias(quantile: float, limit: float, shape: tuple[int, 
     """Saharia et al. 2022: s = max(1, quantile of |x0|), x0 = clip(x0, -s, s) / s; here for data in +-limit."""
     model = sd.ScoreModel(lambda x, t: x, sd.VP(), predicts="x0")
     x = 3 * normals(*shape) * torch.linspace(0.02, 1, shape[0], dtype=F64).reshape(-1, *[1] * (len(shape) - 1))
-    found = sd.guide.threshold(model, quantile, limit)(x, 0.5).x0.numpy()
+    found = sd.guidance.threshold(model, quantile, limit)(x, 0.5).x0.numpy()
     for row, given in zip(found, x.numpy(), strict=True):
         s = max(limit, np.quantile(np.abs(given), quantile))
         np.testing.assert_allclose(row, np.clip(given, -s, s) * limit / s, rtol=1e-12)
@@ -90,14 +90,14 @@ def test_threshold_is_saharias(quantile: float, limit: float, shape: tuple[int, 
 def test_threshold_keeps_half_precision() -> None:
     model = sd.ScoreModel(lambda x, t: x, sd.VP(), predicts="x0")
     x = torch.linspace(-4, 4, 101).to(torch.bfloat16).reshape(1, -1)
-    found = sd.guide.threshold(model)(x, 0.5).x0
+    found = sd.guidance.threshold(model)(x, 0.5).x0
     assert found.dtype == torch.bfloat16
     assert found.abs().max() == 1
 
 
 def _guided() -> list[sd.ScoreModel]:
     loud = _loud(sd.VP())
-    return [sd.guide.clip(loud), sd.guide.threshold(loud, 0.8), sd.guide.threshold(sd.guide.clip(loud, -3, 3), 0.8)]
+    return [sd.guidance.clip(loud), sd.guidance.threshold(loud, 0.8), sd.guidance.threshold(sd.guidance.clip(loud, -3, 3), 0.8)]
 
 
 @pytest.mark.parametrize("model", _guided(), ids=["clip", "threshold", "both"])
@@ -117,7 +117,7 @@ def test_conditions_counting_and_clocks_reach_the_network() -> None:
         seen.append((clock[0].item(), shift))
         return torch.zeros_like(x) + shift
 
-    model = sd.guide.clip(sd.ScoreModel(net, sd.VP(), predicts="x0"))
+    model = sd.guidance.clip(sd.ScoreModel(net, sd.VP(), predicts="x0"))
     run = sd.sample(model, (2, 3), solver="ddim", steps=4, cond={"shift": 5.0}, full=True)
     assert run.calls == 5 == len(seen)
     assert [t for t, _ in seen] == pytest.approx(run.times.tolist(), abs=1e-6)
@@ -136,13 +136,13 @@ def test_counted_networks_are_counted_once_a_call() -> None:
 
         return counted
 
-    model = sd.guide.threshold(sd.guide.clip(_loud(sd.VP()))).map_net(wrap)
+    model = sd.guidance.threshold(sd.guidance.clip(_loud(sd.VP()))).map_net(wrap)
     model(torch.ones(2, 3), 0.5)
     assert len(calls) == 1
 
 
 def test_a_guided_model_moves_on_another_process() -> None:
-    moved = sd.reschedule(sd.guide.clip(gaussian_model(sd.VP()), 0.4, 0.6), sd.VE(sigma_max=10.0))
+    moved = sd.reschedule(sd.guidance.clip(gaussian_model(sd.VP()), 0.4, 0.6), sd.VE(sigma_max=10.0))
     x = sd.sample(moved, (64, 3), solver="dpmpp_2m", steps=10, dtype=F64)
     assert x.min() >= 0.4
     assert x.max() <= 0.6
@@ -152,7 +152,7 @@ def test_a_guided_model_moves_on_another_process() -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_guided_model_compiles() -> None:
     net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.SiLU(), torch.nn.Linear(8, 4)).eval()
-    model = sd.guide.clip(sd.ScoreModel(_Unclocked(net), sd.VP()))
+    model = sd.guidance.clip(sd.ScoreModel(_Unclocked(net), sd.VP()))
     eager = sd.sample(model, (8, 4), solver="ddim", steps=3)
     assert torch.allclose(sd.sample(model, (8, 4), solver="ddim", steps=3, compile=True), eager, atol=1e-5)
 
@@ -171,14 +171,14 @@ def test_likelihood_of_a_guided_model_is_that_of_its_flow() -> None:
     model = gaussian_model(sd.VP())
     x = torch.tensor([[0.5, 0.4], [0.7, 0.3]], dtype=F64)
     options: dict[str, Any] = {"trace": "exact", "rtol": 1e-6, "atol": 1e-6}
-    plain, wide = (sd.log_likelihood(m, x, **options).log_prob for m in (model, sd.guide.clip(model, -50, 50)))
+    plain, wide = (sd.log_likelihood(m, x, **options).log_prob for m in (model, sd.guidance.clip(model, -50, 50)))
     assert torch.allclose(plain, wide, atol=1e-6)
-    tight = sd.log_likelihood(sd.guide.clip(model, 0.45, 0.55), x, **options).log_prob
+    tight = sd.log_likelihood(sd.guidance.clip(model, 0.45, 0.55), x, **options).log_prob
     assert (tight - plain).abs().max() > 0.1
 
 
 def test_from_alpha_zero_with_a_v_network() -> None:
-    model = sd.guide.clip(_loud(sd.RectifiedFlow(), "v"))
+    model = sd.guidance.clip(_loud(sd.RectifiedFlow(), "v"))
     run = sd.sample(model, (3, 4), solver="ddim", steps=5, grid="uniform", dtype=F64, full=True)
     assert run.times[0] == 1
     assert run.trajectory.isfinite().all()
@@ -187,7 +187,7 @@ def test_from_alpha_zero_with_a_v_network() -> None:
 def test_what_a_network_returns_beside_its_output_is_kept() -> None:
     model = sd.ScoreModel(lambda x, t: (x, 7 * x), sd.VP(), predicts="x0")
     x = torch.full((2, 3), 2.0)
-    found = sd.guide.clip(model)(x, 0.5)
+    found = sd.guidance.clip(model)(x, 0.5)
     assert torch.equal(found.extra[0], 7 * x)
 
 
@@ -209,7 +209,7 @@ def test_any_change_is_a_function_that_may_ask_the_model_again(normals: Any) -> 
     x = normals(2, 3)
     assert torch.allclose(model(x, 0.3).x0, 0.2 * x + 1.5)
     assert sd.sample(model, (2, 3), solver="ddim", steps=4, full=True).calls == 10
-    assert torch.equal(sd.guide.clip(model)(x, 0.3).x0, (0.2 * x + 1.5).clamp(-1, 1))
+    assert torch.equal(sd.guidance.clip(model)(x, 0.3).x0, (0.2 * x + 1.5).clamp(-1, 1))
 
 
 def test_errors_say_what_to_write() -> None:
@@ -221,26 +221,26 @@ def test_errors_say_what_to_write() -> None:
             return torch.ones(())
 
     general = sd.ScoreModel(lambda x, t: x, Plain(), predicts="score")
-    for make in (sd.guide.clip, sd.guide.threshold):
+    for make in (sd.guidance.clip, sd.guidance.threshold):
         with pytest.raises(sd.ModelError, match="needs a prediction of x0, which Plain without alpha and sigma"):
             make(general)
     model = _loud(sd.VP())
     with pytest.raises(sd.ModelError, match="needed is low < high"):
-        sd.guide.clip(model, 1, -1)
+        sd.guidance.clip(model, 1, -1)
     for bad in ({"quantile": 0}, {"quantile": 1.1}, {"limit": 0}):
         with pytest.raises(sd.ModelError, match="needed are 0 < quantile <= 1, limit > 0"):
-            sd.guide.threshold(model, **bad)
+            sd.guidance.threshold(model, **bad)
     with pytest.raises(sd.ModelError, match="gave Tensor, needed: a Prediction"):
         map_prediction(model, lambda p, m: p.x0)(torch.ones(2, 3), 0.5)
 
 
 def test_a_guided_model_is_not_saved_without_its_guidance(tmp_path) -> None:
     with pytest.raises(HubError, match="save it before"):
-        sd.save(sd.guide.clip(sd.load("digits-vp")), tmp_path / "guided")
+        sd.save(sd.guidance.clip(sd.load("digits-vp")), tmp_path / "guided")
     assert not (tmp_path / "guided").exists()
 
 
 def test_the_states_of_a_run_hold_changed_predictions(normals: Any) -> None:
-    model = sd.guide.clip(_loud(sd.VP()))
+    model = sd.guidance.clip(_loud(sd.VP()))
     found = [state.prediction for state in sd.iterate(model, x=normals(4, 3), steps=4)]
     assert all(prediction.x0.abs().max() <= 1 for prediction in found)

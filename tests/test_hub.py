@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from sdediff import hub
 from sdediff.hub import HubError
 from sdediff.hub.config import SDES, sde_config, sde_from
-from sdediff.model import ScoreModel, reschedule
+from sdediff.model.score_model.score_model import ScoreModel, reschedule
 from sdediff.nets import MLP, UNet
-from sdediff.processes import VE, VP, Cosine
-from sdediff.table import Table
-from sdediff.train import build
+from sdediff.sde.base.processes import VE, VP, Cosine
+from sdediff.sde.base.table import Table
+from sdediff.training import build
 
 EMBEDDED = ["digits-ddpm", "digits-ve", "digits-vp"]
 X, T = torch.linspace(-1, 1, 10).reshape(2, 5), torch.tensor([0.2, 0.7], dtype=torch.float64)

@@ -12,12 +12,12 @@ from pyarrow import parquet
 
 import sdediff as sd
 from sdediff.datasets import DataError, DataSet
-from sdediff.likelihood.job import JobError, paired
-from sdediff.likelihood.job.inputs import data_hash, data_set
-from sdediff.likelihood.job.manifest import described
-from sdediff.likelihood.job.scoring import draw_seed, over_draws
-from sdediff.likelihood.job.shards import MERGED
-from sdediff.model import ModelError
+from sdediff.jobs import JobError, paired
+from sdediff.jobs.inputs import data_hash, data_set
+from sdediff.jobs.manifest import described
+from sdediff.jobs.scoring import draw_seed, over_draws
+from sdediff.jobs.shards import MERGED
+from sdediff.model.score_model.score_model import ModelError
 from sdediff.nets import MLP
 
 QUICK = {"trace": "exact", "rtol": 1e-2, "atol": 1e-2}

@@ -27,9 +27,9 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are f
 NURSERY = """
 import functools, json, os, resource, signal, sys, time
 import filelock, matplotlib.backends.backend_agg, matplotlib.figure, pyarrow.parquet, rich.table, typer
-import sdediff as sd, sdediff.benchmark, sdediff.cli.app, sdediff.hub, sdediff.integrate, sdediff.likelihood.job
+import sdediff as sd, sdediff.benchmark, sdediff.cli.app, sdediff.hub, sdediff.integrate, sdediff.jobs
 from sdediff import cli, likelihood
-from sdediff.likelihood.job import report
+from sdediff.jobs import report
 
 report._png(report._histogram(report.np.ones(2), "nats"))  # fonts are looked up once
 

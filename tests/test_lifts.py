@@ -17,8 +17,8 @@ from torch import Tensor
 
 import sdediff as sd
 from sdediff.solvers import DDIM, Adams, RungeKutta
+from sdediff.solvers.churn import AncestralStep, Churn
 from sdediff.solvers.langevin import ConsistentAnnealedLangevin
-from sdediff.solvers.lifts import AncestralStep, Churn
 from sdediff.solvers.restart import Restart
 from sdediff.solvers.singlestep import Singlestep
 from sdediff.testing import check_solver

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import sdediff as sd
-from sdediff.losses import WEIGHTINGS, times
+from sdediff.training.objectives import WEIGHTINGS, times
 
 F64 = torch.float64
 MEAN = torch.tensor([0.5, -1.0, 0.0], dtype=F64)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdediff.metrics import (
+from sdediff.metrics.distances.distances import (
     DISTANCES,
     Estimate,
     distance,

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import sdediff as sd
-from sdediff.prediction import PARAMETRISATIONS
+from sdediff.model.score_model.prediction import PARAMETRISATIONS
 
 F64 = torch.float64
 SAYS = ("x0", "eps", "score", "v", "velocity")

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from sdediff.model import ScoreModel
+from sdediff.model.score_model.score_model import ScoreModel
 from sdediff.nets import MLP, NETS, UNet
 from sdediff.nets.embedding import ClockEmbedding
-from sdediff.processes import VE, VP
-from sdediff.train import Options, build, dequantised, train
-from sdediff.train.loop import TrainingError
+from sdediff.sde.base.processes import VE, VP
+from sdediff.training import Options, build, dequantised, train
+from sdediff.training.loop import TrainingError
 
 
 def small(**changes):

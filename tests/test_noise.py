@@ -18,8 +18,8 @@ from scipy import stats
 
 import sdediff as sd
 from sdediff import noise as noises
-from sdediff.brownian import Brownian
-from sdediff.noise import Counter, Noise, Stream, indices, normals, philox, uniforms
+from sdediff.noise.counter.brownian import Brownian
+from sdediff.noise.counter.counter import Counter, Noise, Stream, indices, normals, philox, uniforms
 
 Z, ALPHA = 5.4, 1e-8
 

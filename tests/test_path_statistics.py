@@ -9,7 +9,7 @@ import torch
 
 import sdediff as sd
 from sdediff.likelihood.typical import shrunk
-from sdediff.problems import Mixture, gaussian
+from sdediff.targets import Mixture, gaussian
 
 F64 = torch.float64
 TIGHT = {"trace": "exact", "rtol": 1e-9, "atol": 1e-9}

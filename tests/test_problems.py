@@ -8,9 +8,12 @@ import pickle
 import pytest
 import torch
 
-from sdediff.levels import levels
-from sdediff.model import ModelError
-from sdediff.problems import (
+from sdediff.grids.levels import levels
+from sdediff.model.score_model.score_model import ModelError
+from sdediff.sde.base.base import SDE
+from sdediff.sde.base.processes import EDM, VE, VP, Cosine, RectifiedFlow, SubVP
+from sdediff.sde.base.table import Table
+from sdediff.targets import (
     PROBLEMS,
     ExactNet,
     Mixture,
@@ -22,9 +25,6 @@ from sdediff.problems import (
     ring,
     target_m,
 )
-from sdediff.processes import EDM, VE, VP, Cosine, RectifiedFlow, SubVP
-from sdediff.sde import SDE
-from sdediff.table import Table
 
 DDPM = Table.from_betas(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))
 NCSN = Table.from_sigmas(torch.logspace(-2, 1, 10, dtype=torch.float64))
@@ -159,7 +159,7 @@ def test_a_sample_depends_on_its_number_alone(name):
 
 
 def test_data_and_solver_noise_share_no_draw():
-    from sdediff.noise import Counter
+    from sdediff.noise.counter.counter import Counter
 
     unit = gaussian(torch.zeros(4), std=1.0)
     row = levels(VP(), [1.0, 0.5])

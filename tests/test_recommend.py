@@ -111,7 +111,7 @@ def test_auto_is_kept_per_model_and_budget(model, monkeypatch):
         return recommend(model, **{**options, "candidates": ["ddim"], "starts": 4})
 
     # The package's name `recommend` is the function, so its module is found by its full name.
-    monkeypatch.setattr(sys.modules["sdediff.analysis.recommend"], "recommend", counted)
+    monkeypatch.setattr(sys.modules["sdediff.analysis.recommendation"], "recommend", counted)
     own = sd.problem("ring").model(sd.VP())
     solver, times = auto(own, (7, 2), calls=6)
     assert solver == sd.solver("ddim")

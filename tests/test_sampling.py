@@ -19,7 +19,7 @@ def _mixture(**options: Any) -> sd.ScoreModel:
     return sd.problem("target_m").model(sd.VP())
 
 
-@pytest.mark.parametrize("name", [n for n, info in sd.solvers().items() if info.moves and not info.adaptive])
+@pytest.mark.parametrize("name", [n for n, info in sd.list_solvers().items() if info.moves and not info.adaptive])
 def test_a_sample_depends_on_its_seed_and_number_alone(name: str) -> None:
     """A11: 64 together, some alone, in another order: to the bit for an elementwise network."""
     model = gaussian_model(sd.VP())

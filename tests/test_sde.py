@@ -13,8 +13,8 @@ import torch
 from scipy import stats
 
 import sdediff as sd
-from sdediff.sde import Kernel
-from sdediff.tensors import times64
+from sdediff._utils.tensors import times64
+from sdediff.sde.base.base import Kernel
 
 F64 = torch.float64
 
@@ -383,7 +383,7 @@ def gaussian_eps(sde, c):
 def test_a_process_of_two_lines_works_with_every_solver():
     sde, c = Polynomial(), 0.25
     model = sd.ScoreModel(gaussian_eps(sde, c), sde)
-    for name, info in sd.solvers().items():
+    for name, info in sd.list_solvers().items():
         x = sd.sample(model, (3, 2), solver=name, steps=1 if info.adaptive else 30, dtype=F64)
         assert x.isfinite().all(), name
     # The flow of a Gaussian is known: x_0 = x_T sqrt(c / v(T)).
@@ -444,7 +444,7 @@ def test_what_needs_alpha_and_sigma_refuses_them_in_one_sentence():
     model, x = general_model(4.0), torch.ones(2, 1, dtype=F64)
     refusal = re.compile(r"^.* needs alpha and sigma, which General does not give: use euler_maruyama, [^\n]*$")
     assert not any(sd.solver(name).needs_alpha for name in ("euler_maruyama", "heun", "rk4", "rk5", "ode", "sde"))
-    for name in sd.solvers():
+    for name in sd.list_solvers():
         if not sd.solver(name).needs_alpha:
             assert sd.sample(model, x=x, solver=name, steps=1 if name == "ode" else 4).isfinite().all()
         else:

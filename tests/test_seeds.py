@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import sdediff as sd
-from sdediff.levels import levels
+from sdediff.grids.levels import levels
 from sdediff.solvers.seeds import increments
 from sdediff.testing import check_solver
 from sdediff.testing.gaussian import exact_moments

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 import sdediff as sd
-from sdediff.frames import CLOCKS
-from sdediff.prediction import PARAMETRISATIONS
+from sdediff.model.score_model.clock import CLOCKS
+from sdediff.model.score_model.prediction import PARAMETRISATIONS
 from sdediff.testing import ConformanceError, check_sde, check_solver, measured_order
 from sdediff.testing.gaussian import gaussian_model
 from sdediff.testing.solvers import processes
 
-ALL = sd.solvers()
+ALL = sd.list_solvers()
 DETERMINISTIC = [name for name, info in ALL.items() if info.order is not None]
 F64 = torch.float64
 
@@ -201,7 +201,7 @@ def test_radau_refuses_more_dimensions_than_it_can_serve() -> None:
 
 @pytest.mark.parametrize("method", ["RK45", "DOP853", "LSODA", "Radau", "dopri5", "dopri8", "bosh3"])
 def test_black_box_methods_follow_the_exact_flow(method: str) -> None:
-    from sdediff.problems import gaussian
+    from sdediff.targets import gaussian
 
     sde, target = sd.VP(), gaussian(mean=[0.5, -1.0], std=[0.3, 1.5])
     x = torch.randn(5, 2, dtype=F64, generator=torch.Generator().manual_seed(3))
@@ -213,7 +213,7 @@ def test_black_box_methods_follow_the_exact_flow(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["euler", "midpoint", "heun3", "rk4", "explicit_adams"])
 def test_fixed_step_black_boxes_follow_the_exact_flow(method: str) -> None:
-    from sdediff.problems import gaussian
+    from sdediff.targets import gaussian
 
     sde, target = sd.VP(), gaussian(mean=[0.5, -1.0], std=[0.3, 1.5])
     x = torch.randn(5, 2, dtype=F64, generator=torch.Generator().manual_seed(3))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sdediff import tensors
-from sdediff.tensors import Columns, LookedUp
+from sdediff._utils.tensors import Columns, LookedUp
 
 
 class Made:

@@ -14,7 +14,7 @@ import sdediff as sd
 from sdediff.likelihood import divergence, forward_divergence, probe_vectors
 from sdediff.likelihood.quadrature import Nodes
 from sdediff.likelihood.trace import trace_error
-from sdediff.noise import indices
+from sdediff.noise.counter.counter import indices
 
 F64 = torch.float64
 TIGHT = {"rtol": 1e-8, "atol": 1e-8, "nodes": 5, "trace": "exact"}
@@ -65,7 +65,7 @@ def test_a_gaussians_closed_form_under_every_process(processes, name, known):
 
 def test_a_round_gaussian_of_the_models_statistics_stands_still():
     # The whitened flow of data of that very mean and scale is zero: exact at any tolerance, and the latent is linear.
-    from sdediff.problems import gaussian
+    from sdediff.targets import gaussian
 
     g, sde = gaussian([1.0, -2.0, 0.5], std=0.3), sd.VP()
     x = g.sample(5, seed=1, dtype=F64)
@@ -255,7 +255,7 @@ def test_probes_follow_seed_sample_and_node(kind):
 
 @pytest.mark.parametrize(("kind", "probes"), [("hadamard", 2), ("rademacher", 4), ("gaussian", 4), ("hadamard", 1)])
 def test_fresh_probes_are_unbiased_and_know_their_error(kind, probes):
-    from sdediff.problems import gaussian
+    from sdediff.targets import gaussian
 
     cov = [[0.6, 0.2, 0.0], [0.2, 0.3, -0.1], [0.0, -0.1, 1.5]]
     g, sde, n = gaussian([0.5, -1.0, 2.0], cov=cov), sd.VP(), 400

@@ -3,7 +3,7 @@
 from sdediff.analysis.gaussian import Analysis, Stability, analyse, order, stability
 from sdediff.analysis.measure import Choice, Paths, confirm, paths, tune
 from sdediff.analysis.plots import plot_convergence, plot_spectrum
-from sdediff.analysis.recommend import auto, recommend
+from sdediff.analysis.recommendation import auto, recommend
 from sdediff.analysis.report import Recommendation, Row
 from sdediff.analysis.response import Impulses, NotLinear, Response, gaussian_model, impulse_response
 from sdediff.analysis.tuning import spectrum, tuned

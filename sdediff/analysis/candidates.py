@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from sdediff._utils.suggestions import nearest
 from sdediff.analysis.measure import Paths
 from sdediff.analysis.tuning import fixed_grids
-from sdediff.grid import GRIDS, grid
-from sdediff.names import nearest
+from sdediff.grids.grids import GRIDS, grid
 from sdediff.solvers import Solver, SolverError, lower_order_final, solver
 
 Wanted = str | Solver | tuple[str | Solver, str]

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sdediff._utils.tensors import times64
 from sdediff.analysis.response import gaussian_model, impulse_response
-from sdediff.grid import GridLike
-from sdediff.sde import LinearSDE
+from sdediff.grids.grids import GridLike
+from sdediff.model.data_statistics import Statistics
+from sdediff.sde.base import LinearSDE
 from sdediff.solvers import Solver, SolverError, solver
-from sdediff.statistics import Statistics
-from sdediff.tensors import times64
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from sdediff.analysis.tuning import fixed_grids, search
-from sdediff.model import ScoreModel
-from sdediff.plan import plan
-from sdediff.run import prepare
-from sdediff.sampling import sample
+from sdediff.model.score_model import ScoreModel
+from sdediff.sampling.api import sample
+from sdediff.sampling.plan import plan
+from sdediff.sampling.run import prepare
 from sdediff.solvers import Solver, SolverError, solver
 
 # A network is too rough for more to pay: on the digits this is within 7e-5 of DOP853 at 200 calls.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from sdediff.analysis.gaussian import Analysis, analyse
-from sdediff.sde import LinearSDE
+from sdediff.sde.base import LinearSDE
 from sdediff.solvers import Solver, solver
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sdediff.levels import Level
-from sdediff.model import ScoreModel
-from sdediff.noise import Noise
-from sdediff.run import Counter, prepare
-from sdediff.sde import LinearSDE
+from sdediff.grids.levels import Level
+from sdediff.model.score_model import ScoreModel
+from sdediff.noise.counter import Noise
+from sdediff.sampling.run import Counter, prepare
+from sdediff.sde.base import LinearSDE
 from sdediff.solvers import Solver, SolverError
 
 

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from sdediff.analysis.gaussian import eigenvalues
 from sdediff.analysis.response import NotLinear, gaussian_model
-from sdediff.grid import grid
-from sdediff.model import ScoreModel
-from sdediff.noise import Counter
-from sdediff.plan import Plan
-from sdediff.run import Run
-from sdediff.sde import LinearSDE, kept
+from sdediff.grids.grids import grid
+from sdediff.model.data_statistics import Statistics, statistics
+from sdediff.model.score_model import ScoreModel
+from sdediff.noise.counter import Counter
+from sdediff.sampling.plan import Plan
+from sdediff.sampling.run import Run
+from sdediff.sde.base import LinearSDE, kept
 from sdediff.solvers import Solver, SolverError, solver
-from sdediff.statistics import Statistics, statistics
 
 # The member of the family on which the Gaussian error foretells the true one best.
 RELIABLE: dict[str, Any] = {"points": 3, "basis": "eps", "variable": "rho"}

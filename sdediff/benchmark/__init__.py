@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from sdediff._utils.files import whole
+from sdediff._utils.machine import machine, versions
 from sdediff.benchmark.problems import Problem, Reference
 from sdediff.benchmark.report import Floor, Report, Row, Skip
 from sdediff.benchmark.sweep import DEFAULT_SOLVERS, bench
-from sdediff.files import whole
-from sdediff.machine import machine, versions
 
 __all__ = [
     "DEFAULT_SOLVERS",

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from sdediff import hub
-from sdediff.model import ScoreModel
-from sdediff.names import nearest
-from sdediff.problems import PROBLEMS, problem
-from sdediff.processes import VP
+from sdediff._utils.suggestions import nearest
+from sdediff.model.score_model import ScoreModel
+from sdediff.sde.processes import VP
 from sdediff.solvers import ODE, Solver, solver
+from sdediff.targets import PROBLEMS, problem
 
 # "digits" is the default network under a short name.
 _SHORT = {"digits": "digits-vp"}
@@ -62,7 +62,7 @@ class Problem:
 
 
 def found(kind: str | Problem, device: Any = None, dtype: torch.dtype | None = None) -> Problem:
-    """A problem by name: a mixture of sdediff.problems under VP, or a model of the package with its data."""
+    """A problem by name: a mixture of sdediff.targets under VP, or a model of the package with its data."""
     if isinstance(kind, Problem):
         return kind
     if not isinstance(kind, str):

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdediff.files import whole
-from sdediff.metrics import Estimate
+from sdediff._utils.files import whole
+from sdediff.metrics.distances import Estimate
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -15,9 +15,9 @@ from torch import Tensor
 from sdediff import metrics
 from sdediff.benchmark.problems import Problem
 from sdediff.benchmark.report import Row
-from sdediff.model import ScoreModel
-from sdediff.plan import plan
-from sdediff.sampling import sample
+from sdediff.model.score_model import ScoreModel
+from sdediff.sampling.api import sample
+from sdediff.sampling.plan import plan
 from sdediff.solvers import Solver
 
 Distance = Callable[[Tensor, Tensor], metrics.Estimate]

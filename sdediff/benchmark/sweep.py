@@ -12,13 +12,13 @@ from typing import Any
 import torch
 
 from sdediff import metrics
+from sdediff._utils.machine import machine, versions
+from sdediff._utils.progress import track
 from sdediff.benchmark.problems import Problem, found
 from sdediff.benchmark.report import Floor, Report, Row, Skip
 from sdediff.benchmark.runs import PAIRED, Distance, Job, Setting, exact_flow, on_flow, quickest, row, threads_kept
 from sdediff.integrate import IntegrationError
-from sdediff.machine import machine, versions
-from sdediff.plan import check_eval, placement
-from sdediff.progress import track
+from sdediff.sampling.plan import check_eval, placement
 from sdediff.solvers import Solver, solver
 
 Solvers = Sequence[str | Solver] | Mapping[str, Solver]
@@ -55,7 +55,7 @@ def bench(
 ) -> Report:
     """Every solver at every number of network calls on every problem: quality, time, and their record.
 
-    problems: names of sdediff.problems (exact score, under VP) or embedded models, or Problem objects.
+    problems: names of sdediff.targets (exact score, under VP) or embedded models, or Problem objects.
     solvers: names, objects, or objects by a label; adaptive ones run at `tolerances` in place of `calls`.
     samples a solver, drawn `batch` at a time; distance: a name of metrics.DISTANCES, frechet with its
     features in brackets, or a function. A budget that a solver cannot meet is listed in `skipped`.

@@ -16,8 +16,8 @@ from sdediff.cli.output import emit, listed
 
 if TYPE_CHECKING:
     from sdediff.datasets import DataSet
-    from sdediff.likelihood.job import Summary
-    from sdediff.model import ScoreModel
+    from sdediff.jobs import Summary
+    from sdediff.model.score_model import ScoreModel
 
 Levels = Annotated[int | None, typer.Option(min=2, help="Integer levels of the stored values, such as 256.")]
 Tolerance = Annotated[float | None, typer.Option(help="Of the solver; by default the method's own.")]
@@ -92,10 +92,10 @@ def _own(device: str) -> str:
 
 def _options(method: str | None, given: dict[str, Any]) -> dict[str, Any]:
     """The estimator's options that were given, their names and numbers checked."""
+    from sdediff._utils.suggestions import nearest
     from sdediff.integrate import ODES
     from sdediff.likelihood import PRIORS, TRACES
     from sdediff.likelihood.settings import ENDS, METHODS
-    from sdediff.names import nearest
 
     given = {key: value for key, value in given.items() if value is not None}
     known = {"trace": TRACES, "prior": PRIORS, "end": sorted({end for ends in ENDS.values() for end in ends})}
@@ -116,7 +116,7 @@ def _options(method: str | None, given: dict[str, Any]) -> dict[str, Any]:
 def _run(model: ScoreModel, data: DataSet, folder: Path, job: dict[str, Any]) -> Summary:
     import sdediff as sd
     from sdediff.datasets import DataError
-    from sdediff.likelihood.job import JobError, Stopped
+    from sdediff.jobs import JobError, Stopped
 
     try:
         return sd.likelihood_job(model, data, folder, **job)
@@ -133,7 +133,7 @@ def _run(model: ScoreModel, data: DataSet, folder: Path, job: dict[str, Any]) ->
 
 def _compared(other: ScoreModel, data: DataSet, folder: Path, job: dict[str, Any]) -> dict[str, Any]:
     """Differences of the other model on the same data, dequantised and probed alike: it has a job of its own."""
-    from sdediff.likelihood.job import paired
+    from sdediff.jobs import paired
 
     _run(other, data, folder / "compared", job)
     with naming("--compare"):

@@ -15,8 +15,8 @@ from sdediff.cli.output import emit, listed
 
 def solvers(as_json: Json = False) -> None:
     """List the solvers: order, network calls a step, what they are and where they come from."""
+    from sdediff import list_solvers as registry
     from sdediff import solver
-    from sdediff import solvers as registry
 
     found = registry()
     if as_json:

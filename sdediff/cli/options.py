@@ -15,7 +15,7 @@ import typer
 if TYPE_CHECKING:
     import torch
 
-    from sdediff.model import ScoreModel
+    from sdediff.model.score_model import ScoreModel
     from sdediff.solvers import Solver
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
@@ -53,7 +53,7 @@ def placed(device: str, dtype: str | None) -> tuple[torch.device, torch.dtype | 
     """The device and dtype by name, refused where this machine lacks them."""
     import torch
 
-    from sdediff.names import nearest
+    from sdediff._utils.suggestions import nearest
 
     try:
         place = torch.device(device)
@@ -70,7 +70,7 @@ def placed(device: str, dtype: str | None) -> tuple[torch.device, torch.dtype | 
 
 def made(name: str, options: Sequence[str] = (), flag: str = "--solver", option_flag: str = "--option") -> Solver:
     """A solver by name with options as key=value texts."""
-    from sdediff.names import nearest
+    from sdediff._utils.suggestions import nearest
     from sdediff.solvers import REGISTRY, solver
 
     with naming(flag):

@@ -28,7 +28,7 @@ from sdediff.cli.output import emit
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sdediff.model import ScoreModel
+    from sdediff.model.score_model import ScoreModel
     from sdediff.solvers import Solver
 
 _BATCH, _SHOWN = 256, 400
@@ -55,7 +55,7 @@ def sample(
 ) -> None:
     """Draw samples of a model: samples.npz, and samples.png for images."""
     import sdediff as sd
-    from sdediff.plan import plan
+    from sdediff.sampling.plan import plan
 
     place, kind = placed(device, dtype)
     used = _chosen(solver, option or (), lower_order_final, grid)
@@ -116,8 +116,8 @@ def _guided(model: ScoreModel, clip: str | None, quantile: float | None) -> Scor
 
 
 def _known_grid(name: str | None) -> None:
-    from sdediff.grid import GRIDS
-    from sdediff.names import nearest
+    from sdediff._utils.suggestions import nearest
+    from sdediff.grids.grids import GRIDS
 
     if name is not None and name not in GRIDS:
         raise BadInput(f"--grid: {nearest(name, GRIDS, 'grid')}")
@@ -128,7 +128,7 @@ def _drawn(model: ScoreModel, n: int, size: tuple[int, ...], index: int, **optio
     import torch
 
     import sdediff as sd
-    from sdediff.progress import track
+    from sdediff._utils.progress import track
 
     starts, parts, counted = range(0, n, _BATCH), [], 0
     for start in track(starts, len(starts), "sampling") if len(starts) > 1 else starts:

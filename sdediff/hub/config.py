@@ -14,8 +14,8 @@ from torch import nn
 from sdediff import processes
 from sdediff.hub.errors import HubError, near
 from sdediff.nets import NETS
-from sdediff.sde import SDE, SDEError
-from sdediff.table import Table
+from sdediff.sde.base import SDE, SDEError
+from sdediff.sde.table import Table
 
 FORMAT = 1
 _LARGEST = 16 << 20  # bytes of a config.json; a table of a million knots needs less

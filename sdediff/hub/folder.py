@@ -16,9 +16,9 @@ from sdediff.hub import config as configs
 from sdediff.hub import weights
 from sdediff.hub.card import readme, summary
 from sdediff.hub.errors import HubError, near
-from sdediff.model import ScoreModel, reschedule
-from sdediff.prediction import ModelError
-from sdediff.statistics import Statistics
+from sdediff.model.data_statistics import Statistics
+from sdediff.model.prediction import ModelError
+from sdediff.model.score_model import ScoreModel, reschedule
 
 STATISTICS = "statistics.safetensors"
 ASSETS = Path(__file__).parents[1] / "assets"

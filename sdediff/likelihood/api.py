@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.progress import track
 from sdediff.likelihood import bounds, ode, two_pass
 from sdediff.likelihood.ends import Prior, prior_name
 from sdediff.likelihood.result import Likelihood, joined
 from sdediff.likelihood.settings import Settings, checked, settled
 from sdediff.likelihood.units import Discrete
-from sdediff.model import ScoreModel
-from sdediff.noise import Counter as Draws
-from sdediff.noise import indices
-from sdediff.plan import check_eval, placement
-from sdediff.progress import track
-from sdediff.sde import LinearSDE
+from sdediff.model.score_model import ScoreModel
+from sdediff.noise.counter import Counter as Draws
+from sdediff.noise.counter import indices
+from sdediff.sampling.plan import check_eval, placement
+from sdediff.sde.base import LinearSDE
 
 _SCORED: dict[str, Callable[..., Likelihood]] = {
     "two_pass": two_pass.scored, "ode": ode.scored, "vlb": bounds.chain, "continuous_vlb": bounds.continuous,

@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff.grid import grid
-from sdediff.levels import Level, level, levels
+from sdediff._utils.progress import track
+from sdediff.grids.grids import grid
+from sdediff.grids.levels import Level, level, levels
 from sdediff.likelihood.decoder import gaussian_log_prob, level_log_prob
 from sdediff.likelihood.ends import prior_divergence, prior_name
 from sdediff.likelihood.network import Network
 from sdediff.likelihood.result import Likelihood
 from sdediff.likelihood.settings import NODES, STEPS, Settings
-from sdediff.noise import normals
-from sdediff.prediction import Prediction
-from sdediff.progress import track
-from sdediff.sde import linear
+from sdediff.model.prediction import Prediction
+from sdediff.noise.counter import normals
+from sdediff.sde.base import linear
 
 _STREAM = 0x48000000
 _CLEAN = (1 << 20) - 1
@@ -124,7 +124,7 @@ def chain(job: Settings, x: Tensor, index: np.ndarray, cond: dict[str, Any]) -> 
         "diffusion": -walk.summed(_transition(walk, *move, number) for number, move in shown),
         "decoder": walk.summed([_decoded(walk, row)]),
     }
-    return walk.result(level(job.model.sde, job.t0).t, row[0], terms, len(moves), 0.0)
+    return walk.result(level(job.model.sde, job.t0).time, row[0], terms, len(moves), 0.0)
 
 
 def _chain_levels(job: Settings) -> tuple[Level, ...]:
@@ -206,7 +206,7 @@ def continuous(job: Settings, x: Tensor, index: np.ndarray, cond: dict[str, Any]
         "decoder": torch.stack(clean).mean(0),
     }
     walk.variance += torch.stack(clean).var(0) / len(clean)
-    return walk.result(last.t, top, terms, len(nodes), math.nan)
+    return walk.result(last.time, top, terms, len(nodes), math.nan)
 
 
 def _nodes(job: Settings, top: Level, last: Level) -> list[tuple[Level, float]]:
@@ -215,9 +215,9 @@ def _nodes(job: Settings, top: Level, last: Level) -> list[tuple[Level, float]]:
     places, weights = np.polynomial.legendre.leggauss(job.steps or NODES)
     shares, weights = (places + 1) / 2, weights / 2
     if job.variable == "t":
-        row = levels(sde, top.t + (last.t - top.t) * shares)
+        row = levels(sde, top.time + (last.time - top.time) * shares)
         falls = [v.sigma_dot / v.sigma - v.alpha_dot / v.alpha for v in row]
-        return [(v, w * fall * (top.t - last.t)) for v, w, fall in zip(row, weights.tolist(), falls, strict=True)]
+        return [(v, w * fall * (top.time - last.time)) for v, w, fall in zip(row, weights.tolist(), falls, strict=True)]
     row = levels(sde, sde.t_of_lam(top.lam + (last.lam - top.lam) * torch.from_numpy(shares)))
     return [(v, w * (last.lam - top.lam)) for v, w in zip(row, weights.tolist(), strict=True)]
 

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff.levels import Level
+from sdediff.grids.levels import Level
 from sdediff.likelihood.settings import Settings
 from sdediff.likelihood.units import Discrete
-from sdediff.noise import normals
+from sdediff.noise.counter import normals
 
 _STREAM = (0x4C000000, 0)
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff.levels import Level, level
-from sdediff.model import ScoreModel
-from sdediff.names import nearest
-from sdediff.sde import linear
-from sdediff.statistics import Statistics
+from sdediff._utils.suggestions import nearest
+from sdediff.grids.levels import Level, level
+from sdediff.model.data_statistics import Statistics
+from sdediff.model.score_model import ScoreModel
+from sdediff.sde.base import linear
 
 Prior = str | Callable[[Tensor], Tensor]
 PRIORS = ("auto", "sigma", "unit", "std", "diagonal", "full")

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff.levels import Level, level
+from sdediff.grids.levels import Level, level
 from sdediff.likelihood.settings import Settings
 from sdediff.likelihood.trace import divergence, forward_divergence, probe_vectors
 from sdediff.likelihood.whitened import beside
-from sdediff.model import Net
-from sdediff.prediction import Prediction
+from sdediff.model.prediction import Prediction
+from sdediff.model.score_model import Net
 
 
 class Traced(NamedTuple):
@@ -71,7 +71,7 @@ class Network:
         """F as the mean of the two sides, and the trace by central differences over a step that F is smooth on."""
         size = len(x)
         seen: list[Prediction] = []
-        both = here if not isinstance(here.t, Tensor) else level(self._model.sde, here.t.repeat(2))
+        both = here if not isinstance(here.time, Tensor) else level(self._model.sde, here.time.repeat(2))
 
         def field(two: Tensor) -> Tensor:
             seen[:] = [self._model(two, both)]
@@ -96,7 +96,7 @@ class Network:
     def _watch(self, raw: Tensor, here: Level, rows: Tensor) -> None:
         good = torch.isfinite(raw).flatten(1).all(1).cpu()
         if not bool(good.all()):
-            times = torch.as_tensor(here.t, dtype=torch.float64).expand(len(rows))
+            times = torch.as_tensor(here.time, dtype=torch.float64).expand(len(rows))
             self.failed[rows[~good].numpy()] = times[~good].numpy()
 
     def _wrapped(self, net: Net) -> Net:

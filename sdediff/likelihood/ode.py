@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 
 from sdediff import integrate
-from sdediff.levels import Level, level
+from sdediff.grids.levels import Level, level
 from sdediff.likelihood.decoder import beginning
 from sdediff.likelihood.ends import heat_term, log_prior, prior_name
 from sdediff.likelihood.result import Likelihood, joined
 from sdediff.likelihood.settings import Settings
 from sdediff.likelihood.trace import divergence, probe_vectors, trace_error
 from sdediff.likelihood.whitened import beside
-from sdediff.model import ScoreModel
-from sdediff.prediction import Prediction
-from sdediff.run import Counter
-from sdediff.sde import LinearSDE, linear
+from sdediff.model.prediction import Prediction
+from sdediff.model.score_model import ScoreModel
+from sdediff.sampling.run import Counter
+from sdediff.sde.base import LinearSDE, linear
 
 
 class _NotFinite(Exception):
@@ -93,7 +93,7 @@ def _together(job: Settings, x: Tensor, index: np.ndarray, cond: dict[str, Tenso
 def _finite(slopes: Tensor, here: Level) -> Tensor:
     good = torch.isfinite(slopes).all(1)
     if not bool(good.all()):
-        t = here.t[~good][0] if isinstance(here.t, Tensor) else here.t
+        t = here.time[~good][0] if isinstance(here.time, Tensor) else here.time
         raise _NotFinite(f"the network is not finite at t={float(t):.4g}")
     return slopes
 
@@ -131,7 +131,7 @@ class _Clock:
         self.start, self.stop = self._ends
 
     def _of(self, here: Level) -> float:
-        return here.t if self._plain else math.atan2(here.sigma, here.alpha)
+        return here.time if self._plain else math.atan2(here.sigma, here.alpha)
 
     def width(self, here: Level) -> Any:
         """What x is divided by."""

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from sdediff import integrate
-from sdediff.levels import Level, level, levels
+from sdediff._utils.progress import track
+from sdediff._utils.tensors import times64
+from sdediff.grids.levels import Level, level, levels
 from sdediff.likelihood.api import conditions, log_likelihood, prepared
 from sdediff.likelihood.ends import log_prior
 from sdediff.likelihood.network import Network
@@ -21,12 +23,10 @@ from sdediff.likelihood.trace import trace_error
 from sdediff.likelihood.two_pass import flow
 from sdediff.likelihood.typical import PathStatistics
 from sdediff.likelihood.whitened import Whitened
-from sdediff.model import ScoreModel
-from sdediff.noise import indices
-from sdediff.plan import placement
-from sdediff.progress import track
-from sdediff.sde import LinearSDE
-from sdediff.tensors import times64
+from sdediff.model.score_model import ScoreModel
+from sdediff.noise.counter import indices
+from sdediff.sampling.plan import placement
+from sdediff.sde.base import LinearSDE
 
 # Probes are numbered by the place where they are used: no node of a path, nor the heat term, has these numbers.
 _PLACES = (1 << 20) + 1
@@ -114,7 +114,7 @@ def _levels(model: ScoreModel, sde: LinearSDE, asked: int | Sequence[float] | Te
 def _along(job: Settings, kappa: Tensor, x: Tensor, index: np.ndarray, cond: dict[str, Tensor]) -> dict[str, Tensor]:
     """The columns of one micro-batch x (b, ...) in the network's dtype."""
     frame, net, dims = Whitened(job.model, job.t0, x), Network(job, x, index, cond), x[0].numel()
-    times = frame.sde.t_of_lam(-kappa.log()).clamp(frame.first.t, frame.last.t)
+    times = frame.sde.t_of_lam(-kappa.log()).clamp(frame.first.time, frame.last.time)
     places = levels(frame.sde, times)
     angles = [min(max(frame.angle(here), frame.start), frame.stop) for here in places]
     begin = frame.inward(frame.first.alpha * x.double(), frame.first)

@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.progress import track
 from sdediff.likelihood import two_pass
 from sdediff.likelihood.api import conditions, prepared
 from sdediff.likelihood.ends import Prior
 from sdediff.likelihood.result import Likelihood, joined
 from sdediff.likelihood.settings import settled
-from sdediff.model import ScoreModel
-from sdediff.noise import Counter, indices
-from sdediff.plan import check_eval, placement
-from sdediff.progress import track
-from sdediff.sde import LinearSDE
+from sdediff.model.score_model import ScoreModel
+from sdediff.noise.counter import Counter, indices
+from sdediff.sampling.plan import check_eval, placement
+from sdediff.sde.base import LinearSDE
 
 
 def sample_with_log_prob(

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sdediff import integrate
+from sdediff._utils.suggestions import nearest
 from sdediff.likelihood.ends import Prior
 from sdediff.likelihood.trace import TRACES
 from sdediff.likelihood.units import Discrete
-from sdediff.model import ScoreModel
-from sdediff.names import nearest
-from sdediff.prediction import VARIANCES
+from sdediff.model.prediction import VARIANCES
+from sdediff.model.score_model import ScoreModel
 
 ERRORS = ("estimate", "measure")
 # Which density is meant. Of the flow: that of x at t0, at 0 by the heat equation, or a bound through an x_t0 drawn

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from sdediff import integrate
+from sdediff.grids.levels import Level
 from sdediff.integrate.per_sample import RowField
-from sdediff.levels import Level
 from sdediff.likelihood.decoder import beginning
 from sdediff.likelihood.ends import heat_term, log_prior, prior_name, prior_sample
 from sdediff.likelihood.network import Network

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sdediff._utils.suggestions import nearest
 from sdediff.likelihood.result import Likelihood
-from sdediff.names import nearest
 
 _MAPS = ("cells", "ends")
 

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from sdediff.levels import Level, level
-from sdediff.model import ScoreModel
-from sdediff.sde import linear
+from sdediff.grids.levels import Level, level
+from sdediff.model.score_model import ScoreModel
+from sdediff.sde.base import linear
 
 
 def beside(value: Any, x: Tensor) -> Any:
@@ -55,7 +55,7 @@ class Whitened:
     def level(self, phi: Tensor) -> Level:
         """The level of angles (b,), its coefficients (b,) float64."""
         t = self.sde.t_of_lam(-torch.log(self.sd * torch.tan(phi)))
-        return level(self.sde, t.clamp(self.first.t, self.last.t))
+        return level(self.sde, t.clamp(self.first.time, self.last.time))
 
     def width(self, here: Level) -> Any:
         """w at a level."""

@@ -1,24 +1,24 @@
 """Solvers: one step from noise towards data, by name or as objects."""
 
-from sdediff.solvers.adams import Adams
 from sdediff.solvers.adaptive import AdaptiveRK, DPMAdaptive
 from sdediff.solvers.adaptive_sde import AdaptiveSDE
 from sdediff.solvers.angle import Angle
 from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.black_box import ODE, ReverseSDE
-from sdediff.solvers.compose import Around, LowerOrderFinal, Then, lower_order_final
+from sdediff.solvers.churn import AncestralStep, Churn
 from sdediff.solvers.dpm_solver_v3 import DPMSolverV3
 from sdediff.solvers.exponential import DDIM
 from sdediff.solvers.langevin import AnnealedLangevin, ConsistentAnnealedLangevin, Langevin
-from sdediff.solvers.lifts import AncestralStep, Churn
 from sdediff.solvers.linear_multistep import LinearMultistep
-from sdediff.solvers.registry import REGISTRY, Info, names, predictor_corrector, solver, solvers
+from sdediff.solvers.multistep import Adams
+from sdediff.solvers.registry import REGISTRY, Info, list_solvers, names, predictor_corrector, solver
 from sdediff.solvers.restart import Restart
+from sdediff.solvers.reverse_sde import Ancestral, EulerMaruyama, ReverseDiffusion
 from sdediff.solvers.runge_kutta import RungeKutta
-from sdediff.solvers.sde import Ancestral, EulerMaruyama, ReverseDiffusion
 from sdediff.solvers.seeds import Seeds
 from sdediff.solvers.singlestep import DPMFast, DPMppSDE, Singlestep
 from sdediff.solvers.v3_statistics import ModelStatistics, model_statistics
+from sdediff.solvers.wrappers import Around, LowerOrderFinal, Then, lower_order_final
 
 __all__ = [
     "DDIM",
@@ -53,10 +53,10 @@ __all__ = [
     "Solver",
     "SolverError",
     "Then",
+    "list_solvers",
     "lower_order_final",
     "model_statistics",
     "names",
     "predictor_corrector",
     "solver",
-    "solvers",
 ]

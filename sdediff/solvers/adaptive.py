@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from sdediff import integrate
+from sdediff._utils.suggestions import nearest
+from sdediff._utils.tensors import per_sample
+from sdediff.grids.levels import Level, level
 from sdediff.integrate import Counted, Result, Step, Tried, rows_of
-from sdediff.levels import Level, level
-from sdediff.model import ScoreModel
-from sdediff.names import nearest
-from sdediff.noise import Noise
-from sdediff.prediction import Prediction
-from sdediff.sde import linear
+from sdediff.model.prediction import Prediction
+from sdediff.model.score_model import ScoreModel
+from sdediff.noise.counter import Noise
+from sdediff.sde.base import linear
 from sdediff.solvers.base import Solver, SolverError, finite
-from sdediff.tensors import per_sample
 
 
 class Left:
@@ -100,9 +100,9 @@ class AdaptiveRK(OwnSteps):
         ask, sde = Left(model, len(x)), model.sde
         settings = (self.method, self.rtol, self.atol, state, self.max_steps)
         if self.variable == "t":
-            found = integrate.adaptive(lambda u, y, rows: ask(y, u, rows).velocity, x, t.t, s.t, *settings)
+            found = integrate.adaptive(lambda u, y, rows: ask(y, u, rows).velocity, x, t.time, s.time, *settings)
             return arrived(self, found, "t"), found.size
-        low, high = min(s.t, t.t), max(s.t, t.t)
+        low, high = min(s.time, t.time), max(s.time, t.time)
 
         def field(phi: Tensor, y: Tensor, rows: Tensor) -> Tensor:
             times = linear(sde).t_of_lam(-torch.log(self.scale * torch.tan(phi))).clamp(low, high)
@@ -150,7 +150,7 @@ class DPMAdaptive(OwnSteps):
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         ask, sde = Left(model, len(x)), model.sde
-        low, high = min(s.t, t.t), max(s.t, t.t)
+        low, high = min(s.time, t.time), max(s.time, t.time)
         finite(t, t.lam, "lam")
 
         def eps(lam: Tensor, y: Tensor, rows: Tensor) -> Tensor:

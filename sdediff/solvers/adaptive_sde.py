@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from sdediff import integrate
-from sdediff.brownian import Brownian
+from sdediff.grids.levels import Level
 from sdediff.integrate import Counted, Step, Tried, rows_of
-from sdediff.levels import Level
-from sdediff.model import ScoreModel
-from sdediff.noise import Noise, indices
-from sdediff.sde import SDE
+from sdediff.model.score_model import ScoreModel
+from sdediff.noise.brownian import Brownian
+from sdediff.noise.counter import Noise, indices
+from sdediff.sde.base import SDE
 from sdediff.solvers.adaptive import Left, OwnSteps, arrived, positive
 from sdediff.solvers.base import finite
 
@@ -59,7 +59,7 @@ class AdaptiveSDE(OwnSteps):
             return self._try(field, step, sde, path, number)
 
         first = self.first_step * sde.T if state is None else state
-        found = integrate.march(attempt, field, x, t.t, s.t, _ggf, first, max_steps=self.max_steps)
+        found = integrate.march(attempt, field, x, t.time, s.time, _ggf, first, max_steps=self.max_steps)
         return arrived(self, found, "t"), found.size
 
     def _try(self, field: Counted, step: Step, sde: SDE, path: Brownian, number: np.ndarray) -> Tried:

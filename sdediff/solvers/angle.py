@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff.levels import Level
-from sdediff.model import ScoreModel
-from sdediff.prediction import Prediction
-from sdediff.solvers.adams import Multistep
+from sdediff.grids.levels import Level
+from sdediff.model.data_statistics import KINDS, Axes
+from sdediff.model.prediction import Prediction
+from sdediff.model.score_model import ScoreModel
 from sdediff.solvers.base import SolverError
 from sdediff.solvers.moves import Maker, Move, Output
+from sdediff.solvers.multistep import Multistep
 from sdediff.solvers.weights import BASES, Rule, rule, solve, weights, whitened
-from sdediff.statistics import KINDS, Axes
 
 
 @functools.cache

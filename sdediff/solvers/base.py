@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from sdediff.levels import Level
-from sdediff.model import ScoreModel
-from sdediff.noise import Noise
-from sdediff.sde import SDE
+from sdediff.grids.levels import Level
+from sdediff.model.score_model import ScoreModel
+from sdediff.noise.counter import Noise
+from sdediff.sde.base import SDE
 
 
 class SolverError(ValueError):
@@ -24,7 +24,7 @@ class SolverError(ValueError):
 def finite(t: Level, value: float, what: str) -> float:
     """A coefficient of the SDE, refused in a sentence where alpha = 0 makes it infinite."""
     if not math.isfinite(value):
-        raise SolverError(f"at t={t.t} alpha is 0 and {what} is infinite: start below it (start=sde.t_max)")
+        raise SolverError(f"at t={t.time} alpha is 0 and {what} is infinite: start below it (start=sde.t_max)")
     return value
 
 

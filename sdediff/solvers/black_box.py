@@ -8,11 +8,11 @@ from typing import Any
 from torch import Tensor
 
 from sdediff import integrate
-from sdediff.brownian import Brownian
-from sdediff.levels import Level
-from sdediff.model import ScoreModel
-from sdediff.names import nearest
-from sdediff.noise import Noise
+from sdediff._utils.suggestions import nearest
+from sdediff.grids.levels import Level
+from sdediff.model.score_model import ScoreModel
+from sdediff.noise.brownian import Brownian
+from sdediff.noise.counter import Noise
 from sdediff.solvers.base import Solver, SolverError, finite
 
 
@@ -43,12 +43,12 @@ class ODE(Solver):
             raise SolverError(nearest(self.method, integrate.ODES, "ODE method"))
 
     def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        known = {t.t: t, s.t: s}
+        known = {t.time: t, s.time: s}
 
         def field(time: Any, x: Tensor) -> Tensor:
             return model(x, time if isinstance(time, Tensor) else known.get(time, time)).velocity
 
-        return integrate.odeint(field, x, t.t, s.t, self.method, self.rtol, self.atol, self.substeps), None
+        return integrate.odeint(field, x, t.time, s.time, self.method, self.rtol, self.atol, self.substeps), None
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class ReverseSDE(Solver):
         reverse = model.sde.reverse(lambda x, t: model(x, t).score, self.eta)
 
         def drift(time: float, x: Tensor) -> Tensor:
-            here = t if time == t.t else s if time == s.t else time
+            here = t if time == t.time else s if time == s.time else time
             prediction = model(x, here)
             return prediction.mix(0.0, velocity=1.0, score=-0.5 * self.eta**2 * prediction.level.g2)
 
@@ -104,4 +104,4 @@ class ReverseSDE(Solver):
         def increment(low: float, high: float) -> tuple[Tensor, Tensor]:
             return path.increment(low, high, x)
 
-        return integrate.sdeint(drift, diffusion, x, t.t, s.t, self.method, self.substeps, increment), path
+        return integrate.sdeint(drift, diffusion, x, t.time, s.time, self.method, self.substeps, increment), path

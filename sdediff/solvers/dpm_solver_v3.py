@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from sdediff.levels import Level
-from sdediff.model import ScoreModel
-from sdediff.prediction import Prediction
-from sdediff.solvers.adams import Multistep
+from sdediff.grids.levels import Level
+from sdediff.model.prediction import Prediction
+from sdediff.model.score_model import ScoreModel
 from sdediff.solvers.base import SolverError, finite
 from sdediff.solvers.moves import STATES, Maker, Move, Output
+from sdediff.solvers.multistep import Multistep
 from sdediff.solvers.v3_statistics import PLAIN, ModelStatistics
 
 _HALF, _WEIGHTS = np.polynomial.legendre.leggauss(8)

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff.levels import AtLam, Level
-from sdediff.model import ScoreModel
-from sdediff.noise import Noise
+from sdediff.grids.levels import AtLam, Level
+from sdediff.model.score_model import ScoreModel
+from sdediff.noise.counter import Noise
 from sdediff.solvers.base import Solver, SolverError, finite
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff.levels import Level
-from sdediff.model import ScoreModel
-from sdediff.noise import Noise
+from sdediff._utils.tensors import per_sample
+from sdediff.grids.levels import Level
+from sdediff.model.score_model import ScoreModel
+from sdediff.noise.counter import Noise
 from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.exponential import exact
-from sdediff.tensors import per_sample
 
 
 class Repeated(Solver):
@@ -125,7 +125,7 @@ class ConsistentAnnealedLangevin(Solver):
         if not q > 0:
             raise SolverError(
                 f"consistent steps need 1 - eta < gamma, given 1 - {self.eta} and gamma = {math.exp(-h):.4g} from "
-                f"t={t.t} to s={s.t}: raise eta or take more steps"
+                f"t={t.time} to s={s.time}: raise eta or take more steps"
             )
         on_x, on_x0, on_z = exact(t, s, q)
         x = model(x, t).mix(on_x, x0=on_x0)

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from sdediff.levels import Level
-from sdediff.model import ScoreModel
-from sdediff.names import nearest
-from sdediff.noise import Noise
-from sdediff.sde import SDE
+from sdediff._utils.suggestions import nearest
+from sdediff._utils.tensors import product
+from sdediff.grids.levels import Level
+from sdediff.model.score_model import ScoreModel
+from sdediff.noise.counter import Noise
+from sdediff.sde.base import SDE
 from sdediff.solvers.base import Solver, SolverError, finite
-from sdediff.tensors import product
 
 # Adams and Bashforth's weights at equal steps, the newest value first: one row a number of values.
 ADAMS_BASHFORTH = (
@@ -72,7 +72,9 @@ class LinearMultistep(Solver):
         return steps + first.extra * min(steps, first.steps)
 
     def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
-        return [(t.t + s.t) / 2] if self.warm_up == "runge_kutta" and t.index < WARM_UPS[self.warm_up].steps else ()
+        return (
+            [(t.time + s.time) / 2] if self.warm_up == "runge_kutta" and t.index < WARM_UPS[self.warm_up].steps else ()
+        )
 
     def lowered(self, order: int) -> LinearMultistep:
         return replace(self, rows=self.rows[:order])

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from sdediff.levels import Level
-from sdediff.prediction import Prediction
-from sdediff.statistics import Axes
-from sdediff.tensors import Columns, LookedUp, product
+from sdediff._utils.tensors import Columns, LookedUp, product
+from sdediff.grids.levels import Level
+from sdediff.model.data_statistics import Axes
+from sdediff.model.prediction import Prediction
 
 # An output is a factor times a tensor, which saves an addition.
 Output = tuple[float, Tensor]

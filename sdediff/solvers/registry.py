@@ -7,25 +7,25 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
-from sdediff.names import nearest
-from sdediff.solvers import members
-from sdediff.solvers.adams import Adams
+from sdediff._utils.suggestions import nearest
+from sdediff.solvers import presets
 from sdediff.solvers.adaptive import AdaptiveRK, DPMAdaptive
 from sdediff.solvers.adaptive_sde import AdaptiveSDE
 from sdediff.solvers.angle import Angle
 from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.black_box import ODE, ReverseSDE
-from sdediff.solvers.compose import Then
+from sdediff.solvers.churn import AncestralStep, Churn
 from sdediff.solvers.dpm_solver_v3 import dpm_solver_v3
 from sdediff.solvers.exponential import DDIM
 from sdediff.solvers.langevin import AnnealedLangevin, ConsistentAnnealedLangevin, Langevin
-from sdediff.solvers.lifts import AncestralStep, Churn
 from sdediff.solvers.linear_multistep import LinearMultistep, gradient_estimation, ipndm
+from sdediff.solvers.multistep import Adams
 from sdediff.solvers.restart import Restart
+from sdediff.solvers.reverse_sde import Ancestral, EulerMaruyama, ReverseDiffusion
 from sdediff.solvers.runge_kutta import RungeKutta
-from sdediff.solvers.sde import Ancestral, EulerMaruyama, ReverseDiffusion
 from sdediff.solvers.seeds import seeds
 from sdediff.solvers.singlestep import DPMFast, DPMppSDE, Singlestep
+from sdediff.solvers.wrappers import Then
 
 
 def predictor_corrector(
@@ -67,23 +67,23 @@ REGISTRY: dict[str, Callable[..., Solver]] = {
     "dpm_solver_1": functools.partial(Singlestep, stages=1),
     "dpm_solver_2": functools.partial(Singlestep, stages=2),
     "dpm_solver_3": functools.partial(Singlestep, stages=3),
-    "dpm_solver_2m": members.dpm_solver_multistep,
-    "dpm_solver_3m": functools.partial(members.dpm_solver_multistep, order=3),
+    "dpm_solver_2m": presets.dpm_solver_multistep,
+    "dpm_solver_3m": functools.partial(presets.dpm_solver_multistep, order=3),
     "dpm2": functools.partial(Singlestep, stages=2),
     "dpm_fast": DPMFast,
     "dpmpp_2s": functools.partial(Singlestep, stages=2, basis="x0"),
     "dpmpp_3s": functools.partial(Singlestep, stages=3, basis="x0"),
     "dpmpp_sde": DPMppSDE,
-    "dpmpp_2m": members.dpmpp_2m,
-    "dpmpp_3m": members.dpmpp_3m,
-    "dpmpp_2m_sde": members.dpmpp_2m_sde,
-    "dpmpp_3m_sde": members.dpmpp_3m_sde,
-    "unipc": members.unipc,
-    "deis": members.deis,
-    "lms": members.lms,
-    "sa_solver": members.sa_solver,
-    "er_sde": members.er_sde,
-    "res_multistep": members.res_multistep,
+    "dpmpp_2m": presets.dpmpp_2m,
+    "dpmpp_3m": presets.dpmpp_3m,
+    "dpmpp_2m_sde": presets.dpmpp_2m_sde,
+    "dpmpp_3m_sde": presets.dpmpp_3m_sde,
+    "unipc": presets.unipc,
+    "deis": presets.deis,
+    "lms": presets.lms,
+    "sa_solver": presets.sa_solver,
+    "er_sde": presets.er_sde,
+    "res_multistep": presets.res_multistep,
     "adams": Adams,
     "angle": Angle,
     "ipndm": ipndm,
@@ -149,7 +149,7 @@ def solver(kind: str | Solver, /, **options: Any) -> Solver:
     return made
 
 
-def solvers() -> dict[str, Info]:
+def list_solvers() -> dict[str, Info]:
     """The registry: name -> Info at the solver's defaults."""
     table = {}
     for name in names():

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from sdediff.grid import karras
-from sdediff.levels import Level, levels
-from sdediff.model import ScoreModel
-from sdediff.noise import Noise
-from sdediff.sde import SDE, linear
+from sdediff.grids.grids import karras
+from sdediff.grids.levels import Level, levels
+from sdediff.model.score_model import ScoreModel
+from sdediff.noise.counter import Noise
+from sdediff.sde.base import SDE, linear
 from sdediff.solvers.base import SolverError
-from sdediff.solvers.lifts import Lift, ending, renoised
+from sdediff.solvers.churn import Lift, ending, renoised
 
 
 class Interval(NamedTuple):
@@ -85,10 +85,10 @@ class Restart(Lift):
         groups = [list(super().inner(sde, t, s))]
         for one in self._due(t, s):
             start = linear(sde).t_of_lam(-math.log(one.high)).item()
-            row = levels(sde, [*karras(linear(sde), one.moves(len(s.grid) - 1), start, s.t).tolist()[:-1], s.t])
+            row = levels(sde, [*karras(linear(sde), one.moves(len(s.grid) - 1), start, s.time).tolist()[:-1], s.time])
             if abs(row[0].kappa / one.high - 1) > 1e-6:
                 raise SolverError(f"sigma/alpha ends at {row[0].kappa:.3g}, below {one}: lower it")
-            groups += [[a.t, *self.solver.inner(sde, a, b)] for a, b in itertools.pairwise(row)]
+            groups += [[a.time, *self.solver.inner(sde, a, b)] for a, b in itertools.pairwise(row)]
         if any(len(group) != len(groups[0]) + 1 for group in groups[1:]):
             raise SolverError(f"{self.solver!r} visits more inner levels in some moves than in others: restart another")
         return list(itertools.chain(*groups))

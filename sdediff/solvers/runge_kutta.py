@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sdediff._utils.suggestions import nearest
+from sdediff._utils.tensors import product
+from sdediff.grids.levels import AtLam, Level
 from sdediff.integrate.tableaus import TABLEAUS
-from sdediff.levels import AtLam, Level
-from sdediff.model import ScoreModel
-from sdediff.names import nearest
-from sdediff.noise import Noise
-from sdediff.sde import SDE
+from sdediff.model.score_model import ScoreModel
+from sdediff.noise.counter import Noise
+from sdediff.sde.base import SDE
 from sdediff.solvers.base import Solver, SolverError
-from sdediff.tensors import product
 
 
 class Frame(NamedTuple):
@@ -33,7 +33,7 @@ class Frame(NamedTuple):
 
 
 FRAMES = {
-    "t": Frame(lambda v: v.t, lambda v: 1.0, {"velocity": 1.0}),
+    "t": Frame(lambda v: v.time, lambda v: 1.0, {"velocity": 1.0}),
     "sigma": Frame(lambda v: v.kappa, lambda v: v.alpha, {"eps": 1.0}),
     "flow": Frame(
         lambda v: v.sigma / (v.alpha + v.sigma), lambda v: v.alpha + v.sigma, {"eps": 1.0, "x0": -1.0},

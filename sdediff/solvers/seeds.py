@@ -10,13 +10,13 @@ from typing import Any
 
 from torch import Tensor
 
-from sdediff.levels import Level
-from sdediff.model import ScoreModel
-from sdediff.noise import Noise
-from sdediff.sde import SDE
+from sdediff._utils.tensors import product
+from sdediff.grids.levels import Level
+from sdediff.model.score_model import ScoreModel
+from sdediff.noise.counter import Noise
+from sdediff.sde.base import SDE
 from sdediff.solvers.base import Solver, SolverError, finite
 from sdediff.solvers.exponential import places, spread
-from sdediff.tensors import product
 
 # Where the stages of a step lie, as shares of its rise in lam.
 NODES = {1: (), 2: (1 / 2,), 3: (1 / 3, 2 / 3)}
@@ -83,8 +83,8 @@ def increments(row: Sequence[Level]) -> list[list[float]]:
     Only whole steps are asked of the noise, by draws: a reflection turns the first draw into the direction of
     the rise, so a Brownian path stays itself, and the draws of any other noise stay independent.
     """
-    span = row[0].t - row[-1].t
-    shares = [math.sqrt((a.t - b.t) / span) for a, b in itertools.pairwise(row)]
+    span = row[0].time - row[-1].time
+    shares = [math.sqrt((a.time - b.time) / span) for a, b in itertools.pairwise(row)]
     if len(shares) == 1:
         return [[1.0]]
     away = [1 - shares[0], *(-a for a in shares[1:])]

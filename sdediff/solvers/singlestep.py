@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff.levels import Level
-from sdediff.model import ScoreModel
-from sdediff.names import nearest
-from sdediff.noise import Noise
-from sdediff.sde import SDE
+from sdediff._utils.suggestions import nearest
+from sdediff._utils.tensors import product
+from sdediff.grids.levels import Level
+from sdediff.model.score_model import ScoreModel
+from sdediff.noise.counter import Noise
+from sdediff.sde.base import SDE
 from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.exponential import ancestral, exact, places
 from sdediff.solvers.seeds import increments, stirred
-from sdediff.tensors import product
 
 
 def slope_weight(k: float) -> float:

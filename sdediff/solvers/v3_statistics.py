@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff.levels import Level, levels
-from sdediff.model import ScoreModel
-from sdediff.noise import Counter
-from sdediff.sde import LinearSDE
+from sdediff.grids.levels import Level, levels
+from sdediff.model.score_model import ScoreModel
+from sdediff.noise.counter import Counter
+from sdediff.sde.base import LinearSDE
 from sdediff.solvers.base import SolverError
 
 _NAMES = ("lam", "l", "s", "b")

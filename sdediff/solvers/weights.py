@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from sdediff.levels import Level
+from sdediff.grids.levels import Level
 from sdediff.solvers.moves import Move
 
 Times = Callable[[Any], Tensor]
@@ -141,7 +141,7 @@ def _placed(
 ) -> tuple[np.ndarray, list[float]]:
     """Many lam, and levels, in the polynomial's variable."""
     if t_of_lam is not None:
-        return t_of_lam(lam).numpy(), [v.t for v in row]
+        return t_of_lam(lam).numpy(), [v.time for v in row]
     place = VARIABLES[used.variable]
     return place(lam, used.scale), [float(place(v.lam, used.scale)) for v in row]
 

@@ -6,8 +6,8 @@ import torch
 
 from sdediff.analysis.gaussian import analyse
 from sdediff.analysis.response import NotLinear, gaussian_model
-from sdediff.sampling import sample
-from sdediff.sde import LinearSDE
+from sdediff.sampling.api import sample
+from sdediff.sde.base import LinearSDE
 from sdediff.solvers import Solver
 
 __all__ = ["exact_moments", "gaussian_model", "sampled_moments"]

@@ -9,10 +9,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sdediff.grid import grid
-from sdediff.levels import level
-from sdediff.model import ScoreModel
-from sdediff.sde import SDE, LinearSDE
+from sdediff.grids.grids import grid
+from sdediff.grids.levels import level
+from sdediff.model.score_model import ScoreModel
+from sdediff.sde.base import SDE, LinearSDE
 from sdediff.testing.report import Check, expect, run_checks
 
 

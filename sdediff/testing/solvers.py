@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff.grid import grid
-from sdediff.model import ScoreModel
-from sdediff.problems import problem
-from sdediff.processes import EDM, VE, VP, Cosine, RectifiedFlow, SubVP
-from sdediff.sampling import Record, iterate, sample
-from sdediff.sde import LinearSDE, SDEError
+from sdediff.grids.grids import grid
+from sdediff.model.score_model import ScoreModel
+from sdediff.sampling.api import Record, iterate, sample
+from sdediff.sde.base import LinearSDE, SDEError
+from sdediff.sde.processes import EDM, VE, VP, Cosine, RectifiedFlow, SubVP
+from sdediff.sde.table import Table
 from sdediff.solvers import ODE, Solver, SolverError, solver
-from sdediff.table import Table
+from sdediff.targets import problem
 from sdediff.testing.gaussian import exact_moments, gaussian_model, sampled_moments
 from sdediff.testing.report import Check, expect, run_checks
 

@@ -1,0 +1,1 @@
+"""Helpers that know no diffusion: tensors, files, progress, the machine, names."""

@@ -1,0 +1,210 @@
+"""Grids: the times where a solver stops on its way from noise to data.
+
+A grid is n + 1 decreasing float64 times, n moves; it never contains sigma = 0 (the jump to data is
+`sample`'s `denoise`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdediff._utils.suggestions import late, nearest
+from sdediff._utils.tensors import times64
+from sdediff.sde.base import SDE, LinearSDE, SDEError, kept
+
+GridLike = str | Callable[..., Tensor] | Sequence[float] | Tensor
+
+
+def uniform(sde: SDE, n: int, start: float, stop: float) -> Tensor:
+    """Equal steps in t."""
+    return torch.linspace(start, stop, n + 1, dtype=torch.float64)
+
+
+def quadratic(sde: SDE, n: int, start: float, stop: float, power: float = 2.0) -> Tensor:
+    """Equal steps in t^(1/power). DDIM (Song et al. 2020, appendix D) has power 2."""
+    return uniform(sde, n, start ** (1 / power), stop ** (1 / power)) ** power
+
+
+def log_snr(sde: LinearSDE, n: int, start: float, stop: float) -> Tensor:
+    """Equal steps in lam, half the log-SNR, so in log(sigma/alpha): also called "exponential". Lu et al. 2022."""
+    low, high = sde.lam([start, stop]).tolist()
+    return sde.t_of_lam(torch.linspace(low, high, n + 1, dtype=torch.float64))
+
+
+def polynomial(sde: LinearSDE, n: int, start: float, stop: float, rho: float = 1.0) -> Tensor:
+    """Equal steps in the rho-th root of log(sigma/alpha) above its end; rho = 1 is log_snr, more crowds the data.
+
+    Also called "polyexponential".
+    """
+    low, high = sde.lam([start, stop]).tolist()
+    left = torch.linspace(1, 0, n + 1, dtype=torch.float64) ** rho
+    return sde.t_of_lam(high - (high - low) * left)
+
+
+def karras(sde: LinearSDE, n: int, start: float, stop: float, rho: float = 7.0) -> Tensor:
+    """Equal steps in (sigma/alpha)^(1/rho). Karras et al. 2022, eq. 5."""
+    ends = torch.exp(-sde.lam([start, stop]) / rho)
+    kappa = torch.linspace(ends[0].item(), ends[1].item(), n + 1, dtype=torch.float64) ** rho
+    return sde.t_of_lam(-torch.log(kappa))
+
+
+def angle(sde: LinearSDE, n: int, start: float, stop: float, sigma_data: float = 1.0, power: float = 1.0) -> Tensor:
+    """Equal steps in phi^(1/power), phi = atan(sigma / (alpha sigma_data))."""
+    ends = torch.atan(torch.exp(-sde.lam([start, stop])) / sigma_data) ** (1 / power)
+    phi = torch.linspace(ends[0].item(), ends[1].item(), n + 1, dtype=torch.float64) ** power
+    return sde.t_of_lam(-torch.log(sigma_data * torch.tan(phi)))
+
+
+def time_shift(sde: LinearSDE, n: int, start: float, stop: float, shift: float = 3.0) -> Tensor:
+    """Equal steps in sigma/(sigma + shift alpha): a flow's even times with sigma/alpha multiplied by shift.
+
+    On a rectified flow t = shift u / (1 + (shift - 1) u) of even u. Esser et al. 2024, eq. 23.
+    """
+    if shift <= 0:
+        raise ValueError(f"shift={shift}: sigma/alpha is multiplied by it, write a positive number")
+    ends = torch.sigmoid(-sde.lam([start, stop]) - math.log(shift))
+    u = torch.linspace(ends[0].item(), ends[1].item(), n + 1, dtype=torch.float64)
+    return sde.t_of_lam(-torch.logit(u) - math.log(shift))
+
+
+def beta(sde: SDE, n: int, start: float, stop: float, alpha: float = 0.6, beta: float = 0.6) -> Tensor:
+    """Even quantiles of the distribution Beta(alpha, beta) from stop to start: both ends are crowded. Lee et al. 2024.
+
+    In t; on EDM's process, where t is sigma, these are the "beta sigmas" of other libraries.
+    """
+    from scipy.special import betaincinv
+
+    if not (alpha > 0 and beta > 0):
+        raise ValueError(f"alpha={alpha}, beta={beta}: a Beta distribution needs both positive")
+    share = betaincinv(alpha, beta, np.linspace(1, 0, n + 1))
+    return stop + (start - stop) * torch.from_numpy(share)
+
+
+def knots(sde: SDE, n: int | None, start: float, stop: float) -> Tensor:
+    """Every knot of a table from start down: its N knots are N - 1 moves."""
+    _count(sde)
+    times = torch.arange(math.floor(start), math.ceil(stop) - 1, -1, dtype=torch.float64)
+    if n is not None and n != len(times) - 1:
+        raise ValueError(
+            f"the grid 'knots' has {len(times) - 1} moves, asked for {n}: leave steps out, or use 'strided'"
+        )
+    return times
+
+
+def strided(sde: SDE, n: int, start: float, stop: float, spacing: str = "linspace") -> Tensor:
+    """n + 1 knots of a table. spacing: "leading" and "trailing" step by N/(n + 1) from either end (leading
+    rounds the stride down), "linspace" holds both ends. As common discrete samplers name them."""
+    total = math.floor(start) - math.ceil(stop) + 1
+    count = n + 1
+    _count(sde)
+    if count > total:
+        raise ValueError(
+            f"{count} distinct knots were asked of a table with {total}: ask for at most {total - 1} steps"
+        )
+    if spacing == "leading":
+        times = torch.arange(count, dtype=torch.float64).mul(total // count).flip(0) + 1
+    elif spacing == "trailing":
+        times = (total - torch.arange(count, dtype=torch.float64) * total / count).round()
+    elif spacing == "linspace":
+        times = torch.from_numpy(np.linspace(0, total - 1, count).round()[::-1].copy()) + 1
+    else:
+        raise ValueError(f"spacing={spacing!r}: write 'leading', 'trailing' or 'linspace'")
+    return times + math.ceil(stop) - 1
+
+
+def _count(sde: SDE) -> int:
+    n = getattr(sde, "n", None)
+    if n is None:
+        raise SDEError(f"{type(sde).__name__} has no knots: use another grid, or make a Table of it")
+    return int(n)
+
+
+# A function (sde, n, start, stop, **options) -> times, or "module:function" where it lies on a higher floor.
+GRIDS: dict[str, Callable[..., Tensor] | str] = {
+    **{f.__name__: f for f in (uniform, quadratic, beta, log_snr, polynomial, karras, angle, time_shift)},
+    "exponential": log_snr,
+    "polyexponential": polynomial,
+    "knots": knots,
+    "strided": strided,
+    "tuned": "sdediff.analysis:tuned",
+}
+# These know t alone; the others read alpha and sigma.
+_IN_TIME = ("uniform", "quadratic", "beta", "knots", "strided")
+# In these alpha(T) = 0 is no place to start: lam is not finite there.
+_NEED_LAM = ("log_snr", "exponential", "polynomial", "polyexponential", "karras", "tuned")
+
+
+def _function(kind: str | Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The function of a grid's name; functions pass through."""
+    found = GRIDS[kind] if isinstance(kind, str) else kind
+    return late(found) if isinstance(found, str) else found
+
+
+def grid(
+    kind: GridLike,
+    sde: SDE,
+    n: int | None = None,
+    start: float | None = None,
+    stop: float | None = None,
+    **options: Any,
+) -> Tensor:
+    """n + 1 decreasing float64 times from `start` (the process's T) down to `stop` (its t_min).
+
+    kind: a name of GRIDS (uniform, quadratic, beta, log_snr = exponential, polynomial = polyexponential, karras,
+    angle, time_shift, tuned, knots, strided), a function (sde, n, start, stop) -> times, or the times.
+    options: the named grid's own, such as karras's rho. Where alpha(T) = 0 the grids over the log-SNR
+    start at t_max, just below T. Raises ValueError on a grid that does not fall.
+    """
+    if isinstance(kind, str) and kind not in GRIDS:
+        raise ValueError(nearest(kind, GRIDS, "grid"))
+    if isinstance(kind, str) or callable(kind):
+        if (n is None and kind != "knots") or (n is not None and (n != int(n) or n < 1)):
+            raise ValueError(f"steps={n}: a grid needs at least one step, a whole number of them")
+        needs_lam = kind in _NEED_LAM
+        if isinstance(kind, str) and kind not in _IN_TIME and not isinstance(sde, LinearSDE):
+            raise SDEError(f"the grid {kind!r} needs alpha and sigma, which {type(sde).__name__} does not give")
+        start = (sde.t_max if needs_lam else sde.T) if start is None else float(start)
+        stop = sde.t_min if stop is None else float(stop)
+        if not sde.T >= start > stop >= 0:
+            raise ValueError(f"a grid falls from start to stop within [0, {sde.T}], given start={start}, stop={stop}")
+        if needs_lam and start > sde.t_max:
+            raise SDEError(f"the grid {kind!r} needs alpha > 0 at its start, not so at t={start}: start={sde.t_max}")
+        make = _kept if isinstance(kind, str) and all(map(_hashable, options.values())) else _made
+        return make(sde, _function(kind), n, start, stop, tuple(options.items())).clone()
+    return _checked(times64(kind), sde)
+
+
+def _made(
+    sde: SDE, function: Callable[..., Tensor], n: int | None, start: float, stop: float, options: tuple[Any, ...]
+) -> Tensor:
+    times = times64(function(sde, n, start, stop, **dict(options)))
+    if function not in (knots, strided):
+        times[0], times[-1] = start, stop
+    return _checked(times, sde)
+
+
+_kept = kept(_made)
+
+
+def _hashable(value: Any) -> bool:
+    return isinstance(value, (int, float, str))
+
+
+def _checked(times: Tensor, sde: SDE) -> Tensor:
+    if times.ndim != 1 or len(times) < 2:
+        raise ValueError(f"a grid is a row of at least two times, given the shape {tuple(times.shape)}")
+    if not bool((times.diff() < 0).all()):
+        raise ValueError(f"a grid falls strictly from noise to data, given {times.tolist()[:4]}...: sort it downwards")
+    if not (0 <= times[-1].item() and times[0].item() <= sde.T):
+        raise ValueError(f"grid times must lie in [0, {sde.T}], given {times[0].item()} to {times[-1].item()}")
+    if isinstance(sde, LinearSDE) and sde.sigma(times[-1:]).item() == 0:
+        raise ValueError(
+            f"sigma is 0 at t={times[-1].item()}: end above it, at t_min={sde.t_min}; denoise=True jumps on"
+        )
+    return times

@@ -1,0 +1,120 @@
+"""Guidance: functions from model to model that change what is predicted; solvers and the loop stay as they are."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sdediff._utils.tensors import per_sample
+from sdediff.model.prediction import ModelError, Prediction
+from sdediff.model.score_model import ScoreModel
+
+Change = Callable[[Prediction, ScoreModel], Prediction]
+
+
+@dataclass(frozen=True, eq=False)
+class Guided(ScoreModel):
+    """A model whose predictions are changed, by each of `changes` in turn: `map_prediction` makes it.
+
+    Conditions, counting, compiling and a run's coefficients reach the network as in any ScoreModel.
+    """
+
+    changes: tuple[Change, ...] = ()
+
+    @functools.cached_property
+    def plain(self) -> ScoreModel:
+        """The model before the last of the changes."""
+        return _copied(self, self.changes[:-1])
+
+    def __call__(self, x: Tensor, t: Any) -> Prediction:
+        """The changed prediction at states x (B, ...) and time t."""
+        found = self.changes[-1](self.plain(x, t), self.plain)
+        if not isinstance(found, Prediction):
+            raise ModelError(f"{self.changes[-1]!r} gave {type(found).__name__}, needed: a Prediction")
+        return found
+
+
+def _copied(model: ScoreModel, changes: tuple[Change, ...]) -> ScoreModel:
+    values = {field.name: getattr(model, field.name) for field in fields(ScoreModel)}
+    return Guided(**values, changes=changes) if changes else ScoreModel(**values)
+
+
+def map_prediction(model: ScoreModel, change: Change) -> ScoreModel:
+    """The model with change(prediction, model) in place of each prediction; the one given may be asked again.
+
+    A changed prediction is usually `of_x0(prediction, x0)`. Give a plain value, such as a frozen dataclass
+    with __call__, to have the change show in the model's repr. Changes add up, the last is made last.
+    """
+    return _copied(model, (*getattr(model, "changes", ()), change))
+
+
+def of_x0(prediction: Prediction, x0: Tensor) -> Prediction:
+    """The prediction of other data x0 (B, ...) at the same state: eps, score, v and velocity follow from it."""
+    return Prediction(prediction.x, x0, prediction.level, 0.0, 1.0, "x0", prediction.extra)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The change of `clip`."""
+
+    low: float = -1.0
+    high: float = 1.0
+
+    def __call__(self, prediction: Prediction, model: ScoreModel) -> Prediction:
+        return of_x0(prediction, prediction.x0.clamp(self.low, self.high))
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The change of `threshold`."""
+
+    quantile: float = 0.995
+    limit: float = 1.0
+
+    def __call__(self, prediction: Prediction, model: ScoreModel) -> Prediction:
+        x0 = prediction.x0
+        edge = per_sample(_quantile(x0.flatten(1).abs(), self.quantile).clamp(min=self.limit), x0)
+        return of_x0(prediction, torch.minimum(torch.maximum(x0, -edge), edge) * (self.limit / edge))
+
+
+def clip(model: ScoreModel, low: float = -1.0, high: float = 1.0) -> ScoreModel:
+    """x0 kept within [low, high], the data's range; eps and the rest are derived from the clipped x0.
+
+    As in Ho et al. 2020's released code. Refuses processes without alpha and sigma, which have no x0.
+    """
+    if not low < high:
+        raise ModelError(f"clip(low={low}, high={high}): needed is low < high, the range of the data")
+    return map_prediction(_with_x0(model, "clip"), Clip(low, high))
+
+
+def threshold(model: ScoreModel, quantile: float = 0.995, limit: float = 1.0) -> ScoreModel:
+    """x0 clipped at s and scaled by limit/s, s that quantile of a sample's own |x0|, at least `limit`.
+
+    Dynamic thresholding for data in [-limit, limit]; eps and the rest are derived from the new x0. With
+    quantile=1 x0 is only scaled. Refuses processes without alpha and sigma. Saharia et al. 2022, section 2.3.
+    """
+    if not (0 < quantile <= 1 and limit > 0):
+        raise ModelError(f"threshold(quantile={quantile}, limit={limit}): needed are 0 < quantile <= 1, limit > 0")
+    return map_prediction(_with_x0(model, "threshold"), Threshold(quantile, limit))
+
+
+def _with_x0(model: ScoreModel, name: str) -> ScoreModel:
+    if not model.sde.linear:
+        raise ModelError(
+            f"{name} needs a prediction of x0, which {type(model.sde).__name__} without alpha and sigma has not"
+        )
+    return model
+
+
+def _quantile(values: Tensor, q: float) -> Tensor:
+    """The q-th quantile of each row of (B, D), linear between order statistics; it sorts the largest alone."""
+    rank = q * (values.shape[1] - 1)
+    low = math.floor(rank)
+    top = values.topk(values.shape[1] - low, dim=1).values
+    return torch.lerp(top[:, -1], top[:, -2 if rank > low else -1], rank - low)

@@ -1,0 +1,98 @@
+"""What a job scores: data of any kind as a `DataSet`, the states of some of its rows, and its hash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdediff.datasets import DataError, DataSet, read
+from sdediff.datasets.checks import pieces
+from sdediff.model.score_model import ScoreModel
+
+Range = tuple[float, float]
+
+
+def data_set(
+    data: Any, levels: int | None = None, range: Range | None = None, key: str | None = None, limit: int | None = None
+) -> DataSet:
+    """A DataSet of a path, an array or tensor (N, ...), or a torch Dataset; rows with NaN or Inf are kept.
+
+    A file is read as `sdediff.datasets.read` does, an .npy memory-mapped. uint8 values have 256 levels unless
+    said otherwise. A torch Dataset gives x or (x, ...) an item and is gathered in memory.
+    """
+    if limit is not None and limit < 1:
+        raise DataError(f"limit={limit}: give the number of rows to score, at least 1")
+    if isinstance(data, DataSet):
+        if (levels, range, key) != (None, None, None):
+            raise DataError(f"{data.name} declares its own levels and range: leave levels=, range= and key= out")
+        if limit is None or limit >= len(data):
+            return data
+        return DataSet(data.x[:limit], data.levels, data.range, None, data.name, data.allow_bad)
+    if isinstance(data, str | Path):
+        return read(data, levels, range, key, limit, allow_bad=True)
+    if key is not None:
+        raise DataError(f"key={key!r} is for .npz and .parquet files: leave it out")
+    x = data if isinstance(data, Tensor | np.ndarray) else _gathered(data, limit)
+    x = x.detach().cpu().numpy() if isinstance(x, Tensor) and x.dtype != torch.bfloat16 else x
+    if x.dtype == np.uint8 and levels is None:
+        range = range or (0, 255)
+        levels = round(range[1] - range[0]) + 1
+    return DataSet(x[:limit, None] if x.ndim == 1 else x[:limit], levels, range, name="data", allow_bad=True)
+
+
+def _gathered(data: Any, limit: int | None) -> np.ndarray:
+    if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
+        raise DataError(
+            f"data of type {type(data).__name__}: give a path, an array, a tensor, a DataSet or a torch Dataset"
+        )
+    size = min(len(data), len(data) if limit is None else limit)
+    if size < 1:
+        raise DataError("the data set is empty: give at least one sample")
+    out: np.ndarray | None = None
+    for i in np.arange(size).tolist():
+        item = data[i]
+        value = np.asarray(item[0] if isinstance(item, tuple | list) else item)
+        if out is None:
+            out = np.empty((size, *value.shape), value.dtype)
+        if value.shape != out.shape[1:]:
+            raise DataError(f"item {i} has shape {value.shape}, item 0 has {out.shape[1:]}: give all the same shape")
+        out[i] = value
+    return out  # type: ignore[return-value]
+
+
+def model_range(model: ScoreModel) -> Range:
+    """The range of values that the network was trained on, by its card; (-1, 1) where that says nothing."""
+    low, high = (model.card.get("data") or {}).get("range", (-1.0, 1.0))
+    return low, high
+
+
+def fitting(model: ScoreModel, data: DataSet) -> None:
+    """DataError where the samples have another shape than the model's card says."""
+    known = (model.card.get("data") or {}).get("shape")
+    if known is not None and tuple(known) != data.shape:
+        raise DataError(f"{data.name} has samples of shape {data.shape}, the model takes {tuple(known)}")
+
+
+def states(data: DataSet, rows: Sequence[int], bounds: Range, seed: int | None, dtype: torch.dtype) -> Tensor:
+    """The states of some rows (B, ...): integer levels dequantised over `bounds`, continuous values as declared.
+
+    seed: None leaves the levels where they are.
+    """
+    kind = torch.float64 if dtype == torch.float64 else torch.float32
+    if data.levels is None or seed is None:
+        return data.tensor(range=bounds, dtype=kind, index=rows)
+    return data.dequantised(seed=seed, index=rows, range=bounds, dtype=kind)
+
+
+def data_hash(data: DataSet) -> str:
+    """SHA-256 of the stored values, read in pieces, with their type and shape."""
+    found = hashlib.sha256(f"{data.x.dtype.str} {tuple(data.x.shape)}".encode())
+    for part in pieces(len(data), data.dims):
+        found.update(data.x[part].tobytes())
+    return found.hexdigest()

@@ -1,0 +1,178 @@
+"""report.html: a job on one page, with the error budget and two pictures inside."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sdediff._utils.files import whole
+from sdediff.jobs.shards import merged
+from sdediff.jobs.summary import Summary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NAME = "report.html"
+_BLUE, _ORANGE = "#0072b2", "#d55e00"
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Likelihood of {title}</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
+h1 {{ font-size: 1.5rem; margin-bottom: .2rem }} h2 {{ font-size: 1.1rem; margin-top: 1.8rem }}
+table {{ border-collapse: collapse; width: 100% }}
+td, th {{ padding: .3rem .7rem .3rem 0; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top }}
+td.n {{ white-space: nowrap; font-variant-numeric: tabular-nums }}
+img {{ max-width: 100% }} .note {{ color: #8a3b00 }} .small {{ color: #666; font-size: 85% }}
+</style></head><body>
+<h1>Likelihood of {title}</h1>
+<p>{lead}</p>{warnings}
+<h2>Error budget</h2>
+<table><tr><th>part</th><th>value</th><th>what it is</th></tr>{budget}</table>
+<h2>Samples</h2>
+<img alt="Histogram of the values of the samples" src="data:image/png;base64,{histogram}">
+<img alt="Running mean with two standard errors" src="data:image/png;base64,{running}">
+<h2>Settings</h2>
+<table>{settings}</table>
+<p class="small">{foot}</p>
+</body></html>
+"""
+
+
+def write_report(folder: Path, summary: Summary) -> Path:
+    """Writes report.html beside a job's other files and returns its path."""
+    columns = merged(folder)
+    good = np.array([word == "ok" for word in columns["status"]])
+    unit, key = ("bits/dim", "bits_per_dim") if summary.levels is not None else ("nats", "log_prob")
+    values, rows = columns[key][good], columns["index"][good]
+    page = _PAGE.format(
+        title=html.escape(summary.data), lead=html.escape(_lead(summary)), warnings=_warnings(summary),
+        budget=_rows(_budget(summary)), histogram=_png(_histogram(values, unit)),
+        running=_png(_running(rows, values, unit)), settings=_rows(sorted(summary.settings.items())),
+        foot=_foot(summary),
+    )  # fmt: skip
+    with whole(folder / NAME) as unfinished:
+        unfinished.write_text(page, encoding="utf-8")
+    return folder / NAME
+
+
+def _lead(summary: Summary) -> str:
+    if summary.log_prob is None:
+        return f"{summary.samples} samples, {summary.left_out} left out; no mean is given."
+    nats = f"{summary.log_prob:.4f}{_error(summary.log_prob_std_error)} nats"
+    bits = ""
+    if summary.bits_per_dim is not None:
+        bits = f"{summary.bits_per_dim:.4f}{_error(summary.bits_per_dim_std_error)} bits/dim, "
+    return f"{bits}{nats} a sample, over {summary.samples - summary.left_out} of {summary.samples} samples."
+
+
+def _error(value: float | None) -> str:
+    return "" if value is None else f" +- {value:.4f}"
+
+
+def _warnings(summary: Summary) -> str:
+    lines = [summary.refused] if summary.refused else []
+    others = {word: count for word, count in summary.statuses.items() if word != "ok"}
+    lines += [f"{count} left out: {word}" for word, count in others.items()]
+    lines += [f"{key}: {value}" for key, value in summary.notes.items()]
+    return "".join(f'<p class="note">{html.escape(line)}</p>' for line in lines)
+
+
+def _budget(summary: Summary) -> list[tuple[str, Any, str]]:
+    per = summary.dims or 1
+    to_bits = 1 / (per * np.log(2))
+
+    def size(nats: float | None) -> str:
+        if nats is None:
+            return "not known"
+        return f"{nats:.2g} nats" + (f" = {nats * to_bits:.2g} bits/dim" if summary.levels is not None else "")
+
+    no_draws = "one draw: not known" if summary.levels is not None else "none: continuous data"
+    if summary.levels is not None and "p of the data" in (summary.density or ""):
+        no_draws = "none: levels are scored as they are"
+    return [
+        ("sampling", size(summary.log_prob_std_error), "standard error of the mean over so many samples"),
+        ("trace", size(summary.probe_error), "standard error of the mean by the probes of the divergence"),
+        ("solver", size(summary.solver_error), "mean size of the samples' solver errors, as the method estimates them"),
+        ("dequantisation", size(summary.dequantisation_error) if summary.draws > 1 else no_draws,
+         "standard error of the mean by the uniform draws"),
+        ("tightening", size(summary.tightening) if summary.draws > 1 else no_draws, _gained(summary.draws)),
+        ("start", f"t0 = {summary.t0:g}" if summary.t0 is not None else "not known", f"reported: {summary.density}"),
+        ("prior", summary.prior or "not known", "the density at T"),
+        ("calls", f"{summary.calls:.1f}" if summary.calls is not None else "not known", "network calls a sample"),
+        ("seconds", f"{summary.seconds:.1f}", "computing, over all processes and runs"),
+    ]  # fmt: skip
+
+
+def _gained(draws: int) -> str:
+    return f"what {draws} weighted draws gained over one" if draws > 1 else "what more draws, weighted, would gain"
+
+
+def _rows(rows: Any) -> str:
+    cells = ("".join(f'<td class="n">{html.escape(str(cell))}</td>' for cell in row[:2]) + _last(row) for row in rows)
+    return "".join(f"<tr>{cell}</tr>" for cell in cells)
+
+
+def _last(row: Any) -> str:
+    return f"<td>{html.escape(str(row[2]))}</td>" if len(row) > 2 else ""
+
+
+def _foot(summary: Summary) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in summary.versions.items())
+    machine = ", ".join(f"{value}" for key, value in summary.machine.items() if key in ("cpu", "device", "date"))
+    return html.escape(f"{versions}; {machine}")
+
+
+def _axes() -> tuple[Figure, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.0, 3.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(True, color="#e5e5e5", linewidth=0.8)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _histogram(values: np.ndarray, unit: str) -> Figure:
+    figure, axes = _axes()
+    if len(values):
+        axes.hist(values, bins=min(60, max(8, round(len(values) ** 0.5))), color=_BLUE)
+        axes.axvline(values.mean(), color=_ORANGE, label=f"mean {values.mean():.4g}")
+        axes.legend(frameon=False)
+    axes.set_xlabel(f"{unit} of a sample")
+    axes.set_ylabel("samples")
+    return figure
+
+
+def _running(rows: np.ndarray, values: np.ndarray, unit: str) -> Figure:
+    figure, axes = _axes()
+    count = np.arange(1, len(values) + 1)
+    if len(values) > 1:
+        mean = values.cumsum() / count
+        # Around the last mean, so that no large numbers cancel.
+        shifted = values - mean[-1]
+        spread = (shifted**2).cumsum() / count - (shifted.cumsum() / count) ** 2
+        error = np.sqrt(np.maximum(spread[1:], 0) / count[:-1])
+        axes.fill_between(count[1:], mean[1:] - 2 * error, mean[1:] + 2 * error, color=_BLUE, alpha=0.2, linewidth=0)
+        axes.plot(count[1:], mean[1:], color=_BLUE)
+        axes.axhline(mean[-1], color=_ORANGE, linewidth=0.9)
+        late = slice(max(1, len(mean) // 20) - 1, None)  # the first means swing too far to be shown
+        low, high = (mean[1:] - 2 * error)[late].min(), (mean[1:] + 2 * error)[late].max()
+        axes.set_ylim(low - 0.05 * (high - low) - 1e-12, high + 0.05 * (high - low) + 1e-12)
+    axes.set_xlabel("samples, in their order")
+    axes.set_ylabel(f"running mean, {unit}\n(band: two standard errors)")
+    return figure
+
+
+def _png(figure: Figure) -> str:
+    held = io.BytesIO()
+    figure.savefig(held, format="png", dpi=110)
+    return base64.b64encode(held.getvalue()).decode()

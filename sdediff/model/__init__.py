@@ -1,0 +1,18 @@
+"""A network with its process, its parametrisation and its clock; what it predicts; the data's statistics."""
+
+from sdediff.model.clock import CLOCKS
+from sdediff.model.data_statistics import Axes, Statistics, statistics
+from sdediff.model.prediction import PARAMETRISATIONS, ModelError, Prediction
+from sdediff.model.score_model import ScoreModel, reschedule
+
+__all__ = [
+    "CLOCKS",
+    "PARAMETRISATIONS",
+    "Axes",
+    "ModelError",
+    "Prediction",
+    "ScoreModel",
+    "Statistics",
+    "reschedule",
+    "statistics",
+]

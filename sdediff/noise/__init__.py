@@ -1,0 +1,6 @@
+"""Where randomness comes from: pure functions of (seed, sample index, level, draw)."""
+
+from sdediff.noise.brownian import Brownian
+from sdediff.noise.counter import Counter, Noise, Stream
+
+__all__ = ["Brownian", "Counter", "Noise", "Stream"]

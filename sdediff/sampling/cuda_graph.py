@@ -1,0 +1,123 @@
+"""The loop of a run as one CUDA graph: recorded once, replayed with another start and other noise.
+
+A small network's time on a GPU is mostly the launching of its kernels, one by one, step after step. A graph
+launches all of them at once. What a graph cannot hold is made outside of it: levels and clocks before it is
+recorded, normals before every replay.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from sdediff._utils.tensors import ARRAYS
+from sdediff.noise.counter import Noise
+from sdediff.sampling.run import Run
+
+
+class Graph(Protocol):
+    """Something that records a function's kernels and runs them again on the same memory."""
+
+    def record(self, body: Callable[[], None]) -> None:
+        """Run `body` until it is warm, then record it."""
+
+    def replay(self) -> None:
+        """Run what was recorded."""
+
+
+class CudaGraph:
+    """torch.cuda.CUDAGraph, warmed up on a stream of its own as recording demands."""
+
+    def __init__(self) -> None:
+        self._graph = torch.cuda.CUDAGraph()
+
+    def record(self, body: Callable[[], None]) -> None:
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                body()
+        torch.cuda.current_stream().wait_stream(side)
+        with torch.cuda.graph(self._graph):
+            body()
+
+    def replay(self) -> None:
+        self._graph.replay()
+
+
+@dataclass(frozen=True)
+class Drawn(Noise):
+    """Normals in memory of their own: drawn from `source` when first asked for, drawn anew by `refill`."""
+
+    source: Noise | None = None
+    shifts: int = 0
+    kept: dict[Any, tuple[Any, Any, int, Tensor]] = field(default_factory=dict, compare=False, repr=False)
+
+    def __call__(self, t: Any, s: Any, like: Tensor, draw: int = 0) -> Tensor:
+        key = (t.time, t.index, s.time, s.index, draw, self.shifts)
+        if key not in self.kept:
+            self.kept[key] = (t, s, draw, _shifted(self.source, self.shifts)(t, s, like, draw).clone())
+        return self.kept[key][3]
+
+    def shifted(self, draws: int = 1 << 20) -> Noise:
+        return replace(self, shifts=self.shifts + draws)
+
+    def refill(self, source: Noise) -> None:
+        """The same draws of another noise, in the same memory and, for paths and streams, the same order."""
+        for key, (t, s, draw, z) in self.kept.items():
+            z.copy_(_shifted(source, key[-1])(t, s, z, draw))
+
+
+def _shifted(source: Noise | None, draws: int) -> Noise:
+    if source is None:
+        raise ValueError("Drawn needs the noise that it draws from: Drawn(source=...)")
+    return source.shifted(draws) if draws else source
+
+
+class Recorded:
+    """One run's loop in a graph, with the memory that it reads and writes."""
+
+    def __init__(self, run: Run, graph: Graph) -> None:
+        self.start, self.noise, self.graph = run.x.clone(), Drawn(source=run.noise), graph
+        self.out = self.start
+        # What the graph's kernels point into lives as long as the graph.
+        self.run = run._replace(x=self.start, noise=self.noise)
+        self.ready = self.run.ready()
+        with ARRAYS.holding() as self.arrays:
+            self._loop()  # fills the noise
+            graph.record(self._loop)
+
+    def _loop(self) -> None:
+        *_, state = self.run.states(self.ready)
+        self.out = state.x if state.prediction is None else state.prediction.x0
+
+    def __call__(self, run: Run) -> Tensor:
+        """The result of a run that differs in its start and its noise alone."""
+        self.start.copy_(run.x)
+        self.noise.refill(run.noise)
+        self.graph.replay()
+        return self.out.clone()
+
+
+_RECORDED: weakref.WeakKeyDictionary[Any, dict[Any, Recorded]] = weakref.WeakKeyDictionary()
+
+
+def replayed(run: Run, net: Any, make: Callable[[], Graph] = CudaGraph) -> Tensor:
+    """The result of a run, its loop recorded at the first call for this network `net` and these settings."""
+    model, plan = run.model, run.plan
+    cond = tuple(sorted((name, id(value)) for name, value in model.cond.items()))
+    key = (
+        plan.solver, tuple(plan.times.tolist()), plan.denoise, run.first, run.x.shape, run.x.dtype, run.x.device,
+        id(model.sde), id(model.trained), model.predicts, model.time, model.sigma_data, id(model.stats), cond,
+    )  # fmt: skip
+    known = _RECORDED.setdefault(net, {})
+    if key not in known:
+        if len(known) == 8:
+            known.pop(next(iter(known)))
+        known[key] = Recorded(run, make())
+    return known[key](run)

@@ -1,0 +1,22 @@
+"""Processes: how data becomes noise."""
+
+from sdediff.sde.base import SDE, Kernel, LinearSDE, Reverse, Schedule, SDEError, linear
+from sdediff.sde.processes import EDM, VE, VP, Cosine, RectifiedFlow, SubVP
+from sdediff.sde.table import Table
+
+__all__ = [
+    "EDM",
+    "SDE",
+    "VE",
+    "VP",
+    "Cosine",
+    "Kernel",
+    "LinearSDE",
+    "RectifiedFlow",
+    "Reverse",
+    "SDEError",
+    "Schedule",
+    "SubVP",
+    "Table",
+    "linear",
+]

@@ -1,0 +1,243 @@
+"""Processes: how data becomes noise.
+
+A linear process is its pair alpha(t), sigma(t) on [0, T], x_t = alpha(t) x0 + sigma(t) eps; everything else
+(drift, diffusion, half log-SNR and its inverse, transition kernel, prior, reverse-time processes) follows
+from the pair and its derivatives. Any other process gives `drift` and `diffusion` alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from sdediff._utils.tensors import normal_log_prob, per_sample, times64
+
+Score = Callable[[Tensor, Any], Tensor]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_PLAIN = (float, int, bool, str, type(None))
+
+
+class SDEError(ValueError):
+    """A process cannot give what was asked of it; the message says why and what to use."""
+
+
+def linear(sde: SDE) -> LinearSDE:
+    """The process as one with alpha and sigma; SDEError where it has neither."""
+    if not isinstance(sde, LinearSDE):
+        raise SDEError(
+            f"{type(sde).__name__} gives drift and diffusion alone: write it as a LinearSDE with alpha(t) and sigma(t)"
+        )
+    return sde
+
+
+@functools.cache
+def _plain_fields(kind: type) -> frozenset[str] | None:
+    """The fields of a frozen dataclass that is equal where they are; None of any other class."""
+    made = vars(kind).get("__dataclass_params__")
+    if made is None or not (made.frozen and made.eq and made.init):
+        return None
+    known = dataclasses.fields(kind)
+    if len(known) < len(kind.__dataclass_fields__) or not all(f.compare and f.hash is not False for f in known):  # type: ignore[attr-defined]
+        return None
+    return frozenset(f.name for f in known)
+
+
+class Kernel(NamedTuple):
+    """A Gaussian transition x -> N(scale x, std^2 I)."""
+
+    scale: Tensor
+    std: Tensor
+
+
+class Reverse(NamedTuple):
+    """A reverse-time process dx = drift(x, t) dt + diffusion(t) dw, integrated from T down."""
+
+    drift: Callable[[Tensor, Any], Tensor]
+    diffusion: Callable[[Any], Tensor]
+
+
+class SDE(ABC):
+    """dx = drift(x, t) dt + diffusion(t) dw for t in [0, T].
+
+    Times are float64: floats or (B,) tensors. `t_min` is where sampling stops, `T` where it starts, and
+    `grid` the natural grid in between.
+    A process with no more than these two methods works with Euler-Maruyama and the black-box solvers.
+    """
+
+    T: float = 1.0
+    t_min: float = 1e-3
+    linear: ClassVar[bool] = False
+    grid: ClassVar[str] = "uniform"
+
+    @abstractmethod
+    def drift(self, x: Tensor, t: Any) -> Tensor:
+        """The drift at states x (B, ...) and time t, shaped like x."""
+
+    @abstractmethod
+    def diffusion(self, t: Any) -> Tensor:
+        """The scalar diffusion coefficient g(t), float64, shaped like t."""
+
+    def reverse(self, score: Score, eta: float = 1.0) -> Reverse:
+        """The family that shares the marginals: drift - (1 + eta^2)/2 g^2 score and diffusion eta g.
+
+        eta = 1 is the reverse-time SDE, eta = 0 the probability-flow ODE. Song et al. 2021, eq. 6 and 13.
+        score: (x, t) -> tensor shaped like x.
+        """
+
+        def drift(x: Tensor, t: Any) -> Tensor:
+            g2 = per_sample(times64(self.diffusion(t)) ** 2, x)
+            return self.drift(x, t) - (1 + eta**2) / 2 * g2 * score(x, t)
+
+        return Reverse(drift, lambda t: eta * times64(self.diffusion(t)))
+
+    @property
+    def constant(self) -> bool:
+        """Whether nothing about the process can change, so that what is made of it is kept.
+
+        True where a frozen dataclass has plain values as its fields, all of them compared, and nothing beside them; a
+        class may say so itself.
+        """
+        names = _plain_fields(type(self))
+        if names is None or not vars(self).keys() <= names:
+            return False
+        values = [getattr(self, name) for name in names]
+        return all(type(v) in _PLAIN for value in values for v in (value if type(value) is tuple else (value,)))
+
+    @property
+    def t0(self) -> float:
+        """The time at which log_likelihood starts unless told otherwise."""
+        return min(self.t_min, 1e-5)
+
+    @property
+    def t_max(self) -> float:
+        """The last time at which every coefficient is finite: T, or just below it where alpha(T) = 0."""
+        return self.T
+
+
+def kept(function: _Function) -> _Function:
+    """A function of a process and plain values that remembers its last results where the process is constant."""
+    known = functools.lru_cache(maxsize=64)(function)
+
+    @functools.wraps(function)
+    def call(sde: SDE, *rest: Any) -> Any:
+        return (known if sde.constant else function)(sde, *rest)
+
+    return call  # type: ignore[return-value]
+
+
+class Schedule(NamedTuple):
+    """alpha, sigma and what follows from them at given times; float64, shaped like the times."""
+
+    t: Tensor
+    alpha: Tensor
+    sigma: Tensor
+    lam: Tensor
+    alpha_dot: Tensor
+    sigma_dot: Tensor
+    f: Tensor
+    g2: Tensor
+
+
+class LinearSDE(SDE):
+    """A process given by two methods, alpha(t) and sigma(t), of float64 tensors of times.
+
+    x_t = alpha(t) x0 + sigma(t) eps, lam = log(alpha / sigma) strictly decreasing,
+    f = alpha'/alpha, g^2 = 2 sigma (sigma' - f sigma). Derivatives come from automatic differentiation.
+    """
+
+    linear = True
+
+    @abstractmethod
+    def alpha(self, t: Tensor) -> Tensor:
+        """The scale of the data at float64 times t."""
+
+    @abstractmethod
+    def sigma(self, t: Tensor) -> Tensor:
+        """The scale of the noise at float64 times t; positive from t_min on."""
+
+    @property
+    def t_max(self) -> float:
+        return _t_max(self)
+
+    def schedule(self, t: Any) -> Schedule:
+        """Every coefficient at times t, evaluated once in float64."""
+        times = times64(t)
+        learned = torch.is_grad_enabled() and isinstance(self, torch.nn.Module)
+        # A tensor made in inference mode has no slopes, so they are taken outside of it, of a copy.
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            inner = times.detach().clone().requires_grad_(True)
+            alpha, sigma = self.alpha(inner), self.sigma(inner)
+            alpha_dot, sigma_dot = _slope(alpha, inner, learned), _slope(sigma, inner, learned)
+        if not learned:
+            alpha, sigma, alpha_dot, sigma_dot = (v.detach() for v in (alpha, sigma, alpha_dot, sigma_dot))
+        f = alpha_dot / alpha
+        g2 = 2 * sigma * (sigma_dot - f * sigma)
+        return Schedule(times, alpha, sigma, self.lam(times), alpha_dot, sigma_dot, f, g2)
+
+    def lam(self, t: Any) -> Tensor:
+        """Half the log-SNR, log(alpha / sigma), float64."""
+        times = times64(t)
+        return torch.log(self.alpha(times)) - torch.log(self.sigma(times))
+
+    def t_of_lam(self, lam: Any) -> Tensor:
+        """The time at which lam(t) = lam, by bisection to float64 accuracy; clamped to [0, T]."""
+        target = times64(lam)
+        low, high = torch.zeros_like(target), torch.full_like(target, self.T)
+        for _ in range(100):
+            middle = (low + high) / 2
+            later = self.lam(middle) > target
+            low, high = torch.where(later, middle, low), torch.where(later, high, middle)
+        return (low + high) / 2
+
+    def drift(self, x: Tensor, t: Any) -> Tensor:
+        return per_sample(self.schedule(t).f, x) * x
+
+    def diffusion(self, t: Any) -> Tensor:
+        return self.schedule(t).g2.sqrt()
+
+    def marginal(self, t: Any) -> Kernel:
+        """x_t given x0: scale alpha(t), standard deviation sigma(t)."""
+        times = times64(t)
+        return Kernel(self.alpha(times), self.sigma(times))
+
+    def transition(self, s: Any, t: Any) -> Kernel:
+        """x_t given x_s for s < t: scale alpha_t/alpha_s, variance sigma_t^2 - (alpha_t/alpha_s)^2 sigma_s^2."""
+        early, late = times64(s), times64(t)
+        if bool((early > late).any()):
+            raise SDEError(f"transition(s, t) goes forward in time, given s={s} > t={t}: swap them")
+        drop = self.lam(late) - self.lam(early)
+        std = self.sigma(late) * torch.sqrt(-torch.expm1(2 * drop))
+        return Kernel(self.alpha(late) / self.alpha(early), std)
+
+    def prior_std(self, prior: str = "sigma") -> float:
+        """Standard deviation of the prior: "sigma" is N(0, sigma_T^2 I), "unit" score_sde's N(0, I)."""
+        if prior not in ("sigma", "unit"):
+            raise SDEError(f'prior={prior!r}: write "sigma" for N(0, sigma_T^2 I) or "unit" for N(0, I)')
+        return 1.0 if prior == "unit" else self.sigma(times64([self.T])).item()
+
+    def prior_sample(self, z: Tensor, prior: str = "sigma") -> Tensor:
+        """Prior states from unit normals z (B, ...)."""
+        return self.prior_std(prior) * z
+
+    def prior_log_prob(self, x: Tensor, prior: str = "sigma") -> Tensor:
+        """log density of states x (B, ...) under the prior, nats, float64 (B,)."""
+        return normal_log_prob(x, self.prior_std(prior))
+
+
+@kept
+def _t_max(sde: LinearSDE) -> float:
+    return sde.T if sde.alpha(times64([sde.T])).item() > 0 else sde.T * (1 - 1e-3)
+
+
+def _slope(value: Tensor, t: Tensor, keep: bool) -> Tensor:
+    """d value / dt elementwise; zero where the value does not depend on t."""
+    if not value.requires_grad:
+        return torch.zeros_like(value)
+    slope = torch.autograd.grad(value.sum(), t, create_graph=keep, retain_graph=True, allow_unused=True)[0]
+    return torch.zeros_like(value) if slope is None else slope

@@ -1,0 +1,174 @@
+"""The continuous processes of the field, each one class with two one-line methods."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sdediff._utils.tensors import times64
+from sdediff.sde.base import LinearSDE, SDEError
+
+
+def _require(true: bool, message: str) -> None:
+    if not true:
+        raise SDEError(message)
+
+
+@dataclass(frozen=True)
+class VP(LinearSDE):
+    """Variance preserving: alpha = exp(-B/2), sigma^2 = 1 - exp(-B), B = integral of beta. Song et al. 2021."""
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+    T: float = 1.0
+    t_min: float = 1e-3
+
+    def __post_init__(self) -> None:
+        rising = self.beta_min >= 0 and self.beta_max > 0
+        _require(rising, f"beta_min={self.beta_min}, beta_max={self.beta_max}: neither may be negative")
+        _require(self.T > self.t_min > 0, f"T={self.T}, t_min={self.t_min}: needed is T > t_min > 0")
+
+    def _integral(self, t: Tensor) -> Tensor:
+        return self.beta_min * t + (self.beta_max - self.beta_min) * t**2 / (2 * self.T)
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return torch.exp(-self._integral(t) / 2)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return torch.sqrt(-torch.expm1(-self._integral(t)))
+
+    def _integral_of_lam(self, lam: Tensor) -> Tensor:
+        return torch.nn.functional.softplus(-2 * lam)
+
+    def t_of_lam(self, lam: Any) -> Tensor:
+        # B from lam, then the quadratic in t in its stable form.
+        b = self._integral_of_lam(times64(lam)).clamp(max=self._integral(times64(self.T)))
+        slope = (self.beta_max - self.beta_min) / self.T
+        return (2 * b / (self.beta_min + torch.sqrt(self.beta_min**2 + 2 * slope * b))).clamp(0, self.T)
+
+
+@dataclass(frozen=True)
+class SubVP(VP):
+    """Sub-variance preserving: VP's alpha with sigma = 1 - exp(-B). Song et al. 2021, appendix B."""
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return -torch.expm1(-self._integral(t))
+
+    def _integral_of_lam(self, lam: Tensor) -> Tensor:
+        return 2 * torch.asinh(torch.exp(-lam) / 2)
+
+
+@dataclass(frozen=True)
+class VE(LinearSDE):
+    """Variance exploding: alpha = 1, sigma = sigma_min (sigma_max/sigma_min)^(t/T). Song et al. 2021.
+
+    zero_start=True is the variant with sigma(0) = 0, sqrt(sigma^2 - sigma_min^2).
+    """
+
+    sigma_min: float = 0.01
+    sigma_max: float = 50.0
+    zero_start: bool = False
+    T: float = 1.0
+    t_min: float = 1e-5
+
+    def __post_init__(self) -> None:
+        rising = self.sigma_max > self.sigma_min > 0
+        _require(rising, f"sigma_min={self.sigma_min}, sigma_max={self.sigma_max}: needed is 0 < sigma_min < sigma_max")
+        _require(self.T > self.t_min > 0, f"T={self.T}, t_min={self.t_min}: needed is T > t_min > 0")
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return torch.ones_like(t)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        rise = t / self.T * math.log(self.sigma_max / self.sigma_min)
+        if self.zero_start:
+            return self.sigma_min * torch.sqrt(torch.expm1(2 * rise))
+        return self.sigma_min * torch.exp(rise)
+
+    def t_of_lam(self, lam: Any) -> Tensor:
+        ratio = torch.exp(-times64(lam)) / self.sigma_min
+        rise = torch.log1p(ratio**2) / 2 if self.zero_start else torch.log(ratio)
+        return (rise * self.T / math.log(self.sigma_max / self.sigma_min)).clamp(0, self.T)
+
+
+@dataclass(frozen=True)
+class EDM(LinearSDE):
+    """alpha = 1, sigma = t, from sigma 0.002 to 80. Karras et al. 2022."""
+
+    T: float = 80.0
+    t_min: float = 0.002
+
+    grid = "karras"
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return torch.ones_like(t)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return t
+
+    def t_of_lam(self, lam: Any) -> Tensor:
+        return torch.exp(-times64(lam)).clamp(0, self.T)
+
+    @property
+    def t0(self) -> float:
+        return self.t_min
+
+
+@dataclass(frozen=True)
+class Cosine(LinearSDE):
+    """alpha = C(t)/C(0), C = cos((t/T + s)/(1 + s) pi/2), sigma^2 = 1 - alpha^2. Nichol and Dhariwal 2021.
+
+    alpha(T) = 0. The table form caps beta at 0.999: `Table.from_betas(Cosine().betas(1000))`.
+    """
+
+    s: float = 0.008
+    T: float = 1.0
+    t_min: float = 1e-3
+
+    def _from_end(self, t: Tensor) -> Tensor:
+        return (1 - t / self.T) / (1 + self.s) * (math.pi / 2)
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return torch.sin(self._from_end(t)) / math.cos(self.s / (1 + self.s) * math.pi / 2)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        start = 0.5 * math.pi * self.s / (1 + self.s)
+        passed = t / self.T / (1 + self.s) * (math.pi / 2)
+        return torch.sqrt(torch.sin(passed) * torch.sin(passed + 2 * start)) / math.cos(start)
+
+    def t_of_lam(self, lam: Any) -> Tensor:
+        # cos A = alpha cos A_0 for the angle A, which is A_0 at t = 0; its sine keeps A - A_0 exact near data.
+        target = times64(lam)
+        start = 0.5 * math.pi * self.s / (1 + self.s)
+        cos = torch.sqrt(torch.sigmoid(2 * target)) * math.cos(start)
+        rise = torch.sigmoid(-2 * target) * math.cos(start) ** 2
+        sin = torch.sqrt(math.sin(start) ** 2 + rise)
+        near = torch.asin((rise / (sin * math.cos(start) + cos * math.sin(start))).clamp(max=1))
+        passed = torch.where(cos < 0.5, 0.5 * math.pi - start - torch.asin(cos), near)
+        return (2 * self.T * (1 + self.s) * passed / math.pi).clamp(0, self.T)
+
+    def betas(self, n: int, cap: float = 0.999) -> Tensor:
+        """The n betas of the table form, 1 - alpha^2((i + 1)/n)/alpha^2(i/n), at most `cap`."""
+        bars = self.alpha(torch.arange(n + 1, dtype=torch.float64) / n * self.T) ** 2
+        return (1 - bars[1:] / bars[:-1]).clamp(max=cap)
+
+
+@dataclass(frozen=True)
+class RectifiedFlow(LinearSDE):
+    """The linear path alpha = 1 - t, sigma = t. Liu et al. 2022, Lipman et al. 2022. alpha(T) = 0."""
+
+    T: float = 1.0
+    t_min: float = 1e-3
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return 1 - t / self.T
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return t / self.T
+
+    def t_of_lam(self, lam: Any) -> Tensor:
+        return self.T * torch.sigmoid(-times64(lam))
