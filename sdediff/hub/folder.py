@@ -40,7 +40,7 @@ def save(
     folder = Path(folder).expanduser()
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "config.json").is_file())):
         raise HubError(f"{folder}: holds something else than a model: give a new or empty folder")
-    if getattr(model, "changes", ()):
+    if model.changes:
         raise HubError("a folder holds a plain model: save it before it is clipped, thresholded or guided")
     if not isinstance(model.time, str):
         raise HubError("a model whose clock is a function cannot be saved: name it (t, index, lam, sigma, ...)")

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sdediff._utils.suggestions import nearest
 from sdediff.datasets import needed
-from sdediff.noise.counter import normals, uniforms
+from sdediff.noise.philox import normals, uniforms
 
 _BLOCKS = 10
 # Streams of a seed that no other user of `normals` and `uniforms` may share.
