@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sdediff._utils.errors import Error
+
 if TYPE_CHECKING:
     import torch
 
@@ -27,7 +29,7 @@ Out = Annotated[Path, typer.Option(help="Folder for the results; it is made.")]
 _DTYPES = ("float32", "float64", "bfloat16", "float16")
 
 
-class BadInput(Exception):
+class BadInput(Error):
     """What the user gave cannot be used: one line that names the option or file and the mend."""
 
     def __init__(self, message: str, code: int = 2) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import nn
 
-from sdediff import processes
 from sdediff.hub.errors import HubError, near
 from sdediff.nets import NETS
+from sdediff.sde import processes
 from sdediff.sde.base import SDE, SDEError
 from sdediff.sde.table import Table
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from sdediff._utils.errors import Error
 
-class HubError(ValueError):
+
+class HubError(Error, ValueError):
     """A model, its folder or its name cannot be used: the message names the file, what is wrong and the mend."""
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import Error
 from sdediff._utils.tensors import Columns, LookedUp, per_sample, product
 from sdediff.grids.levels import Level
 from sdediff.model.data_statistics import Axes
@@ -23,7 +24,7 @@ _NOTHING = torch.empty(0)
 VARIANCES = ("small", "large", "learned_range", "learned")
 
 
-class ModelError(ValueError):
+class ModelError(Error, ValueError):
     """A network and what was said about it do not fit; the message names the mismatch and the mend."""
 
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import Error
 from sdediff._utils.tensors import normal_log_prob, per_sample, times64
 
 Score = Callable[[Tensor, Any], Tensor]
@@ -23,7 +24,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _PLAIN = (float, int, bool, str, type(None))
 
 
-class SDEError(ValueError):
+class SDEError(Error, ValueError):
     """A process cannot give what was asked of it; the message says why and what to use."""
 
 
