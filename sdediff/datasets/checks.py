@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,12 +28,6 @@ def needed(module: str, install: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingPackageError(f"this needs {module}, not importable here: pip install '{install}'") from error
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """The tail of an error about an unknown name: the nearest of `names`, or nothing when none is near."""
-    found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.4)
-    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def interval(given: Sequence[float], what: str) -> Range:

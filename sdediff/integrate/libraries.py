@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sdediff._utils.errors import Error, InputError
+from sdediff._utils.suggestions import nearest
 
 TORCHDIFFEQ = (
     "dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun",
@@ -62,7 +63,7 @@ def odeint(
     if not (rtol > 0 and atol > 0):
         raise InputError(f"tolerances must be positive, given rtol={rtol}, atol={atol}")
     if method not in ODES:
-        raise InputError(f"unknown ODE method {method!r}: write one of {', '.join(ODES)}")
+        raise InputError(nearest(method, ODES, "ODE method"))
     if method not in TORCHDIFFEQ:
         if gradient is not None:
             raise InputError(f"{method} gives no gradients here: write one of {', '.join(TORCHDIFFEQ)}")
@@ -216,7 +217,7 @@ def sdeint(
     from torchsde import sdeint as solve
 
     if method not in TORCHSDE:
-        raise InputError(f"unknown SDE method {method!r}: write one of {', '.join(TORCHSDE)}")
+        raise InputError(nearest(method, TORCHSDE, "SDE method"))
     flat = x.reshape(x.shape[0], -1)
     times = torch.tensor([-start, -stop], dtype=torch.float64, device=x.device)
     # A hair over the exact step: rounding must not leave a sliver that costs one more.

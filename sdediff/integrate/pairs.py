@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sdediff._utils.errors import InputError
+from sdediff._utils.suggestions import nearest
 from sdediff.integrate.per_sample import (
     Counted,
     Result,
@@ -51,7 +52,7 @@ def adaptive(
     InputError on bad arguments; what fails is in status.
     """
     if method not in PAIRS:
-        raise InputError(f"unknown embedded pair {method!r}: write one of {', '.join(PAIRS)}")
+        raise InputError(nearest(method, PAIRS, "embedded pair"))
     if not (rtol >= 0 and atol > 0):
         raise InputError(f"needed are rtol >= 0 and atol > 0, given rtol={rtol}, atol={atol}")
     tableau, batch = TABLEAUS[method], len(x)
