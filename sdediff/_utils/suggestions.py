@@ -52,11 +52,12 @@ def parse_ui_name(given: str, solvers: Iterable[str]) -> tuple[str, str | None] 
 def _solver_and_grid(given: str, solvers: Iterable[str]) -> tuple[str | None, str | None]:
     """Both as our names, each with the option that it needs behind a space."""
     known, key = list(solvers), _plain(given)
-    alone = _resolved(given, known, "solver")
+    alone = given if given in known else _resolved(given, known, "solver")
     if alone:
         return alone, None
     for word in UI_GRIDS:
-        solver = _resolved(key.removesuffix(_plain(word)), known, "solver")
+        # Names with a grid are k-diffusion's, whose euler and heun integrate over sigma/alpha.
+        solver = _resolved("sample" + key.removesuffix(_plain(word)), known, "solver")
         if solver:
             return solver, _THEIRS["grid"].get(_plain(word), [word])[0]
     return None, None

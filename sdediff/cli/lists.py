@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from sdediff.cli.options import BadInput, Json, made, naming
+from sdediff.cli.options import BadInput, Json, make_solver, naming
 from sdediff.cli.output import emit, listed
 
 
 def solvers(as_json: Json = False) -> None:
-    """List the solvers: order, network calls a step, what they are and where they come from."""
+    """List the solvers with their kind, order, network evaluations a step, default grid and reference."""
     from sdediff import list_solvers as registry
     from sdediff import solver
 
@@ -29,7 +29,7 @@ def solvers(as_json: Json = False) -> None:
 
 
 def models(as_json: Json = False) -> None:
-    """List the models inside the package with the figures of their cards."""
+    """List the models in the package with the figures of their cards."""
     from sdediff import models as stored
 
     with naming("models"):
@@ -43,11 +43,11 @@ def models(as_json: Json = False) -> None:
 
 
 def check(
-    solver: Annotated[str, typer.Argument(metavar="SOLVER", help="package.module:MySolver, or a registered name.")],
+    solver: Annotated[str, typer.Argument(metavar="SOLVER", help="A registered name, or package.module:MySolver.")],
     as_json: Json = False,
 ) -> None:
-    """Run the conformance kit on a solver of your own, or on a registered one."""
-    subject = _imported(solver) if ":" in solver else made(solver, flag="SOLVER")
+    """Run the conformance checks on a registered solver or on one of your own."""
+    subject = _imported(solver) if ":" in solver else make_solver(solver, flag="SOLVER")
     from sdediff.testing import ConformanceError, check_solver
 
     try:
@@ -57,12 +57,12 @@ def check(
     if as_json:
         emit({"solver": repr(subject), "passed": [{"name": name, "detail": detail} for name, detail in passed]})
         return
-    listed(("check", "seen"), passed)
+    listed(("check", "result"), passed)
     typer.echo(f"{subject!r} passes {len(passed)} checks")
 
 
 def _imported(place: str) -> Any:
-    """The solver at package.module:Name; a class or function is called without arguments."""
+    """The solver that package.module:Name refers to; a class or function is called without arguments."""
     from sdediff.solvers import Solver
 
     module, _, name = place.partition(":")
