@@ -12,10 +12,10 @@ from sdediff.cli.output import emit, show
 
 
 def bench(
-    problem: Annotated[list[str] | None, typer.Option(help="A target or model: ring, digits, ...; repeatable.")] = None,
-    solver: Annotated[list[str] | None, typer.Option(help="NAME or NAME:key=value,...; repeatable.")] = None,
-    calls: Annotated[list[str] | None, typer.Option(help="Network evaluations, as in 5,10; repeatable.")] = None,
-    samples: Annotated[int | None, typer.Option(min=1, help="Samples drawn with each solver.")] = None,
+    problem: Annotated[list[str] | None, typer.Option(help="digits, gmm64, a model, ...; may be repeated.")] = None,
+    solver: Annotated[list[str] | None, typer.Option(help="name or name:key=value,...; may be repeated.")] = None,
+    calls: Annotated[list[str] | None, typer.Option(help="Network calls, such as 5,10; may be repeated.")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Samples a solver draws.")] = None,
     distance: Annotated[str, typer.Option(help="frechet[pca32], energy, mmd, sliced_wasserstein.")] = "frechet[pca32]",
     out: Out = Path("bench-results"),
     seed: Seed = 0,
@@ -44,7 +44,7 @@ def bench(
         return
     show(report.table())
     for skip in report.skipped:
-        typer.echo(f"skipped: {skip.problem}, {skip.solver} at {skip.asked}: {skip.reason}")
+        typer.echo(f"left out: {skip.problem}, {skip.solver} at {skip.asked}: {skip.reason}")
     typer.echo("\n".join(str(path) for path in files.values()))
 
 

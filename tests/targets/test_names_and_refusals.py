@@ -33,7 +33,7 @@ def test_low_rank_problems_have_the_shapes_and_widths_they_state():
 
 
 def test_unknown_names_answer_with_the_nearest():
-    with pytest.raises(ValueError, match="did you mean gmm"):
+    with pytest.raises(ValueError, match="did you mean 'gmm"):
         problem("gmm65")
 
 
