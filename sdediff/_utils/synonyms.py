@@ -21,7 +21,7 @@ SOLVERS: dict[str, tuple[str, ...]] = {
     # k-diffusion and diffusers integrate over sigma/alpha.
     "euler variable='sigma'": ("EulerDiscreteScheduler", "EDMEulerScheduler", "sample_euler", "k_euler"),
     "heun variable='sigma'": ("HeunDiscreteScheduler", "sample_heun", "k_heun"),
-    "edm": ("KarrasVeScheduler", "karras", "stochastic heun"),
+    "edm": ("KarrasVeScheduler", "karras ve", "stochastic heun"),
     "euler_ancestral": ("Euler a", "EulerAncestralDiscreteScheduler"),
     "dpm2": ("KDPM2DiscreteScheduler",),
     "dpm2_ancestral": ("DPM2 a", "KDPM2AncestralDiscreteScheduler"),
