@@ -5,6 +5,8 @@ import pytest
 import sdediff as sd
 from tests.cli.output import parsed
 
+COMMANDS = ("solvers", "models", "sample", "likelihood", "recommend", "bench", "check")
+
 
 @pytest.mark.parametrize(
     ("name", "solver", "grid"),
@@ -47,10 +49,7 @@ def test_check_takes_a_name_without_a_grid(run):
         (["sample", "points", "--solver", "rk45"], "--solver: unknown solver 'rk45': that is 'ode' with method='RK45'"),
         (["sample", "points", "--grid", "sgm_uniform"], "--grid: unknown grid 'sgm_uniform': that is 'uniform' here"),
         (["check", "DPM++ 2M Karras"], "names the grid 'karras' too, which this command does not take: write dpmpp_2m"),
-        (
-            ["bench", "--solver", "LMS Karras"],
-            "names the grid 'karras' too, which this command does not take: write lms",
-        ),
+        (["bench", "--solver", "LMS Karras"], "names the grid 'karras' too, which this command does not take"),
         (["sample", "points", "--num-inference-steps", "5"], "'--num-inference-steps': that is '--steps' here"),
         (["sample", "points", "--nfe", "5"], "unknown option of sdediff sample '--nfe': that is '--calls' here"),
         (["sample", "points", "--num-samples", "5"], "'--num-samples': that is '-n' here"),
@@ -67,9 +66,7 @@ def test_an_unknown_name_ends_in_one_line(run, arguments, words):
     assert words in err
 
 
-@pytest.mark.parametrize(
-    "command", [(), ("solvers",), ("models",), ("sample",), ("likelihood",), ("recommend",), ("bench",)]
-)
+@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)])
 def test_help_has_a_short_name(run, command):
     assert run(*command, "-h") == run(*command, "--help")
     assert run(*command, "-h")[0] == 0
