@@ -15,31 +15,30 @@ from sdediff.cli.output import emit, listed
 
 def solvers(as_json: Json = False) -> None:
     """List the solvers with their kind, order, network evaluations a step, default grid and reference."""
-    from sdediff import list_solvers as registry
-    from sdediff import solver
+    from sdediff import list_solvers, solver
 
-    found = registry()
+    registry = list_solvers()
     if as_json:
-        emit([{**info._asdict(), "repr": repr(solver(name))} for name, info in found.items()])
+        emit([{**info._asdict(), "repr": repr(solver(name))} for name, info in registry.items()])
         return
     listed(
         ("name", "kind", "order", "calls a step", "adaptive", "grid", "reference"),
-        ((i.name, i.kind, i.order, i.calls, i.adaptive, i.grid, i.reference) for i in found.values()),
+        ((i.name, i.kind, i.order, i.calls, i.adaptive, i.grid, i.reference) for i in registry.values()),
     )
 
 
 def models(as_json: Json = False) -> None:
     """List the models in the package with the figures of their cards."""
-    from sdediff import models as stored
+    from sdediff import models as embedded_models
 
     with naming("models"):
-        found = stored()
+        summaries = embedded_models()
     if as_json:
-        emit([{"name": name, **about} for name, about in found.items()])
+        emit([{"name": name, **about} for name, about in summaries.items()])
         return
     keys = ("process", "predicts", "data", "parameters", "bits_per_dim", "frechet", "frechet_of_real")
     titles = ("name", *(key.replace("_", " ").replace("per dim", "/ dim") for key in keys))
-    listed(titles, ((name, *(about.get(key) for key in keys)) for name, about in found.items()))
+    listed(titles, ((name, *(about.get(key) for key in keys)) for name, about in summaries.items()))
 
 
 def check(
@@ -69,8 +68,8 @@ def _imported(place: str) -> Any:
     if os.getcwd() not in sys.path:  # the console script does not put it there, `python -m` does
         sys.path.insert(0, os.getcwd())
     try:
-        found = getattr(importlib.import_module(module), name)
-        subject = found if isinstance(found, Solver) else found()
+        value = getattr(importlib.import_module(module), name)
+        subject = value if isinstance(value, Solver) else value()
     except Exception as error:  # the user's own code may raise anything
         raise BadInput(
             f"SOLVER: {place} cannot be made ({type(error).__name__}: {error}): give package.module:MySolver, "
