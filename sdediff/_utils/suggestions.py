@@ -31,7 +31,7 @@ def meant(given: str, names: Iterable[str], what: str = "") -> str:
     if solver:
         return f"that is {_written(solver)} here"
     close = _close(given, known, 3)
-    return f"did you mean {', '.join(map(repr, close))}?" if close else f"write one of {', '.join(map(repr, known))}"
+    return f"did you mean {', '.join(map(repr, close))}?" if close else f"write one of {', '.join(known)}"
 
 
 def hint(given: str, names: Iterable[str]) -> str:

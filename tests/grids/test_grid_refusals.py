@@ -49,7 +49,7 @@ def test_a_process_with_noise_at_zero_may_be_followed_to_zero():
 
 def test_nearest_names_what_was_given_and_what_is_close():
     assert nearest("ddmi", ("ddim", "ddpm", "heun"), "solver").startswith("unknown solver 'ddmi': did you mean 'dd")
-    assert nearest("zzz", ("a", "b"), "grid") == "unknown grid 'zzz': write one of 'a', 'b'"
+    assert nearest("zzz", ("a", "b"), "grid") == "unknown grid 'zzz': write one of a, b"
     assert set(GRIDS) == {*SMOOTH, "exponential", "polyexponential", "tuned", "knots", "strided"}
 
 
