@@ -31,7 +31,9 @@ def meant(given: str, names: Iterable[str], what: str = "") -> str:
     if solver:
         return f"that is {_written(solver)} here"
     close = _close(given, known, 3)
-    return f"did you mean {', '.join(map(repr, close))}?" if close else f"write one of {', '.join(known)}"
+    if close:
+        return f"did you mean {', '.join(map(repr, close))}?"
+    return f"write {'one of ' if len(known) > 1 else ''}{', '.join(known)}"
 
 
 def hint(given: str, names: Iterable[str]) -> str:
