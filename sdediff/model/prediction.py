@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import Error
 from sdediff._utils.tensors import per_sample, product
 from sdediff.grids.levels import Level
 from sdediff.sde.base import SDE, SDEError
@@ -21,7 +22,7 @@ from sdediff.sde.base import SDE, SDEError
 VARIANCES = ("small", "large", "learned_range", "learned")
 
 
-class ModelError(ValueError):
+class ModelError(Error, ValueError):
     """A network and what was said about it do not fit; the message names the mismatch and the mend."""
 
 

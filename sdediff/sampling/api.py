@@ -181,8 +181,9 @@ class Sampler:
         progress: bool | None = None,
     ) -> Tensor | SampleRecord:
         """Samples (B, ...), arguments as in `sample`."""
-        counter = CallCounter() if full else None
-        run = self.run(shape, x=x, seed=seed, index=index, cond=cond, resume=resume, wrap=counter and counter.wrap)
+        counter = CallCounter()
+        wrap = counter.wrap if full else None
+        run = self.run(shape, x=x, seed=seed, index=index, cond=cond, resume=resume, wrap=wrap)
         plain = callback is None and resume is None and not (full or grad or run.plan.solver.adaptive)
         if self.compile and plain and run.x.device.type == "cuda":
             with torch.no_grad():
@@ -197,7 +198,7 @@ class Sampler:
                 if full:
                     trajectory.append(state.x)
             x = state.x if state.prediction is None or not run.plan.denoise else state.prediction.x0
-        if counter is None:
+        if not full:
             return x
         return SampleRecord(x, run.plan.times[run.first :], torch.stack(trajectory), counter.calls)
 

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import Error
 from sdediff._utils.roots import falling_root
 from sdediff._utils.tensors import normal_log_prob, per_sample, times64
 
 Score = Callable[[Tensor, Any], Tensor]
 
 
-class SDEError(ValueError):
+class SDEError(Error, ValueError):
     """A process cannot give what was asked of it; the message says why and what to use."""
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from sdediff._utils.errors import Error
 from sdediff.grids.levels import Evaluation, Level
 from sdediff.model.bound import BoundModel
 from sdediff.model.score_model import Model
@@ -19,7 +20,7 @@ from sdediff.noise.counter import Noise
 from sdediff.sde.base import SDE
 
 
-class SolverError(ValueError):
+class SolverError(Error, ValueError):
     """A solver cannot serve this model, process or grid; the message says why and what to use."""
 
 

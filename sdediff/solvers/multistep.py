@@ -36,9 +36,10 @@ class Family:
     """How outputs change x over the steps of one run; C parameters side by side, 1 where all coordinates share them.
 
     A step is x_s = transfer x_t + sum_j w_j P_j + added mean + noise z, the newest output first, `added` being
-    base + sum_j w_j offset_j. transfer: (steps, C). weights: (start, newest, counts) -> w, as `Weights.of`.
-    output: what the network's output is turned into, a quantity's name or weights (levels, C) of eps and x0. base: (steps, C), offsets: (levels, C), None where nothing is added. mean: a number, one state, or (C,).
-    axes: the coordinates that outputs are given in; None for the states themselves. noise: (steps,), or None.
+    base + sum_j w_j offset_j. transfer: (steps, C). weights: (start, newest, counts) -> w, as `Weights.of`. output: what
+    P is, a quantity's name or weights (levels, C) of eps and x0. base: (steps, C), offsets: (levels, C), None where
+    nothing is added. mean: a number, one state, or (C,). axes: the coordinates that outputs are given in; None for
+    the states themselves. noise: (steps,), or None.
     """
 
     transfer: np.ndarray
