@@ -174,18 +174,19 @@ def grid(
         times = times64(make(sde, n, start, stop, **options))
         if make not in (knots, strided):
             times[0], times[-1] = start, stop
-        return _checked(times, sde)
-    return _checked(times64(kind), sde)
+        return _checked(times, sde, at_data=not by_lam)
+    return _checked(times64(kind), sde, at_data=True)
 
 
-def _checked(times: Tensor, sde: SDE) -> Tensor:
+def _checked(times: Tensor, sde: SDE, at_data: bool) -> Tensor:
+    """at_data: whether the last time may be one where sigma is 0."""
     if times.ndim != 1 or len(times) < 2:
         raise ValueError(f"a grid is a row of at least two times, given the shape {tuple(times.shape)}")
     if not bool((times.diff() < 0).all()):
         raise ValueError(f"a grid falls strictly from noise to data, given {times.tolist()[:4]}...: sort it downwards")
     if not (0 <= times[-1].item() and times[0].item() <= sde.T):
         raise ValueError(f"grid times must lie in [0, {sde.T}], given {times[0].item()} to {times[-1].item()}")
-    if sde.linear and linear(sde).sigma(times[-1:]).item() == 0:
+    if at_data and sde.linear and linear(sde).sigma(times[-1:]).item() == 0:
         raise ValueError(
             f"sigma is 0 at t={times[-1].item()}: end above it, at t_min={sde.t_min}; denoise=True jumps on"
         )

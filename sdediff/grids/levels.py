@@ -114,7 +114,7 @@ class Evaluation:
     def at(self, times: Sequence[float] | Tensor, first_index: int | None = None) -> tuple[Level, ...]:
         """One level a time, numbered from `first_index` where given, else 0."""
         values = times64(times)
-        row, index, self._columns = len(self), first_index or 0, None
+        row, index, self._columns = len(self._rows[0]), first_index or 0, None
         fields = [values.tolist()]
         if self.sde.linear:
             fields += [column.tolist() for column in linear(self.sde).values(values)]

@@ -52,7 +52,9 @@ class BoundModel:
             self._rows = list(zip(scales, _clocks(clocks, x), a, b, strict=True))
         # After rescheduling the output is none of the quantities of the new process, apart from x0 and eps.
         self._output = None if model.trained is not None and model.predicts not in ("x0", "eps") else model.predicts
-        self._changes = [(change, self._before(i)) for i, change in enumerate(model.changes)]
+        self._changes: list[tuple[Any, BoundModel]] = []
+        for i, change in enumerate(model.changes):
+            self._changes.append((change, self._before(i)))
 
     def _before(self, count: int) -> BoundModel:
         """The same rows under the first `count` of the changes."""
@@ -105,8 +107,9 @@ def read_levels(model: ScoreModel, evaluation: Evaluation) -> Readings:
         else:
             readings = _reading(model, trained).tolist()
     scales = [None] * n if scale is None else scale.tolist()
-    rows_a, rows_b = (np.broadcast_to(v, n).tolist() for v in (a, b))
-    rows_a = [v if math.isfinite(v) else None for v in rows_a]
+    rows_a, rows_b = np.broadcast_to(a, n).tolist(), np.broadcast_to(b, n).tolist()
+    if not np.isfinite(a).all():
+        rows_a = [v if math.isfinite(v) else None for v in rows_a]
     return scales, readings, rows_a, rows_b
 
 

@@ -93,6 +93,9 @@ class Prediction(ABC):
     def factored(self, name: str) -> tuple[float, Tensor]:
         """One quantity as (factor, tensor), whose product it is."""
 
+    @abstractmethod
+    def _quantity(self, name: str) -> Tensor: ...
+
     def log_variance(self, kind: str, small: float, large: float) -> Any:
         """log of the variance of an ancestral step between the bounds small and large: a number, or shaped like x.
 
@@ -116,27 +119,27 @@ class Prediction(ABC):
     @property
     def x0(self) -> Tensor:
         """The denoised state E[x0 | x_t]."""
-        return self.mix(x0=1.0)
+        return self._quantity("x0")
 
     @property
     def eps(self) -> Tensor:
         """The predicted noise (x - alpha x0) / sigma."""
-        return self.mix(eps=1.0)
+        return self._quantity("eps")
 
     @property
     def score(self) -> Tensor:
         """The gradient of log p_t at x, -eps / sigma."""
-        return self.mix(score=1.0)
+        return self._quantity("score")
 
     @property
     def v(self) -> Tensor:
         """alpha eps - sigma x0. Salimans and Ho 2022."""
-        return self.mix(v=1.0)
+        return self._quantity("v")
 
     @property
     def velocity(self) -> Tensor:
         """The probability flow's dx/dt: alpha' x0 + sigma' eps = f x - g^2 score / 2."""
-        return self.mix(velocity=1.0)
+        return self._quantity("velocity")
 
 
 class LinearPrediction(Prediction):
@@ -177,6 +180,10 @@ class LinearPrediction(Prediction):
 
     def mix(self, c: Any = 0.0, **weights: Any) -> Tensor:
         p, q = self._sum(c, weights)
+        return combine(p, self.x, q, self.raw)
+
+    def _quantity(self, name: str) -> Tensor:
+        p, q = self.pair(name)
         return combine(p, self.x, q, self.raw)
 
     def _sum(self, p: Any, weights: dict[str, Any]) -> tuple[Any, Any]:

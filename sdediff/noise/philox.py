@@ -26,7 +26,7 @@ def philox(counter: Sequence[Any], key: tuple[int, int]) -> np.ndarray:
     counter: four arrays (or scalars) of 32-bit words, broadcast together to a shape S; key: two 32-bit
     words. Returns uint32 (4, *S). Salmon et al. 2011, section 3.3.
     """
-    shape = np.broadcast_shapes(*(np.shape(c) for c in counter))
+    shape = np.broadcast(*counter).shape
     words = np.empty((4, *shape), dtype=np.uint32)
     for lane, word in zip((0, 2, 1, 3), counter, strict=True):
         words[lane] = word

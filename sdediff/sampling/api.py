@@ -181,8 +181,8 @@ class Sampler:
         progress: bool | None = None,
     ) -> Tensor | SampleRecord:
         """Samples (B, ...), arguments as in `sample`."""
-        counter = CallCounter()
-        wrap = counter.wrap if full else None
+        counter = CallCounter() if full else None
+        wrap = counter.wrap if counter else None
         run = self.run(shape, x=x, seed=seed, index=index, cond=cond, resume=resume, wrap=wrap)
         plain = callback is None and resume is None and not (full or grad or run.plan.solver.adaptive)
         if self.compile and plain and run.x.device.type == "cuda":
@@ -198,7 +198,7 @@ class Sampler:
                 if full:
                     trajectory.append(state.x)
             x = state.x if state.prediction is None or not run.plan.denoise else state.prediction.x0
-        if not full:
+        if counter is None:
             return x
         return SampleRecord(x, run.plan.times[run.first :], torch.stack(trajectory), counter.calls)
 
@@ -236,7 +236,8 @@ def iterate(
     resume: a state that an earlier run with the same solver and seed yielded; the run goes on from it to
     the same result, to the bit. Gradients are the caller's choice (`torch.no_grad()`).
     """
-    grid = _resumed(resume, grid, shape=shape, steps=steps, calls=calls, x=x, start=start, stop=stop)
+    if resume is not None:
+        grid = _resumed(resume, shape=shape, steps=steps, calls=calls, grid=grid, x=x, start=start, stop=stop)
     sampler = Sampler(
         model, solver=solver, steps=steps, calls=calls, grid=grid, start=start, stop=stop, denoise=denoise, noise=noise,
         dtype=dtype, device=device,
@@ -244,11 +245,9 @@ def iterate(
     return sampler.states(sampler.run(shape, x=x, seed=seed, index=index, cond=cond, resume=resume))
 
 
-def _resumed(resume: State | None, grid: GridLike | None, **given: Any) -> GridLike | None:
+def _resumed(resume: State, **given: Any) -> Tensor:
     """The grid of a run that goes on; what its state has fixed already is refused."""
-    if resume is None:
-        return grid
-    fixed = [name for name, value in {"grid": grid, **given}.items() if value is not None]
+    fixed = [name for name, value in given.items() if value is not None]
     if fixed:
         raise InputError(f"given resume= and {', '.join(fixed)}: the state has the run's own, leave {fixed[0]} out")
     return resume.times
@@ -341,7 +340,8 @@ def sample(
     compile: compile the network and, on CUDA, replay the loop as one graph; a `Sampler` keeps both for later calls.
     progress: True, False, or by default on runs over two seconds at a terminal.
     """
-    grid = _resumed(resume, grid, shape=shape, steps=steps, calls=calls, x=x, start=start, stop=stop)
+    if resume is not None:
+        grid = _resumed(resume, shape=shape, steps=steps, calls=calls, grid=grid, x=x, start=start, stop=stop)
     sampler = Sampler(
         model, solver=solver, steps=steps, calls=calls, grid=grid, start=start, stop=stop, denoise=denoise, noise=noise,
         dtype=dtype, device=device, compile=compile,

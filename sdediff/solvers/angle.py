@@ -68,7 +68,7 @@ class Angle(Multistep):
     def _family(self, levels: Sequence[Level], place: float, scale: np.ndarray, axes: Axes | None = None) -> Family:
         """place: the angle's scale in the variable; scale: (1, C). The mean's part of v is added."""
         weights = Weights(levels, Rule("F", self.variable, place), scale)
-        every, transfer = weights.columns(np.s_[:]), weights.transfer()
+        every, transfer = weights.columns(np.s_[:]), weights.transfer
         if axes is None:
             return Family(transfer, weights.of, whitened(every, scale))
         offsets = every.sigma / (np.hypot(every.alpha * scale, every.sigma) * scale)

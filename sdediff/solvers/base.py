@@ -39,10 +39,10 @@ else:
         """A property that classes, fields and instances may override, with its value to be read on the class too."""
 
         def __init__(self, get: Callable[[Any], Any]) -> None:
-            self._get, self.__doc__ = get, get.__doc__
+            self._value, self.__doc__ = get(None), get.__doc__
 
         def __get__(self, instance: Any, owner: Any = None) -> Any:
-            return self._get(instance)
+            return self._value
 
 
 @dataclass(frozen=True)

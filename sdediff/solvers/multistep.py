@@ -36,8 +36,8 @@ class Family:
     """How outputs change x over the steps of one run; C parameters side by side, 1 where all coordinates share them.
 
     A step is x_s = transfer x_t + sum_j w_j P_j + added mean + noise z, the newest output first, `added` being
-    base + sum_j w_j offset_j. transfer: (steps, C). weights: (start, newest, counts) -> w, as `Weights.of`. output: what
-    P is, a quantity's name or weights (levels, C) of eps and x0. base: (steps, C), offsets: (levels, C), None where
+    base + sum_j w_j offset_j. transfer: (steps, C). weights: (start, newest, counts) -> w, as `Weights.of`. output:
+    what P is, a quantity or weights (levels, C) of eps and x0. base: (steps, C), offsets: (levels, C), None where
     nothing is added. mean: a number, one state, or (C,). axes: the coordinates that outputs are given in; None for
     the states themselves. noise: (steps,), or None.
     """
@@ -258,7 +258,7 @@ class Adams(Multistep):
             inside = (self.within[0] <= kappa) & (kappa <= self.within[1])
             parameter = np.where(inside, self.eta**2, 0.0)[:, None]
         weights = Weights(levels, rule, parameter)
-        transfer, noise = weights.transfer(), None
+        transfer, noise = weights.transfer, None
         if self.stochastic:
             t, s = weights.columns(np.s_[:-1]), weights.columns(np.s_[1:])
             kept = transfer * t.sigma / s.sigma

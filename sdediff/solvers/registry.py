@@ -81,7 +81,7 @@ REGISTRY: dict[str, Callable[..., Solver]] = {
     "dpmpp_2s": functools.partial(Singlestep, stages=2, basis="x0"),
     "dpmpp_3s": functools.partial(Singlestep, stages=3, basis="x0"),
     "dpmpp_sde": DPMppSDE,
-    "dpmpp_2m": presets.dpmpp_2m,
+    "dpmpp_2m": functools.partial(Adams, 2, second="bh2"),  # Lu et al. 2022b, algorithm 2
     "dpmpp_3m": presets.dpmpp_3m,
     "dpmpp_2m_sde": presets.dpmpp_2m_sde,
     "dpmpp_3m_sde": presets.dpmpp_3m_sde,

@@ -110,7 +110,8 @@ class Rule:
 class Weights:
     """Weights of the steps between neighbouring levels under one rule.
 
-    parameter: the basis's, one a step or one for all, (steps or 1, C) with C of them side by side.
+    parameter: the basis's, one a step or one for all, (steps or 1, C) with C of them side by side. transfer: the factor
+    of x in every step, (steps, C).
     """
 
     def __init__(self, levels: Sequence[Level], rule: Rule, parameter: np.ndarray) -> None:
@@ -121,6 +122,9 @@ class Weights:
             self._places = np.array([v.time for v in levels])[:, None]
         else:
             self._places = VARIABLES[rule.variable](self._lam, rule.scale)
+        t, s = self.columns(np.s_[:-1]), self.columns(np.s_[1:])
+        self.transfer = self._basis.transfer(t, s, parameter)
+        self._total = self._basis.total(t, s, parameter)
 
     def columns(self, index: Any) -> Level:
         """These levels as one of arrays (steps, 1)."""
@@ -131,10 +135,6 @@ class Weights:
     def _parameters(self, start: np.ndarray) -> np.ndarray:
         return self._parameter if len(self._parameter) == 1 else self._parameter[start]
 
-    def transfer(self) -> np.ndarray:
-        """The factor of x in every step, (steps, C)."""
-        return self._basis.transfer(self.columns(np.s_[:-1]), self.columns(np.s_[1:]), self._parameter)
-
     def of(self, start: np.ndarray, newest: int, counts: np.ndarray) -> np.ndarray:
         """w (steps, J, C) of the steps that begin at the levels `start` (steps,), over counts[i] outputs each.
 
@@ -144,8 +144,9 @@ class Weights:
         derivative's ("half": DPM-Solver++ as published), or without the curvature in the slope ("er": ER-SDE as
         published); both are of order 2. Outputs that no polynomial can pass through have weight 0.
         """
-        counts = self._reached(start, newest, counts)
-        total = self._basis.total(self.columns(start), self.columns(start + 1), self._parameters(start))
+        if self._lam[0, 0] == -math.inf:
+            counts = self._reached(start, newest, counts)
+        total = self._total[start]
         w = np.zeros((len(start), max(int(counts.max()), newest + 1), total.shape[1]))
         for count in set(counts.tolist()):
             rows = counts == count
@@ -160,8 +161,6 @@ class Weights:
 
     def _reached(self, start: np.ndarray, newest: int, counts: np.ndarray) -> np.ndarray:
         """Through how many outputs a polynomial passes: where alpha = 0, lam and sigma/alpha are infinite."""
-        if self._lam[0, 0] > -math.inf:
-            return counts
         if self._rule.variable not in ("angle", "t"):
             counts = np.minimum(counts, np.maximum(start + newest, 1))
         return np.where(start == 0, 1, counts)
