@@ -101,8 +101,8 @@ def read_levels(model: ScoreModel, evaluation: Evaluation) -> Readings:
         trained, levels = source.columns(), source.levels
     with np.errstate(all="ignore"):
         scale, a, b = _affine(model, columns, trained)
-        named = not callable(model.time)
-        readings = _reading(model, trained).tolist() if named else [model.time(v) for v in levels[:n]]
+        clock = model.time
+        readings = [clock(v) for v in levels[:n]] if callable(clock) else _reading(model, trained).tolist()
     scales, rows_a, rows_b = (v.tolist() if isinstance(v, np.ndarray) else [v] * n for v in (scale, a, b))
     if not np.isfinite(a).all():
         rows_a = [v if math.isfinite(v) else None for v in rows_a]
