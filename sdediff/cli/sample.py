@@ -147,7 +147,7 @@ def _drawn(model: ScoreModel, n: int, size: tuple[int, ...], index: int, **optio
 def _written(folder: Path, x: Tensor, model: ScoreModel) -> dict[str, str]:
     import numpy as np
 
-    from sdediff.benchmark import whole
+    from sdediff._utils.files import whole
     from sdediff.datasets import save_grid
 
     values = x if x.dtype.itemsize > 2 else x.float()

@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import nn
 
-from sdediff import processes
 from sdediff.hub.errors import HubError, near
 from sdediff.nets import NETS
+from sdediff.sde import processes
 from sdediff.sde.base import SDE, SDEError
 from sdediff.sde.table import Table
 
@@ -38,12 +38,16 @@ def sde_config(sde: SDE) -> dict[str, Any]:
     name = type(sde).__name__
     if SDES.get(name) is not type(sde):
         raise HubError(f"a {name} cannot be saved: give one of {', '.join(sorted(SDES))}, or save the net alone")
-    if isinstance(sde, Table):
-        # JSON has no infinity: the last knot of a zero-terminal-SNR table is written as text.
-        values = [v if math.isfinite(v) else str(v) for v in sde.lams]
-        return {"class": name, "kind": "lams" if sde.preserving else "lams_ve", "values": values}
+    if name == "Table":
+        return {"class": name, **_table_config(sde)}
     fields = {f.name: getattr(sde, f.name) for f in dataclasses.fields(sde)}  # type: ignore[arg-type]
     return {"class": name, **fields}
+
+
+def _table_config(table: Any) -> dict[str, Any]:
+    # JSON has no infinity: the last entry of a zero-terminal-SNR table is written as text.
+    values = [v if math.isfinite(v) else str(v) for v in table.lams]
+    return {"kind": "lams" if table.preserving else "lams_ve", "values": values}
 
 
 def sde_from(config: Any, where: Path | str) -> SDE:

@@ -20,7 +20,7 @@ from sdediff.sde.base import LinearSDE, SDEError
 from sdediff.sde.processes import EDM, VE, VP, Cosine, RectifiedFlow, SubVP
 from sdediff.sde.table import Table
 from sdediff.solvers import ODE, Solver, SolverError, solver
-from sdediff.targets import problem
+from sdediff.targets import target
 from sdediff.testing.gaussian import exact_moments, gaussian_model, sampled_moments
 from sdediff.testing.report import Check, expect, run_checks
 
@@ -132,7 +132,7 @@ def every_process(s: Solver) -> str:
 @functools.cache
 def _reference(sde: LinearSDE) -> tuple[ScoreModel, Tensor, Tensor]:
     """A nonlinear oracle with a fine solution of its flow: the model, starts and ends (128, 2)."""
-    model = problem("target_m").model(sde)
+    model = target("target_m").model(sde)
     start = grid("uniform", sde, 1)[0].item()
     z = sde.prior_std() * torch.randn(128, 2, dtype=F64, generator=torch.Generator().manual_seed(1))
     fine = ODE("DOP853", rtol=1e-12, atol=1e-12)
