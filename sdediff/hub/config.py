@@ -1,4 +1,4 @@
-"""config.json: a model in plain words, and back. Classes by name, fields by name, tables as lists."""
+"""config.json: a model as plain values, and back. Classes by name, fields by name, tables as lists."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sdediff.sde.base import SDE, SDEError
 from sdediff.sde.table import Table
 
 FORMAT = 1
-_LARGEST = 16 << 20  # bytes of a config.json; a table of a million knots needs less
+_LARGEST = 16 << 20  # bytes of a config.json; a table of a million training timesteps needs less
 SDES: dict[str, type[SDE]] = {
     name: kind
     for name, kind in {**vars(processes), "Table": Table}.items()
@@ -51,24 +51,25 @@ def _table_config(table: Any) -> dict[str, Any]:
 
 
 def sde_from(config: Any, where: Path | str) -> SDE:
-    """The process that `sde_config` (or a hand: kind betas, alpha_bars, sigmas) wrote. HubError names the fault."""
-    given = dict(_section(config, "sde", where))
-    name = str(given.pop("class", None))
+    """The process of a config written by `sde_config` or by hand (kind betas, alpha_bars, sigmas). HubError names the
+    fault."""
+    fields = dict(_section(config, "sde", where))
+    name = str(fields.pop("class", None))
     if name not in SDES:
         raise HubError(f"{where}: unknown process {name!r}: {near(name, SDES)}")
     try:
         if name == "Table":
-            kind = str(given.get("kind"))
+            kind = str(fields.get("kind"))
             if kind not in _TABLES:
                 raise HubError(f"{where}: unknown kind of table {kind!r}: {near(kind, _TABLES)}")
-            return _TABLES[kind]([float(v) for v in given["values"]])
+            return _TABLES[kind]([float(v) for v in fields["values"]])
         valid = {f.name for f in dataclasses.fields(SDES[name])}  # type: ignore[arg-type]
-        for key, value in given.items():
+        for key, value in fields.items():
             if key not in valid:
                 raise HubError(f"{where}: {name} has no field {key!r}: {near(key, valid)}")
             if not isinstance(value, bool | int | float) or not math.isfinite(value):
                 raise HubError(f"{where}: {name}'s {key}={value!r}: give a finite number")
-        return SDES[name](**given)
+        return SDES[name](**fields)
     except (SDEError, KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, HubError):
             raise
@@ -85,7 +86,7 @@ def net_config(net: Any) -> dict[str, Any]:
 
 
 def net_maker(config: Any, tensors: int, where: Path | str) -> Callable[[], nn.Module]:
-    """What builds the network of a config; `tensors` in its weights bounds how many blocks it may ask for."""
+    """A function that builds the network of a config; `tensors`, the number in its weights, bounds its blocks."""
     given = _section(config, "net", where)
     name = str(given.get("class"))
     if name not in NETS:
