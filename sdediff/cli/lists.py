@@ -14,17 +14,16 @@ from sdediff.cli.output import emit, listed
 
 
 def solvers(as_json: Json = False) -> None:
-    """List the solvers: order, network calls a step, what they are and where they come from."""
-    from sdediff import list_solvers as registry
-    from sdediff import solver
+    """List the solvers: kind, order, network evaluations a step, default grid and reference."""
+    from sdediff import list_solvers, solver
 
-    found = registry()
+    registered = list_solvers()
     if as_json:
-        emit([{**info._asdict(), "repr": repr(solver(name))} for name, info in found.items()])
+        emit([{**info._asdict(), "repr": repr(solver(name))} for name, info in registered.items()])
         return
     listed(
         ("name", "kind", "order", "calls a step", "adaptive", "grid", "reference"),
-        ((i.name, i.kind, i.order, i.calls, i.adaptive, i.grid, i.reference) for i in found.values()),
+        ((i.name, i.kind, i.order, i.calls, i.adaptive, i.grid, i.reference) for i in registered.values()),
     )
 
 
@@ -33,13 +32,13 @@ def models(as_json: Json = False) -> None:
     from sdediff import models as stored
 
     with naming("models"):
-        found = stored()
+        summaries = stored()
     if as_json:
-        emit([{"name": name, **about} for name, about in found.items()])
+        emit([{"name": name, **summary} for name, summary in summaries.items()])
         return
     keys = ("process", "predicts", "data", "parameters", "bits_per_dim", "frechet", "frechet_of_real")
     titles = ("name", *(key.replace("_", " ").replace("per dim", "/ dim") for key in keys))
-    listed(titles, ((name, *(about.get(key) for key in keys)) for name, about in found.items()))
+    listed(titles, ((name, *(summary.get(key) for key in keys)) for name, summary in summaries.items()))
 
 
 def check(
@@ -57,7 +56,7 @@ def check(
     if as_json:
         emit({"solver": repr(subject), "passed": [{"name": name, "detail": detail} for name, detail in passed]})
         return
-    listed(("check", "seen"), passed)
+    listed(("check", "measured"), passed)
     typer.echo(f"{subject!r} passes {len(passed)} checks")
 
 
@@ -69,8 +68,8 @@ def _imported(place: str) -> Any:
     if os.getcwd() not in sys.path:  # the console script does not put it there, `python -m` does
         sys.path.insert(0, os.getcwd())
     try:
-        found = getattr(importlib.import_module(module), name)
-        subject = found if isinstance(found, Solver) else found()
+        attribute = getattr(importlib.import_module(module), name)
+        subject = attribute if isinstance(attribute, Solver) else attribute()
     except Exception as error:  # the user's own code may raise anything
         raise BadInput(
             f"SOLVER: {place} cannot be made ({type(error).__name__}: {error}): give package.module:MySolver, "

@@ -1,4 +1,4 @@
-"""What commands print: JSON for machines, tables for people."""
+"""The output of commands: JSON for programs, tables for people."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def emit(payload: Any) -> None:
 
 
 def show(table: Any) -> None:
-    """A rich table on stdout; where nobody watches it is as wide as its content."""
+    """A rich table on stdout; as wide as its content where stdout is not a terminal."""
     from rich.console import Console
     from rich.measure import Measurement
 

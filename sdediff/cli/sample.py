@@ -37,11 +37,11 @@ _BATCH, _SHOWN = 256, 400
 def sample(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `sdediff models`, a folder, or a hub id.")],
     solver: Annotated[str, typer.Option(help="A name of `sdediff solvers`, or auto to measure.")] = "dpmpp_2m",
-    steps: Annotated[int | None, typer.Option(min=1, help="Moves; the last jump to data comes on top.")] = None,
-    calls: Annotated[int | None, typer.Option(min=1, help="Network calls, the last included; or give steps.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps; the last call, to the data, is added.")] = None,
+    calls: Annotated[int | None, typer.Option(min=1, help="Network evaluations, the last included.")] = None,
     grid: Annotated[str | None, typer.Option(help="log_snr, karras, beta, ...; default: the solver's own.")] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="How many samples.")] = 64,
-    index: Annotated[int, typer.Option(min=0, help="Number of the first sample: sample i hangs on (seed, i).")] = 0,
+    index: Annotated[int, typer.Option(min=0, help="Number of the first sample: sample i depends on (seed, i).")] = 0,
     option: Annotated[list[str] | None, typer.Option(help="key=value for the solver; may be repeated.")] = None,
     lower_order_final: Annotated[bool, typer.Option(help="End a multistep solver at lower order.")] = False,
     clip: Annotated[str | None, typer.Option(metavar="LOW,HIGH", help="Clip the predicted x0, as in -1,1.")] = None,
@@ -70,7 +70,7 @@ def sample(
     folder, began = writable(out), time.perf_counter()
     x, counted = _drawn(loaded, n, size, index, solver=planned.solver, grid=planned.times, seed=seed)
     settings = {
-        "model": model, "solver": repr(planned.solver), "moves": len(planned.times) - 1, "calls": counted, "n": n,
+        "model": model, "solver": repr(planned.solver), "steps": len(planned.times) - 1, "calls": counted, "n": n,
         "index": index, "seed": seed, "guidance": [repr(change) for change in getattr(loaded, "changes", ())],
         "device": str(place), "dtype": str(x.dtype).removeprefix("torch."),
         "seconds": round(time.perf_counter() - began, 3),
@@ -85,7 +85,7 @@ def sample(
 
 
 def _chosen(name: str, options: Sequence[str], lower: bool, grid: str | None) -> Solver | str:
-    """The solver as asked for; "auto" stands for itself and takes nothing beside it."""
+    """The solver with its options; "auto" is returned as it is and takes no options."""
     from sdediff.solvers import lower_order_final
 
     if name == "auto":
@@ -124,7 +124,7 @@ def _known_grid(name: str | None) -> None:
 
 
 def _drawn(model: ScoreModel, n: int, size: tuple[int, ...], index: int, **options: Any) -> tuple[Tensor, int]:
-    """The samples and the network calls of one of them, at most."""
+    """The samples, and the most network evaluations of any batch."""
     import torch
 
     import sdediff as sd

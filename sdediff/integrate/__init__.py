@@ -1,4 +1,4 @@
-"""Integrators that know no diffusion: the libraries', and our own with a step for every sample."""
+"""Integrators independent of diffusion: those of other libraries, and pairs with a step size for every sample."""
 
 from sdediff.integrate.libraries import (
     IMPLICIT,

@@ -19,7 +19,7 @@ def test_bench_writes_a_table_a_picture_and_a_file(run, tmp_path):
     assert (tmp_path / "bench.png").stat().st_size > 20_000
     said = parsed(run(*base, "--calls", 2, "--calls", 3, "--distance", "energy", "--out", tmp_path, "--json"))
     assert len(said["rows"]) == 3
-    assert said["skipped"][0]["asked"] == 2
+    assert said["skipped"][0]["budget"] == 2
 
 
 def test_check_runs_the_kit_on_own_and_registered_solvers(run, monkeypatch):
