@@ -54,13 +54,16 @@ class Impulses(Noise):
 
 
 class Response(NamedTuple):
-    """A run's linear map, an eigenvalue a column: output = offset + gain x_T + sum_k kicks[k] z_k."""
+    """The linear map of a run, one column for each eigenvalue: output = offset + gain x_T + sum_k kicks[k] z_k."""
 
     times: Tensor
     calls: int
     offset: Tensor
     gain: Tensor
     kicks: Tensor
+
+    def __repr__(self) -> str:
+        return f"Response({len(self.gain)} eigenvalues, {len(self.kicks)} draws, {self.calls} calls)"
 
 
 def impulse_response(

@@ -11,19 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff.integrate.per_sample import (
-    Counted,
-    Result,
-    RowField,
-    Step,
-    Tried,
-    each,
-    host,
-    march,
-    pi_control,
-    rows_of,
-    scaled_norm,
-)
+from sdediff.integrate.arrays import each, host, rows_of, scaled_norm
+from sdediff.integrate.per_sample import Counted, Result, RowField, Step, Tried, march, pi_control
 from sdediff.integrate.tableaus import PAIRS, TABLEAUS, Tableau
 
 
@@ -46,8 +35,8 @@ def adaptive(
     rows are on the host. start, stop: floats or (B,), in either direction; nothing is evaluated beyond stop.
     method: one of PAIRS. A sample's error is its own root mean square of error / (atol + rtol |x|). first_step:
     its size, by default Hairer's estimate at the cost of one call. max_steps: attempts a sample. at: times (n,) or
-    (n, B) within start and stop, whose states are Result.path; visit, where at is None, as in `march`. Raises ValueError on bad
-    arguments; failures of samples are in status.
+    (n, B) within start and stop, whose states are Result.path; visit, where at is None, as in `march`. Raises
+    ValueError on bad arguments; failures of samples are in status.
     """
     if method not in PAIRS:
         raise ValueError(f"unknown embedded pair {method!r}: write one of {', '.join(PAIRS)}")

@@ -6,7 +6,6 @@ is `march` with an embedded Runge-Kutta pair. Times and step sizes are float64 o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff.integrate.arrays import each
+
 # The meaning of a sample's status number.
 STATUS = ("ok", "step limit", "not finite", "step too small")
 _LIMIT, _NOT_FINITE, _TOO_SMALL = 1, 2, 3
@@ -22,7 +23,7 @@ _LIMIT, _NOT_FINITE, _TOO_SMALL = 1, 2, 3
 RowField = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """The states x (B, ...) reached at t (B,); path (n, B, ...) at the requested times, or None.
 
@@ -40,6 +41,10 @@ class Result:
     size: Tensor
     evaluations: int
     path: Tensor | None = None
+
+    def __repr__(self) -> str:
+        failed = int((self.status > 0).sum())
+        return f"Result({len(self.x)} samples, {failed} failed, {self.evaluations} evaluations)"
 
 
 class Step(NamedTuple):
@@ -105,23 +110,6 @@ class Counted:
         return step.kept[0].index_copy(0, new.to(fresh.device), fresh)
 
 
-def rows_of(value: np.ndarray, x: Tensor) -> Tensor:
-    """Numbers (b,) as a tensor (b, 1, ...) that broadcasts with states x (b, ...), in their dtype."""
-    return torch.from_numpy(value).to(device=x.device, dtype=x.dtype).reshape(-1, *[1] * (x.ndim - 1))
-
-
-def scaled_norm(error: Tensor, one: Tensor, two: Tensor, rtol: float, atol: float, floor: bool = False) -> np.ndarray:
-    """Root mean square (b,) of error / (atol + rtol max(|one|, |two|)), a sample; floor: of the larger term alone."""
-    with torch.no_grad():
-        scale = torch.maximum(one.abs(), two.abs()).mul_(rtol)
-        scale = scale.clamp_(min=atol) if floor else scale.add_(atol)
-        ratio = (error / scale).flatten(1)
-        ratio = ratio if ratio.dtype in (torch.float32, torch.float64) else ratio.float()
-        norm = torch.linalg.vector_norm(ratio, dim=1) / math.sqrt(ratio.shape[1])
-        norms: np.ndarray = norm.cpu().double().numpy()
-    return norms
-
-
 def pi_control(order: int) -> Control:
     """h <- 0.9 h e^-(1/order - 0.75 m) e_last^m within (0.2 h, 10 h), m = 0.2/order; accepts e <= 1.
 
@@ -182,7 +170,7 @@ def march(
         if visit is not None:
             visit(step, tried, good)
         scaled = (h if unclipped else used) * factor
-        # A step that was shortened to land on stop is no reason to shrink the longer one that was proposed.
+        # A step shortened to land on stop is no reason to shrink the longer one that was proposed.
         h, t = np.where(good & closing, np.maximum(h, scaled), scaled), np.where(good, step.end, t)
         x = _where(good, tried.x, x)
         kept = tuple(_where(good, new, old) for new, old in zip(tried.kept, tried.held, strict=True))
@@ -197,18 +185,6 @@ def _where(good: np.ndarray, new: Tensor, old: Tensor) -> Tensor:
     if new is old or good.all():
         return new
     return torch.where(torch.from_numpy(good).to(new.device).reshape(-1, *[1] * (new.ndim - 1)), new, old)
-
-
-def host(value: Any) -> np.ndarray:
-    """Numbers or a tensor of any device as a float64 array on the host."""
-    on_host = value.detach().cpu() if isinstance(value, Tensor) else value
-    numbers: np.ndarray = torch.as_tensor(on_host, dtype=torch.float64).numpy()
-    return numbers
-
-
-def each(value: Any, batch: int) -> np.ndarray:
-    """A number, or one for each sample, as a new float64 array (B,) on the host."""
-    return np.broadcast_to(host(value), (batch,)).copy()
 
 
 class _Done:
