@@ -31,7 +31,7 @@ def row(name: str, references: dict[str, ReferenceFlow]) -> dict[str, Any]:
     if used.order is not None:
         line["measured"] = {key: measured_order(used, reference=flow) for key, flow in references.items()}
         line["held"] = all(abs(v - used.order) <= WITHIN for v in line["measured"].values())
-    elif used.stochastic and used.moves and not used.adaptive:
+    elif used.stochastic and not used.corrector and not used.adaptive:
         found = [exact_moments(used, PROCESSES["VP"], n) for n in (100, 200)]
         line["variance"] = None if None in found else [v[1] for v in found if v is not None]
         line["strong_order"] = used.strong_order

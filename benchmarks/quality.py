@@ -74,7 +74,7 @@ def ours() -> list[Entry]:
     """Every registered deterministic solver on its default grid, the adaptive ones over tolerances."""
     rows = []
     for name, info in sd.list_solvers().items():
-        if info.stochastic or not info.moves:
+        if info.stochastic or info.corrector:
             continue
         if info.calls is None:
             if {"rtol", "atol"} <= set(getattr(sd.solver(name), "__dataclass_fields__", {})):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
 from sdediff.analysis.model_paths import Paths
 from sdediff.analysis.tuning import fixed_grids
@@ -61,7 +62,7 @@ def default_solvers(scale: float | str, pca: bool) -> Iterator[NamedSolver]:
     """
     for points in (2, 3):
         for corrector in (0, points + 1):
-            rule = {"points": points, "corrector": corrector}
+            rule = {"points": points, "corrector_points": corrector}
             for basis, variable in (("x0", "lam"), ("eps", "rho"), ("eps", "lam")):
                 yield named_solver("adams", **rule, basis=basis, variable=variable)
             for variable in ("angle", "lam"):
@@ -80,7 +81,7 @@ def default_solvers(scale: float | str, pca: bool) -> Iterator[NamedSolver]:
 def named_solver(kind: str | Solver, **options: Any) -> NamedSolver:
     """A deterministic solver on a grid, by name or as an object; SolverError on any other."""
     solver = resolve_solver(kind, **options)
-    if solver.stochastic or solver.adaptive or not solver.moves:
+    if solver.stochastic or solver.adaptive or solver.corrector:
         raise SolverError(
             f"{solver!r} does not follow the flow on a grid, so has no error to be compared by: leave it out"
         )  # fmt: skip
@@ -131,5 +132,5 @@ def candidate_grids(paths: Paths, steps: int, scale: float) -> dict[str, Tensor]
 
 def _grid_named(paths: Paths, name: str, steps: int) -> Tensor:
     if name not in GRIDS:
-        raise ValueError(nearest(name, GRIDS, "grid"))
+        raise InputError(nearest(name, GRIDS, "grid"))
     return grid(name, paths.model.sde, steps, paths.options["start"], paths.options["stop"])

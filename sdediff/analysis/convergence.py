@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff.analysis.gaussian import Analysis, analyse
 from sdediff.grids.grids import GridLike
 from sdediff.sde.base import LinearSDE
@@ -33,7 +34,7 @@ def order(
     here; steps whose error is round-off are left out.
     """
     if len(steps) < 2 or any(a >= b for a, b in itertools.pairwise(steps)):
-        raise ValueError(f"steps={steps!r}: give at least two, rising")
+        raise InputError(f"steps={steps!r}: give at least two, rising")
     errors: list[float] = []
     for n in steps:
         analysis = analyse(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff._utils.tables import html_table
 from sdediff._utils.tensors import times64
 from sdediff.analysis.figures import SpectrumCurve, draw_spectrum
@@ -156,7 +157,7 @@ def analyse(
     values, solver = eigenvalues(spectrum), resolve_solver(solver)
     means = times64(mean).expand(values.shape)
     if prior not in ("sigma", "exact"):
-        raise ValueError(f"prior={prior!r}: write 'sigma' for N(0, sigma_T^2 I) or 'exact' for the true marginal")
+        raise InputError(f"prior={prior!r}: write 'sigma' for N(0, sigma_T^2 I) or 'exact' for the true marginal")
     if not sde.linear:
         raise SolverError(f"{type(sde).__name__} does not give alpha and sigma: exact answers need both")
     model = replace(gaussian_model(sde, means, values.sqrt()), stats=_stats(means, values))
@@ -189,5 +190,5 @@ def eigenvalues(spectrum: Sequence[float] | Tensor) -> Tensor:
     """Variances as float64 (D,); ValueError where they are empty or not positive."""
     values = times64(spectrum).detach().reshape(-1).cpu()
     if not len(values) or not bool((torch.isfinite(values) & (values > 0)).all()):
-        raise ValueError(f"spectrum={spectrum!r}: give the data's variances along its axes, all positive")
+        raise InputError(f"spectrum={spectrum!r}: give the data's variances along its axes, all positive")
     return values

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from sdediff.analysis.tuning import fixed_grids, search
 from sdediff.model.score_model import ScoreModel
-from sdediff.sampling.api import sample
-from sdediff.sampling.plan import plan
-from sdediff.sampling.run import prepare
+from sdediff.sampling.api import Sampler, sample
+from sdediff.sampling.plan import make_plan
 from sdediff.solvers import Solver, SolverError
 from sdediff.solvers import solver as resolve_solver
 
@@ -61,7 +60,7 @@ class Paths:
     def fit(self, solver: Solver, calls: int) -> tuple[Solver, int]:
         """The solver fitted to so many calls, and its steps; ValueError where the calls are too few."""
         denoise, start = self.options["denoise"], self.options["start"]
-        planned = plan(self.model, solver, calls=calls, grid_="log_snr", start=start, denoise=denoise)
+        planned = make_plan(self.model, solver, calls=calls, grid="log_snr", start=start, denoise=denoise)
         return planned.solver, len(planned.times) - 1
 
     def errors(self, solver: Solver, times: Tensor) -> Tensor:
@@ -104,10 +103,8 @@ def paths(
     begin = model.sde.t_max if start is None else start
     ends: dict[str, Any] = {"start": begin, "stop": stop, "denoise": denoise}
     fine: dict[str, Any] = {"solver": resolve_solver("adams", **_FINE), "grid": "log_snr", **ends}
-    given: dict[str, Any] = {"shape": tuple(shape)} if x is None else {"x": x}
-    x = prepare(
-        model, solver=fine["solver"], steps=1, start=begin, stop=stop, seed=seed, dtype=dtype, device=device, **given
-    ).x
+    first = Sampler(model, solver=fine["solver"], steps=1, start=begin, stop=stop, dtype=dtype, device=device)
+    x = first.run(tuple(shape) if x is None else None, x=x, seed=seed).x
     conditions = _conditions(cond, range(len(x)))
     end = sample(model, x=x, calls=calls, cond=conditions, progress=progress, **fine)
     few = range(min(8, len(x)))

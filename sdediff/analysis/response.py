@@ -12,7 +12,8 @@ from sdediff.grids.grids import GridLike
 from sdediff.grids.levels import Level
 from sdediff.model.score_model import ScoreModel
 from sdediff.noise.counter import Noise
-from sdediff.sampling.run import Counter, prepare
+from sdediff.sampling.api import Sampler
+from sdediff.sampling.run import CallCounter
 from sdediff.sde.base import LinearSDE
 from sdediff.solvers import Solver, SolverError
 
@@ -87,23 +88,23 @@ def impulse_response(
         raise NotLinear(f"{solver!r} chooses its steps from its states, not linearly: give a solver on a fixed grid")
 
     def run(rows: int) -> tuple[Tensor, Impulses, Tensor, int]:
-        noise, counter = Impulses(), Counter()
+        noise, counter = Impulses(), CallCounter()
         x = torch.zeros(rows, dim, dtype=torch.float64)
         x[1], x[2] = 1.0, -2.0
-        prepared = prepare(
+        sampler = Sampler(
             model,
-            x=x,
             solver=solver,
-            noise=noise,
             grid=grid,
             steps=steps,
             calls=calls,
             start=start,
             stop=stop,
             denoise=denoise,
-        )  # fmt: skip
+            noise=noise,
+        )
+        prepared = sampler.run(x=x, wrap=counter.wrap)
         with torch.no_grad():
-            *_, end = prepared._replace(model=prepared.model.map_net(counter.wrap)).states()
+            *_, end = prepared.states()
         out = end.x if end.prediction is None else end.prediction.x0
         return out, noise, prepared.plan.times, counter.calls
 

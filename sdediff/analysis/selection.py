@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff._utils.progress import track
 from sdediff.analysis.candidates import Candidate, CandidateLike, NamedSolver, candidates_for
 from sdediff.analysis.model_paths import Paths, paths, tune
@@ -18,7 +19,7 @@ from sdediff.analysis.tuning import spectrum, tuned
 from sdediff.grids.grids import GRIDS
 from sdediff.model.data_statistics import Statistics, statistics
 from sdediff.model.score_model import ScoreModel
-from sdediff.sampling.plan import plan
+from sdediff.sampling.plan import make_plan
 from sdediff.solvers import Solver, SolverError
 
 # The number of starts that every candidate is screened on, and of separate starts that grids are tuned on.
@@ -60,7 +61,7 @@ def recommend(
     """
     began = time.perf_counter()
     if starts < 1:
-        raise ValueError(f"starts={starts}: at least one is needed")
+        raise InputError(f"starts={starts}: at least one is needed")
     shape = _sample_shape(model, data, sample_shape)
     reference_calls = max(200, 16 * calls)
     reference = paths(
@@ -114,8 +115,8 @@ def _has_name(reference: Paths, candidate: Candidate, calls: int) -> bool:
     if candidate.grid not in GRIDS:
         return False
     stop, denoise = reference.options["stop"], reference.options["denoise"]
-    planned = plan(
-        reference.model, candidate.named.solver, calls=calls, grid_=candidate.grid, stop=stop, denoise=denoise
+    planned = make_plan(
+        reference.model, candidate.named.solver, calls=calls, grid=candidate.grid, stop=stop, denoise=denoise
     )  # fmt: skip
     return torch.equal(planned.times, candidate.times)
 
@@ -215,7 +216,7 @@ def _sample_shape(model: ScoreModel, data: Tensor | Statistics | None, given: Se
         if shape is None and source is not None:
             shape = source.mean.shape if isinstance(source, Statistics) else source.shape[1:]
     if shape is None:
-        raise ValueError(
+        raise InputError(
             "the model's card does not say the shape of a sample: give sample_shape=, such as (1, 8, 8)"
         )  # fmt: skip
     return tuple(shape)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff.analysis.gaussian import eigenvalues
 from sdediff.analysis.response import NotLinear, gaussian_model
 from sdediff.grids.grids import grid
@@ -97,7 +98,7 @@ def widened(spectrum: Sequence[float] | Tensor, widen: float) -> Tensor:
     """The spectrum and as many more variances (at least 24), log-spaced from its largest down to its mean / widen."""
     values = eigenvalues(spectrum)
     if not 1 <= widen < math.inf:
-        raise ValueError(f"widen={widen}: a factor of at least 1, such as 30")
+        raise InputError(f"widen={widen}: a factor of at least 1, such as 30")
     if widen == 1:
         return values
     low, high = math.log10(values.mean().item() / widen), math.log10(values.max().item())
@@ -106,7 +107,7 @@ def widened(spectrum: Sequence[float] | Tensor, widen: float) -> Tensor:
 
 def _deterministic(kind: str | Solver | None) -> Solver:
     solver = resolve_solver("adams", **RELIABLE) if kind is None else resolve_solver(kind)
-    if solver.stochastic or not solver.moves or solver.adaptive:
+    if solver.stochastic or solver.corrector or solver.adaptive:
         raise NotLinear(f"{solver!r} does not follow the flow on a grid: tune one for a deterministic solver")
     return solver
 

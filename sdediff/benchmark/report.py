@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdediff._utils.errors import InputError
 from sdediff._utils.files import whole
 from sdediff._utils.tables import html_table
 from sdediff.benchmark.plots import draw
@@ -107,12 +108,12 @@ class Report:
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             if content.pop("format") != _FORMAT:
-                raise ValueError("of another format")
+                raise InputError("of another format")
             kinds = {"rows": SolverResult, "floors": RealDataFloor, "skipped": SkippedTrial}
             lists: dict[str, Any] = {key: tuple(kind(**v) for v in content.pop(key)) for key, kind in kinds.items()}
             return cls(**lists, **content)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}: not a report of sdediff bench ({error}): run the sweep again") from error
+            raise InputError(f"{path}: not a report of sdediff bench ({error}): run the sweep again") from error
 
 
 def _distance(value: float | None, error: float | None) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from sdediff import metrics
+from sdediff._utils.errors import InputError
 from sdediff._utils.machine import machine, versions
 from sdediff._utils.progress import track
 from sdediff.benchmark.report import Report
@@ -74,14 +75,14 @@ def bench(
     """
     began = time.perf_counter()
     if (samples is not None and samples < 1) or batch < 1:
-        raise ValueError(f"samples={samples}, batch={batch}: both must be positive")
+        raise InputError(f"samples={samples}, batch={batch}: both must be positive")
     trials, metric = list(_trials(solvers, calls, tolerances)), distance_function(distance)
     resolved = [resolve_task(task, device, dtype) for task in tasks]
     setups = [_setup(task, samples, batch, seed, dtype, device, metric) for task in resolved]
     floors = [_floor(setup) for setup in setups]
     results, skipped = _run_all(setups, trials, progress)
     if not results:
-        raise ValueError(f"nothing could run: {skipped[0].reason}" if skipped else "nothing to run: give solvers")
+        raise InputError(f"nothing could run: {skipped[0].reason}" if skipped else "nothing to run: give solvers")
     return Report(
         tuple(results),
         tuple(RealDataFloor(s.task.name, f.value, f.std_error) for s, f in zip(setups, floors, strict=True)),
@@ -165,7 +166,7 @@ def _floor(setup: TaskSetup) -> metrics.Estimate:
     try:
         return setup.distance(real[rows].cpu(), setup.task.truth.cpu())
     except ValueError as error:
-        raise ValueError(f"samples={setup.samples} of {setup.task.name} cannot be compared: {error}") from error
+        raise InputError(f"samples={setup.samples} of {setup.task.name} cannot be compared: {error}") from error
 
 
 def _settings(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sdediff import hub
+from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.suggestions import nearest
 from sdediff.model.score_model import ScoreModel
 from sdediff.sde.processes import VP
@@ -70,12 +71,12 @@ def resolve_task(task: str | Task, device: Any = None, dtype: torch.dtype | None
     if isinstance(task, Task):
         return task
     if not isinstance(task, str):
-        raise TypeError(f"a task is a name or a benchmark.Task, given {type(task).__name__}")
+        raise InputTypeError(f"a task is a name or a benchmark.Task, given {type(task).__name__}")
     if task in TARGETS:
         return _target_task(task, device, dtype)
     stored = _SHORT_NAMES.get(task, task)
     if stored not in hub.models():
-        raise ValueError(nearest(task, {*TARGETS, *hub.models(), *_SHORT_NAMES}, "task"))
+        raise InputError(nearest(task, {*TARGETS, *hub.models(), *_SHORT_NAMES}, "task"))
     return _network_task(task, stored, device, dtype)
 
 

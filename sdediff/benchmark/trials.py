@@ -17,7 +17,7 @@ from sdediff.benchmark.results import SolverResult
 from sdediff.benchmark.tasks import Task
 from sdediff.model.score_model import ScoreModel
 from sdediff.sampling.api import sample
-from sdediff.sampling.plan import plan
+from sdediff.sampling.plan import make_plan
 from sdediff.solvers import Solver
 
 Distance = Callable[[Tensor, Tensor], metrics.Estimate]
@@ -84,7 +84,7 @@ def fastest_thread_count(model: ScoreModel, x: Tensor) -> int:
 
 def follows_flow(solver: Solver) -> bool:
     """Whether a solver follows the probability flow, so that its error against it is defined."""
-    return solver.moves and not solver.stochastic
+    return not solver.corrector and not solver.stochastic
 
 
 def exact_flow(setup: TaskSetup) -> Tensor:
@@ -120,7 +120,7 @@ def run_trial(setup: TaskSetup, trial: Trial) -> SolverResult:
     """Draw the samples of a trial a batch at a time, timed, and measure their error and distance."""
     model, solver = setup.task.model, trial.solver
     parts, counts, times, ratios = [], [], [], []
-    steps = len(plan(model, solver, calls=trial.calls).times) - 1
+    steps = len(make_plan(model, solver, calls=trial.calls).times) - 1
     torch.set_num_threads(setup.threads)
     for first in range(0, setup.samples, setup.batch):
         size = min(setup.batch, setup.samples - first)

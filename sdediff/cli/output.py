@@ -28,7 +28,7 @@ def emit(payload: Any) -> None:
 
 
 def show(table: Any) -> None:
-    """A rich table on stdout; as wide as its content where stdout is not a terminal."""
+    """A rich table on stdout; without a terminal it is as wide as its content."""
     from rich.console import Console
     from rich.measure import Measurement
 

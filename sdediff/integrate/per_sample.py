@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff.integrate.arrays import each
 
 # The meaning of a sample's status number.
@@ -91,7 +92,7 @@ class Counted:
     def __call__(self, t: np.ndarray, x: Tensor, rows: Tensor) -> Tensor:
         slope = self._field(torch.from_numpy(t), x, rows)
         if slope.shape != x.shape or slope.dtype != x.dtype:
-            raise ValueError(
+            raise InputError(
                 f"the field gave {tuple(slope.shape)} {slope.dtype} for states {tuple(x.shape)} {x.dtype}: "
                 "needed is a slope of the same shape and type"
             )

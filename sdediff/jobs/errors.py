@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 
+from sdediff._utils.errors import Error
 
-class JobError(ValueError):
+
+class JobError(Error, ValueError):
     """A job that cannot start or go on: one sentence with the folder or field, what is there, what to do."""
 
 

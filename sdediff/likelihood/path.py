@@ -24,7 +24,7 @@ from sdediff.likelihood.two_pass import flow
 from sdediff.likelihood.typical import PathStatistics
 from sdediff.likelihood.whitened import Whitened
 from sdediff.model.score_model import ScoreModel
-from sdediff.noise.counter import indices
+from sdediff.noise.philox import indices
 from sdediff.sampling.plan import placement
 from sdediff.sde.base import LinearSDE
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff._utils.tensors import times64
 from sdediff.sde.base import LinearSDE
 
@@ -132,17 +133,17 @@ class _Terms(NamedTuple):
 def flat_states(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """States (B, *shape) as rows (B, D); raises ValueError on any other shape."""
     if tuple(x.shape[1:]) != shape or x.ndim == 0 or not x.is_floating_point():
-        raise ValueError(f"needed floating-point states (B, *{shape}), given {x.dtype} of shape {tuple(x.shape)}")
+        raise InputError(f"needed floating-point states (B, *{shape}), given {x.dtype} of shape {tuple(x.shape)}")
     return x.reshape(x.shape[0], -1)
 
 
 def alpha_sigma(sde: LinearSDE, t: Any, x: Tensor) -> tuple[Tensor, Tensor]:
     """alpha(t) and sigma(t) as float64 columns, (1, 1) or (B, 1)."""
     if not sde.linear:
-        raise ValueError(f"exact answers need alpha and sigma, which {type(sde).__name__} does not give")
+        raise InputError(f"exact answers need alpha and sigma, which {type(sde).__name__} does not give")
     times = times64(t).reshape(-1)
     if times.shape[0] not in (1, x.shape[0]):
-        raise ValueError(f"needed one time or one a sample, given {times.shape[0]} for {x.shape[0]} states")
+        raise InputError(f"needed one time or one a sample, given {times.shape[0]} for {x.shape[0]} states")
     return sde.alpha(times).to(x.device)[:, None], sde.sigma(times).to(x.device)[:, None]
 
 

@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff._utils.tensors import times64
 from sdediff.model.score_model import ScoreModel
-from sdediff.noise.counter import indices, normals, uniforms
+from sdediff.noise.philox import indices, normals, uniforms
 from sdediff.sde.base import LinearSDE
 from sdediff.targets.exact_network import ExactNet, alpha_sigma, flat_states
 
@@ -100,7 +101,7 @@ class Mixture:
     ) -> Tensor:
         """n exact samples (n, *shape); sample i depends on (seed, index + i) alone, to the bit."""
         if n < 1 or not 0 <= seed < 2**64:
-            raise ValueError(f"sample needs n >= 1 and a seed in [0, 2**64), given n={n}, seed={seed}")
+            raise InputError(f"sample needs n >= 1 and a seed in [0, 2**64), given n={n}, seed={seed}")
         ids, rank = indices(index, n), 0 if self.basis is None else self.variances.shape[1]
         u = torch.from_numpy(uniforms(seed, ids, _DATA, ()))
         k = torch.searchsorted(self.weights.cumsum(0)[:-1].contiguous(), u, right=True)
@@ -117,7 +118,7 @@ class Mixture:
         At t = T this is the exact prior. Differentiable in x and t.
         """
         if (sde is None) != (t is None):
-            raise ValueError("log_prob takes a process and a time together, or neither for clean data")
+            raise InputError("log_prob takes a process and a time together, or neither for clean data")
         rows = flat_states(x, self.shape).double()
         one = torch.ones(1, 1, dtype=torch.float64, device=x.device)
         alpha, sigma = (one, 0 * one) if sde is None else alpha_sigma(sde, t, x)
@@ -150,7 +151,7 @@ class Mixture:
         x_s = alpha_s m + ((alpha_s^2 C + sigma_s^2) (alpha_t^2 C + sigma_t^2)^-1)^(1/2) (x - alpha_t m).
         """
         if len(self.weights) != 1:
-            raise ValueError(f"the flow has a closed form for one Gaussian only, this mixture has {len(self.weights)}")
+            raise InputError(f"the flow has a closed form for one Gaussian only, this mixture has {len(self.weights)}")
         rows = flat_states(x, self.shape).double()
         (a, b), (c, d) = alpha_sigma(sde, t, x), alpha_sigma(sde, s, x)
         mean = self.means.to(x.device)
@@ -165,27 +166,27 @@ def _same(eigenvalues: Tensor) -> Tensor:
 def _check(m: Mixture) -> None:
     """Check the shape and range of every tensor of a mixture against (K, D) of its means; raises ValueError."""
     if m.means.ndim != 2 or 0 in m.means.shape or not bool(m.means.isfinite().all()):
-        raise ValueError(f"means must be finite, (K, D) for K components, given the shape {tuple(m.means.shape)}")
+        raise InputError(f"means must be finite, (K, D) for K components, given the shape {tuple(m.means.shape)}")
     count, dim = m.means.shape
     if m.weights.shape != (count,) or not bool((m.weights > 0).all()) or abs(m.weights.sum().item() - 1) > 1e-6:
-        raise ValueError(f"needed {count} positive weights that sum to 1, given {m.weights.tolist()}")
+        raise InputError(f"needed {count} positive weights that sum to 1, given {m.weights.tolist()}")
     if (m.basis is None) != (m.floor is None):
-        raise ValueError("a basis and a floor belong together: give both, or diagonal variances (K, D) alone")
+        raise InputError("a basis and a floor belong together: give both, or diagonal variances (K, D) alone")
     rank = dim if m.basis is None else m.variances.shape[-1]
     needed = {"variances": (count, rank), "basis": (count, dim, rank), "floor": (count,)}
     for name, shape in needed.items():
         value = getattr(m, name)
         if value is not None and tuple(value.shape) != shape:
-            raise ValueError(f"{name} must have the shape {shape}, given {tuple(value.shape)}")
+            raise InputError(f"{name} must have the shape {shape}, given {tuple(value.shape)}")
     if m.basis is not None:
         deviation = (m.basis.transpose(1, 2) @ m.basis - torch.eye(rank).double()).abs()
         if rank and not deviation.max() < 1e-6:
-            raise ValueError("the columns of every basis must be orthonormal: take them from torch.linalg.qr")
+            raise InputError("the columns of every basis must be orthonormal: take them from torch.linalg.qr")
     smallest = m.variances if m.floor is None else m.floor
     if not (bool((smallest > 0).all()) and bool((m.variances >= 0).all()) and bool(m.variances.isfinite().all())):
-        raise ValueError(f"variances and floors must be positive and finite, given down to {smallest.min().item()}")
+        raise InputError(f"variances and floors must be positive and finite, given down to {smallest.min().item()}")
 
 
 def _check_shape(shape: tuple[int, ...], dim: int) -> None:
     if math.prod(shape) != dim:
-        raise ValueError(f"states of shape {shape} have {math.prod(shape)} numbers, the means have {dim}")
+        raise InputError(f"states of shape {shape} have {math.prod(shape)} numbers, the means have {dim}")

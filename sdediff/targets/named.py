@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import times64
-from sdediff.noise.counter import normals
+from sdediff.noise.philox import normals
 from sdediff.targets.gaussian_mixture import Mixture
 
 
@@ -29,7 +30,7 @@ def gaussian(
     """
     centre = times64(mean).reshape(1, -1)
     if sum(v is not None for v in (cov, std, spectrum)) != 1:
-        raise ValueError("gaussian takes exactly one of cov, std and spectrum")
+        raise InputError("gaussian takes exactly one of cov, std and spectrum")
     weight = torch.ones(1)
     if cov is None:
         variances = times64(std).square() if spectrum is None else times64(spectrum)
@@ -37,7 +38,7 @@ def gaussian(
         return Mixture(weight, centre, diagonal, shape=tuple(shape))
     matrix, dim = times64(cov), centre.shape[1]
     if tuple(matrix.shape) != (dim, dim) or not torch.allclose(matrix, matrix.T):
-        raise ValueError(f"cov must be symmetric, ({dim}, {dim}), given the shape {tuple(matrix.shape)}")
+        raise InputError(f"cov must be symmetric, ({dim}, {dim}), given the shape {tuple(matrix.shape)}")
     values, vectors = torch.linalg.eigh(matrix)
     return Mixture(weight, centre, (values - values[0])[None], vectors[None], values[:1], tuple(shape))
 
@@ -46,10 +47,10 @@ def mixture(means: Any, stds: Any, weights: Any = None, shape: Sequence[int] = (
     """Gaussians at means (K, D) with stds a float, (K,) or (K, D), and weights (K,), by default equal."""
     centres, deviations = times64(means), times64(stds)
     if centres.ndim != 2:
-        raise ValueError(f"means must be (K, D), given the shape {tuple(centres.shape)}")
+        raise InputError(f"means must be (K, D), given the shape {tuple(centres.shape)}")
     deviations = deviations[:, None] if deviations.ndim == 1 else deviations
     if deviations.ndim and deviations.shape not in (centres.shape, (len(centres), 1)):
-        raise ValueError(f"stds must be a float, (K,) or (K, D), given {tuple(times64(stds).shape)} for {len(centres)}")
+        raise InputError(f"stds must be a float, (K,) or (K, D), given {tuple(times64(stds).shape)} for {len(centres)}")
     shares = torch.full((len(centres),), 1 / len(centres)).double() if weights is None else times64(weights)
     return Mixture(shares, centres, deviations.expand(centres.shape).square(), shape=tuple(shape))
 
@@ -63,7 +64,7 @@ def low_rank_mixture(
     variance of 0.16 a coordinate, so the data are about as wide as images in [-1, 1]. Equal weights.
     """
     if not (components >= 1 and 0 <= rank <= dim):
-        raise ValueError(f"needed components >= 1 and 0 <= rank <= dim, given {components}, {rank} and {dim}")
+        raise InputError(f"needed components >= 1 and 0 <= rank <= dim, given {components}, {rank} and {dim}")
     z = torch.from_numpy(normals(seed, np.arange(components), _PARAMETERS, (dim, rank + 1))).double()
     vectors, triangular = torch.linalg.qr(z[:, :, 1:])
     # The signs of QR's columns differ between linear algebra libraries: fix them.
@@ -78,7 +79,7 @@ def low_rank_mixture(
 def ring(modes: int = 8, std: float = 0.1, radius: float = math.sqrt(2), unequal: bool = False) -> Mixture:
     """Gaussians on a circle in the plane, of variance 1 a coordinate; unequal weights rise as 1..modes."""
     if modes < 1:
-        raise ValueError(f"a ring has at least one mode, given {modes}")
+        raise InputError(f"a ring has at least one mode, given {modes}")
     angles = torch.arange(modes).double() * (2 * math.pi / modes)
     weights = torch.arange(1, modes + 1).double() if unequal else torch.ones(modes).double()
     return mixture(radius * torch.stack([angles.cos(), angles.sin()], 1), std, weights / weights.sum())
@@ -87,7 +88,7 @@ def ring(modes: int = 8, std: float = 0.1, radius: float = math.sqrt(2), unequal
 def moons(modes: int = 20, std: float = 0.1) -> Mixture:
     """Two interlocked half circles of radius 1 in the plane, each a chain of `modes` Gaussians, so exact."""
     if modes < 2:
-        raise ValueError(f"a moon has at least two modes, given {modes}")
+        raise InputError(f"a moon has at least two modes, given {modes}")
     angles = torch.linspace(0, math.pi, modes, dtype=torch.float64)
     upper = torch.stack([angles.cos() - 0.5, angles.sin() - 0.25], 1)
     return mixture(torch.cat([upper, -upper]), std)
@@ -129,5 +130,5 @@ TARGETS: dict[str, Callable[[], Mixture]] = {
 def target(name: str) -> Mixture:
     """The target of a name in TARGETS. Raises ValueError with the nearest names."""
     if name not in TARGETS:
-        raise ValueError(nearest(name, TARGETS, "target"))
+        raise InputError(nearest(name, TARGETS, "target"))
     return TARGETS[name]()

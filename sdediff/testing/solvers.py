@@ -14,7 +14,7 @@ import torch
 
 from sdediff.grids.grids import grid
 from sdediff.model.score_model import ScoreModel
-from sdediff.sampling.api import Record, iterate, sample
+from sdediff.sampling.api import SampleRecord, iterate, sample
 from sdediff.sde.base import LinearSDE, SDEError
 from sdediff.sde.processes import EDM, VE, VP, Cosine, RectifiedFlow, SubVP
 from sdediff.sde.table import Table
@@ -35,7 +35,7 @@ def processes() -> list[LinearSDE]:
     return [VP(), SubVP(), VE(), EDM(), Cosine(), RectifiedFlow(), *tables]
 
 
-def _run(s: Solver, model: ScoreModel, shape: tuple[int, ...], **options: Any) -> Record:
+def _run(s: Solver, model: ScoreModel, shape: tuple[int, ...], **options: Any) -> SampleRecord:
     return sample(model, shape, solver=s, full=True, **options)
 
 
@@ -151,7 +151,7 @@ def measured_order(
 
 def order(s: Solver, *, reference: ReferenceFlow | None = None) -> str:
     """A deterministic solver converges to the flow at its declared order, within 0.15."""
-    if s.stochastic or not s.moves:
+    if s.stochastic or s.corrector:
         return "not checked: stochastic"
     if s.adaptive:
         reference = reference or ReferenceFlow.of(VP())
@@ -168,7 +168,7 @@ def order(s: Solver, *, reference: ReferenceFlow | None = None) -> str:
 
 def marginals(s: Solver) -> str:
     """On Gaussian data the mean and variance of a stochastic solver converge to the closed form."""
-    if not s.stochastic or not s.moves:
+    if not s.stochastic or s.corrector:
         return "not checked: deterministic, or a corrector"
     coarse_errors, fine_errors = (exact_moments(s, VP(), n) for n in (100, 200))
     if coarse_errors is None or fine_errors is None:
@@ -183,7 +183,7 @@ def marginals(s: Solver) -> str:
 
 def invariance(s: Solver) -> str:
     """A corrector leaves p_t nearly as it is: 40 applications to exact samples."""
-    if s.moves:
+    if not s.corrector:
         return "not checked: not a corrector"
     sde = VP()
     model = gaussian_model(sde)

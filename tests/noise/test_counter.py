@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from sdediff.noise.brownian import Brownian
-from sdediff.noise.counter import Counter, Stream, philox
+from sdediff.noise.counter import Counter
+from sdediff.noise.philox import philox
+from sdediff.noise.stream import Stream
 from tests.noise.draws import at, empty
 
 # --- bits -----------------------------------------------------------------------------------------------
