@@ -82,7 +82,7 @@ def impulse_response(
     """The response (float64) of a run on an elementwise affine model of states (B, dim); arguments as in `sample`.
 
     Row 0 holds the run from x_T = 0, row 1 from x_T = 1, row k + 3 that of draw k; row 2 has -2 times all of these,
-    which tests additivity and scaling. NotLinear where they do not, SDEError where sigma or alpha forbid it.
+    which tests additivity and scaling. NotLinear where the test fails, SDEError where sigma or alpha forbid it.
     """
     if solver.adaptive:
         raise NotLinear(f"{solver!r} chooses its steps from its states, not linearly: give a solver on a fixed grid")
@@ -92,16 +92,9 @@ def impulse_response(
         x = torch.zeros(rows, dim, dtype=torch.float64)
         x[1], x[2] = 1.0, -2.0
         sampler = Sampler(
-            model,
-            solver=solver,
-            grid=grid,
-            steps=steps,
-            calls=calls,
-            start=start,
-            stop=stop,
-            denoise=denoise,
+            model, solver=solver, grid=grid, steps=steps, calls=calls, start=start, stop=stop, denoise=denoise,
             noise=noise,
-        )
+        )  # fmt: skip
         prepared = sampler.run(x=x, wrap=counter.wrap)
         with torch.no_grad():
             *_, end = prepared.states()

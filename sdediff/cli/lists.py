@@ -21,12 +21,8 @@ def solvers(as_json: Json = False) -> None:
 
     registry = list_solvers()
     if as_json:
-        emit(
-            [
-                {"name": name, **{fact: getattr(solver, fact) for fact in _FACTS}, "repr": repr(solver)}
-                for name, solver in registry.items()
-            ]
-        )
+        facts = {name: {fact: getattr(solver, fact) for fact in _FACTS} for name, solver in registry.items()}
+        emit([{"name": name, **facts[name], "repr": repr(solver)} for name, solver in registry.items()])
         return
     listed(
         ("name", "kind", "order", "calls a step", "adaptive", "grid", "reference"),

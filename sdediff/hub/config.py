@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable
+from inspect import isabstract
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ _LARGEST = 16 << 20  # bytes of a config.json; a table of a million training tim
 SDES: dict[str, type[SDE]] = {
     name: kind
     for name, kind in {**vars(processes), "Table": Table}.items()
-    if isinstance(kind, type) and issubclass(kind, SDE) and dataclasses.is_dataclass(kind)
+    if isinstance(kind, type) and issubclass(kind, SDE) and dataclasses.is_dataclass(kind) and not isabstract(kind)
 }
 _TABLES: dict[str, Callable[[list[float]], Table]] = {
     "betas": Table.from_betas,

@@ -112,10 +112,10 @@ def test_moments_are_those_of_samples():
 
 def test_two_draws_a_step_are_two_impulses():
     """Langevin with a fixed step after ancestral: the corrector's draws are its own. Worked by hand."""
-    from sdediff.solvers import AnnealedLangevin, Then
+    from sdediff.solvers import AnnealedLangevin, PredictorCorrector
 
     sde, v = sd.VE(sigma_max=5.0), 0.5
-    pair = Then(sd.solver("ancestral"), AnnealedLangevin(n=2, step_size=0.3))
+    pair = PredictorCorrector(sd.solver("ancestral"), AnnealedLangevin(n=2, step_size=0.3), first="predictor")
     found = analyse(pair, sde, "log_snr", (v,), steps=4, denoise=False)
     _, sigma = coefficients(sde, found.times)
     variance = sigma[0] ** 2
