@@ -128,8 +128,8 @@ def _conditions(cond: dict[str, Any] | None, rows: range) -> dict[str, Any] | No
 
 def tune(
     paths: Paths,
-    steps: int,
     solver: str | Solver,
+    steps: int,
     starts: Mapping[str, Tensor] | None = None,
     evaluations: int = 12,
 ) -> Tensor:

@@ -194,7 +194,7 @@ class _Selection:
         tries = min(tries, _TUNING_CALLS // (steps * steps))
         if tries < _FIRST_TRIES:
             return []
-        times = tune(on, steps, starts[0].named.solver, {c.grid: c.times for c in starts}, tries)
+        times = tune(on, starts[0].named.solver, steps, {c.grid: c.times for c in starts}, tries)
         return [starts[0]._replace(grid="tuned to paths", times=times)]
 
     def _measure(self, candidate: Candidate) -> tuple[float, Candidate]:

@@ -110,7 +110,7 @@ def test_grids_tuned_on_a_model_s_own_paths_are_better_there_and_confirmed_elsew
     assert own.fit(used, 9) == (used, 8)
     n = 8
     fixed = fixed_grids(model.sde, n, own.options["start"], model.sde.t_min)
-    made = tune(own, n, used)
+    made = tune(own, used, n)
     assert own.error(used, made) < min(own.error(used, times) for times in fixed.values())
     choice = confirm(other, used, {**fixed, "tuned": made})
     assert choice.errors["tuned"] == other.error(used, made)
@@ -118,7 +118,7 @@ def test_grids_tuned_on_a_model_s_own_paths_are_better_there_and_confirmed_elsew
     assert torch.equal(choice.times, {**fixed, "tuned": made}[choice.name])
     # An end above the paths' own is tuned as well, and stays above it.
     above = {name: times[:-1] for name, times in fixed_grids(model.sde, n + 1, model.sde.T, model.sde.t_min).items()}
-    free = tune(own, n, used, above)
+    free = tune(own, used, n, above)
     assert len(free) == n + 1
     assert free[0].item() == model.sde.T
     assert free[-1].item() > own.stop == model.sde.t_min
