@@ -170,17 +170,17 @@ def _at(rows: list[Row], rms: float) -> float:
     return float(np.exp(np.interp(math.log(rms), *zip(*by, strict=True))))
 
 
-def known(problem: Any, sde: sd.VP) -> sd.ScoreModel:
+def known(target: Any, sde: sd.VP) -> sd.ScoreModel:
     """The exact network with the statistics of a sample of its data."""
-    return replace(problem.model(sde), stats=sd.statistics(problem.sample(20_000, seed=9, dtype=torch.float64)))
+    return replace(target.model(sde), stats=sd.statistics(target.sample(20_000, seed=9, dtype=torch.float64)))
 
 
 def oracles(images: int) -> tuple[list[Row], list[Gate]]:
     """Exact trace: RK45 at 1e-5 with N(0, I) against two passes, matched prior and heat term, the truth known."""
     rows, gates = [], []
     for name, size, bar in (("target_m", 256, 0.1), ("ring_unequal", 256, 0.1), ("gmm64", 32, 0.1), ("gmm768", 8, 0.2)):
-        problem, sde = sd.problem(name), sd.VP()
-        x, model = problem.sample(size, seed=1, dtype=torch.float64), known(problem, sde)
+        target, sde = sd.target(name), sd.VP()
+        x, model = target.sample(size, seed=1, dtype=torch.float64), known(target, sde)
         runs: dict[str, Row] = {"RK45 1e-5, N(0, I)": {"preset": "literature", "prior": "unit"}}
         runs["two passes, bosh3 1e-2, 8 nodes"] = SMOOTH
         runs["two passes, the default"] = {}
@@ -189,8 +189,8 @@ def oracles(images: int) -> tuple[list[Row], list[Gate]]:
         mine: list[Row] = []
         for run, options in runs.items():
             found, seconds = scored(model, x, {"trace": "exact", **options})
-            truth = problem.log_prob(x) if found.end == "heat" else problem.log_prob(x, sde, found.t0)
-            row = {"problem": name, "run": run, **errors(found.log_prob, truth), "seconds": seconds}
+            truth = target.log_prob(x) if found.end == "heat" else target.log_prob(x, sde, found.t0)
+            row = {"target": name, "run": run, **errors(found.log_prob, truth), "seconds": seconds}
             row["calls"], row["most_calls"] = found.calls.double().mean().item(), found.calls.max().item()
             row["solver_error"] = found.solver_error.square().mean().sqrt().nan_to_num(-1).item()
             mine.append(shown(f"{name} {run}", row, "rms", "max", "solver_error", "calls", "most_calls", "seconds"))
@@ -205,18 +205,18 @@ def ends(images: int) -> tuple[list[Row], list[Gate]]:
     """Without an integration: what is left by the heat term at sigma 1e-3, and by each prior at sigma 50."""
     rows, gates = [], []
     for name in ("ring_unequal", "gmm64", "gmm768"):
-        problem, sde = sd.problem(name), sd.EDM(T=50.0)
-        x, here = problem.sample(16, seed=2, dtype=torch.float64), sd.level(sde, 1e-3)
-        model = replace(problem.model(sde), stats=sd.statistics(problem.sample(4_000, seed=9, dtype=torch.float64)))
+        target, sde = sd.target(name), sd.EDM(T=50.0)
+        x, here = target.sample(16, seed=2, dtype=torch.float64), sd.level(sde, 1e-3)
+        model = replace(target.model(sde), stats=sd.statistics(target.sample(4_000, seed=9, dtype=torch.float64)))
         inside = x.clone().requires_grad_(True)
-        spread = sd.likelihood.divergence(problem.score(inside, sde, 1e-3), inside, None)[0]
-        plain = problem.log_prob(x, sde, 1e-3)
-        left = plain + heat_term(here, problem.score(x, sde, 1e-3), spread) - problem.log_prob(x)
+        spread = sd.likelihood.divergence(target.score(inside, sde, 1e-3), inside, None)[0]
+        plain = target.log_prob(x, sde, 1e-3)
+        left = plain + heat_term(here, target.score(x, sde, 1e-3), spread) - target.log_prob(x)
         z = x + 50 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-        row = {"problem": name, "heat": left.abs().max().item()}
-        row["plain"] = (plain - problem.log_prob(x)).abs().max().item()
+        row = {"target": name, "heat": left.abs().max().item()}
+        row["plain"] = (plain - target.log_prob(x)).abs().max().item()
         for prior in ("sigma", "std", "full"):
-            row[prior] = errors(log_prior(prior, model, z), problem.log_prob(z, sde, 50.0))["rms"]
+            row[prior] = errors(log_prior(prior, model, z), target.log_prob(z, sde, 50.0))["rms"]
         rows.append(shown(name, row, "heat", "plain", "sigma", "std", "full"))
         gates.append(Gate(f"{name}: nats left by the heat term at sigma 1e-3", row["heat"], 1e-6))
         gates.append(Gate(f"{name}: error of the full prior over N(0, s^2 I)'s", row["full"] / row["sigma"], 0.1))
@@ -225,8 +225,8 @@ def ends(images: int) -> tuple[list[Row], list[Gate]]:
 
 def stiff(images: int) -> tuple[list[Row], list[Gate]]:
     """One sample that starts in the tail of a narrow mode among 63 of the ring: forwards of all, with and without."""
-    problem, sde = sd.problem("ring_unequal"), sd.VP()
-    x, model = problem.sample(64, seed=3, dtype=torch.float64), known(problem, sde)
+    target, sde = sd.target("ring_unequal"), sd.VP()
+    x, model = target.sample(64, seed=3, dtype=torch.float64), known(target, sde)
     without = sd.log_likelihood(model, x, trace="exact")
     x[63] = torch.tensor([0.01, 0.02], dtype=torch.float64)  # between the modes: the flow turns sharply
     found = sd.log_likelihood(model, x, trace="exact")
@@ -282,7 +282,7 @@ def _fitted(x: np.ndarray, shape: tuple[int, ...] = ()) -> Any:
     from sklearn.mixture import GaussianMixture
 
     fit = GaussianMixture(20, covariance_type="diag", reg_covar=1e-2, random_state=0).fit(x)
-    return sd.problems.mixture(fit.means_, np.sqrt(fit.covariances_), fit.weights_, shape)
+    return sd.targets.mixture(fit.means_, np.sqrt(fit.covariances_), fit.weights_, shape)
 
 
 # As a user scores a data set: a process a core, a tolerance at which no image is off by more than the probes make it.
@@ -300,11 +300,11 @@ def sets(images: int, folder: Path | None = None) -> tuple[list[Row], list[Gate]
         x = ((x - x.mean(0)) / x.std(0)).astype(np.float32)
         pixels = sd.datasets.read(folder / "fashion-mnist-t10k-images-idx3-ubyte.gz", levels=256)
         some = pixels.dequantised(seed=0, index=range(5000)).flatten(1).numpy()
-        for name, data, problem, limit, size in (
+        for name, data, target, limit, size in (
             ("MAGIC", x, _fitted(x), None, 1024),
             ("Fashion-MNIST", pixels, _fitted(some, (1, 28, 28)), 1000, 64),
         ):
-            model = known(problem, sd.VP())
+            model = known(target, sd.VP())
             job = partial(
                 sd.likelihood_job, model, data, limit=limit, micro_batch=size, progress=False, say=lambda line: None
             )

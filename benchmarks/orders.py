@@ -16,7 +16,7 @@ from typing import Any
 
 import sdediff as sd
 from sdediff.benchmark import machine, versions
-from sdediff.testing import measured_order
+from sdediff.testing import ReferenceFlow, measured_order
 from sdediff.testing.gaussian import exact_moments
 
 RESULTS = Path(__file__).parent / "results"
@@ -24,14 +24,14 @@ PROCESSES = {"VP": sd.VP(), "SubVP": sd.SubVP(), "VE": sd.VE(t_min=1e-3)}
 WITHIN = 0.15
 
 
-def row(name: str) -> dict[str, Any]:
+def row(name: str, references: dict[str, ReferenceFlow]) -> dict[str, Any]:
     """A solver's line."""
     used = sd.solver(name)
     line: dict[str, Any] = {"solver": name, "repr": repr(used), "calls": used.calls, "declared": used.order}
     if used.order is not None:
-        line["measured"] = {key: measured_order(used, process) for key, process in PROCESSES.items()}
+        line["measured"] = {key: measured_order(used, reference=flow) for key, flow in references.items()}
         line["held"] = all(abs(v - used.order) <= WITHIN for v in line["measured"].values())
-    elif used.stochastic and used.moves and not used.adaptive:
+    elif used.stochastic and not used.corrector and not used.adaptive:
         found = [exact_moments(used, PROCESSES["VP"], n) for n in (100, 200)]
         line["variance"] = None if None in found else [v[1] for v in found if v is not None]
         line["strong_order"] = used.strong_order
@@ -43,10 +43,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+")
     given = parser.parse_args()
-    rows = []
+    rows, references = [], {key: ReferenceFlow.of(process) for key, process in PROCESSES.items()}
     print(f"{'solver':30s}{'calls':>6s}{'declared':>10s}{'VP':>8s}{'SubVP':>8s}{'VE':>8s}")
     for name in given.only or sd.list_solvers():
-        rows.append(line := row(name))
+        rows.append(line := row(name, references))
         calls = line["calls"] or "-"
         if "measured" in line:
             figures = "".join(f"{v:8.2f}" for v in line["measured"].values())

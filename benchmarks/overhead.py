@@ -34,7 +34,7 @@ SHAPE = (1, 3, 32, 32)
 DRAW = "a draw of noise"
 AGREE = 1.15  # two controls that the machine's speed did not change between
 # Every registered solver of one call a step; those that draw noise have the draw in their floors.
-ONE_CALL = {name: info.stochastic for name, info in sd.list_solvers().items() if info.moves and info.calls == 1}
+ONE_CALL = {name: info.stochastic for name, info in sd.list_solvers().items() if not info.corrector and info.calls == 1}
 # Microseconds of a step of one call, the free corrector included.
 BOUND = 25.0
 # The others, as multiples of their floors; several do the work of another's floor.

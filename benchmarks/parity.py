@@ -140,7 +140,7 @@ def _listed(name: str, last: bool = True, **theirs: Any) -> Run:
 
     def run(used: sd.Solver, wide: bool) -> tuple[Tensor, Tensor]:
         sampling, _ = k_diffusion()
-        model, noise = sd.problem("target_m").model(sd.EDM()), Recorded()
+        model, noise = sd.target("target_m").model(sd.EDM()), Recorded()
         sigmas = sd.grid("karras", model.sde, LEVELS - 1)
         x = start(sigmas[0].item())
         ours = sd.sample(model, x=x, solver=used, grid=sigmas, noise=noise, denoise=last)
@@ -160,7 +160,7 @@ def _ranged(name: str, calls: int | None, **theirs: Any) -> Run:
 
     def run(used: sd.Solver, wide: bool) -> tuple[Tensor, Tensor]:
         sampling, _ = k_diffusion()
-        model = sd.problem("target_m").model(sd.EDM())
+        model = sd.target("target_m").model(sd.EDM())
         low, high = model.sde.t_min, model.sde.T
         x, budget = start(high), {} if calls is None else {"calls": calls}
         ours = sd.sample(model, x=x, solver=used, denoise=False, **budget)
@@ -245,7 +245,7 @@ def _scheduled(
 
     def run(used: sd.Solver, wide: bool) -> tuple[Tensor, Tensor]:
         sde, bars = table()
-        model, noise = sd.problem("target_m").model(sde), Recorded()
+        model, noise = sd.target("target_m").model(sde), Recorded()
         plan = Scheduler(kind, bars, n, wide, **options)
         times = [*plan.times, *([] if stop is None else [stop])]
         process, grid = sde, times

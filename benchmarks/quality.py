@@ -7,7 +7,7 @@ every peer's samplers, grids and options at that number of calls; ours is held t
 
 Mixtures run under EDM's process (sigma 80 to 0.002) in float64; the digits network, eps under VP, in float32.
 
-    python benchmarks/quality.py [--problems gmm64 ...] [--calls 10 20 ...] [--systems ours k-diffusion ...] [--add]
+    python benchmarks/quality.py [--tasks gmm64 ...] [--calls 10 20 ...] [--systems ours k-diffusion ...] [--add]
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ import sdediff as sd
 from sdediff.analysis import auto
 from sdediff.benchmark import machine
 
-PROBLEMS = ("ring_unequal", "gmm64", "gmm768", "digits-vp")
+TASKS = ("ring_unequal", "gmm64", "gmm768", "digits-vp")
 CALLS = (5, 8, 10, 15, 20, 50)
 STARTS = 64
 # The network's own time rules there: entries are screened on so many starts, and the best of each system run on all.
 SCREEN, KEPT = {"digits-vp": 8}, 3
-# (calls, share of the best peer's error, problems out of four); above the best peer on none, but where excused.
+# (calls, share of the best peer's error, tasks out of four); above the best peer on none, but where excused.
 GATES = ((10, 0.65, 3), (20, 0.5, 3))
 EXCUSED = {5: ("gmm768",)}
 
@@ -50,17 +50,17 @@ Row = dict[str, Any]
 
 @functools.cache
 def setting(name: str) -> Setting:
-    """A problem with its starts, its denoiser, and the exact flow's ends."""
+    """A task with its starts, its denoiser, and the exact flow's ends."""
     if name in sd.models():
         model, dtype = sd.load(name), torch.float32
         shape: tuple[int, ...] = (1, 8, 8)
         # A rough network: a high order does not pay, many steps do.
         fine = {"solver": "dpmpp_2m", "calls": 600}
     else:
-        problem = sd.problem(name)
+        target = sd.target(name)
         # The data's mean and covariance, as a model's folder has them.
-        stats = sd.statistics(problem.sample(8192, seed=1))
-        model, dtype, shape = dataclasses.replace(problem.model(sd.EDM()), stats=stats), torch.float64, problem.shape
+        stats = sd.statistics(target.sample(8192, seed=1))
+        model, dtype, shape = dataclasses.replace(target.model(sd.EDM()), stats=stats), torch.float64, target.shape
         fine = {"solver": sd.solver("ode", method="DOP853", rtol=1e-9, atol=1e-9)}
     ends = sd.levels(model.sde, [model.sde.T, model.sde.t_min])
     z = torch.randn((STARTS, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -74,7 +74,7 @@ def ours() -> list[Entry]:
     """Every registered deterministic solver on its default grid, the adaptive ones over tolerances."""
     rows = []
     for name, info in sd.list_solvers().items():
-        if info.stochastic or not info.moves:
+        if info.stochastic or info.corrector:
             continue
         if info.calls is None:
             if {"rtol", "atol"} <= set(getattr(sd.solver(name), "__dataclass_fields__", {})):
@@ -104,7 +104,7 @@ def _adaptive(name: str, at: Setting, tolerance: float) -> Tensor:
 
 @functools.cache
 def _chosen(name: str, calls: int) -> tuple[sd.Solver, Tensor]:
-    """The solver and times that `auto` takes for a problem and a number of calls, measured on starts of its own."""
+    """The solver and times that `auto` takes for a task and a number of calls, measured on starts of its own."""
     at = setting(name)
     return auto(at.model, tuple(at.x.shape), calls=calls, dtype=at.x.dtype, progress=False)
 
@@ -151,7 +151,7 @@ def evaluate(entry: Entry, at: Setting, budgets: Iterable[int]) -> list[Row]:
 
 def _once(entry: Entry, at: Setting, asked: Any, limit: int) -> Row | None:
     at.net.begin(limit)
-    row = {"problem": at.name, "system": entry.system, "name": entry.name, "default": entry.default}
+    row = {"task": at.name, "system": entry.system, "name": entry.name, "default": entry.default}
     if entry.tolerances:
         row["tolerance"] = asked
     if entry.name == "auto":
@@ -175,7 +175,7 @@ def _once(entry: Entry, at: Setting, asked: Any, limit: int) -> Row | None:
 
 
 def sweep(name: str, rows: list[Entry], budgets: list[int], log: Any = None) -> list[Row]:
-    """Every entry on one problem; where the network is slow, screened on few starts first."""
+    """Every entry on one task; where the network is slow, screened on few starts first."""
     at, kept = setting(name), {(e.system, e.name): set(budgets) for e in rows}
     if name in SCREEN:
         few = at.first(SCREEN[name])
@@ -193,11 +193,11 @@ def sweep(name: str, rows: list[Entry], budgets: list[int], log: Any = None) -> 
     return found
 
 
-def least(rows: list[Row], problem: str, budget: int, ours: bool, name: str = "") -> Row | None:
+def least(rows: list[Row], task: str, budget: int, ours: bool, name: str = "") -> Row | None:
     """The row of least error, of ours or of the peers."""
     fits = [
         r for r in rows
-        if r["problem"] == problem and r["budget"] == budget and r["error"] is not None
+        if r["task"] == task and r["budget"] == budget and r["error"] is not None
         and (r["system"] == "ours") == ours and (not name or r["name"] == name)
     ]  # fmt: skip
     return min(fits, key=lambda r: r["error"], default=None)
@@ -205,33 +205,33 @@ def least(rows: list[Row], problem: str, budget: int, ours: bool, name: str = ""
 
 def table(rows: list[Row]) -> list[str]:
     """Best peer, auto and the best of ours at each number of calls, with auto's share of the best peer."""
-    lines = [f"{'problem':13s}{'calls':>6s}{'best peer':>10s}  {'':42s}{'auto':>9s}{'share':>7s}{'ours':>10s}"]
-    for problem, budget in sorted({(r["problem"], r["budget"]) for r in rows}):
+    lines = [f"{'task':13s}{'calls':>6s}{'best peer':>10s}  {'':42s}{'auto':>9s}{'share':>7s}{'ours':>10s}"]
+    for task, budget in sorted({(r["task"], r["budget"]) for r in rows}):
         peer, chosen, own = (
-            least(rows, problem, budget, False),
-            least(rows, problem, budget, True, "auto"),
-            least(rows, problem, budget, True),
+            least(rows, task, budget, False),
+            least(rows, task, budget, True, "auto"),
+            least(rows, task, budget, True),
         )
         name = f"{peer['system']} {peer['name']}" if peer else "none"
         values = [f"{r['error']:.2e}" if r else "" for r in (peer, chosen, own)]
         share = f"{chosen['error'] / peer['error']:.2f}" if chosen and peer else ""
         lines.append(
-            f"{problem:13s}{budget:6d}{values[0]:>10s}  {name:42s}{values[1]:>9s}{share:>7s}{values[2]:>10s}  "
+            f"{task:13s}{budget:6d}{values[0]:>10s}  {name:42s}{values[1]:>9s}{share:>7s}{values[2]:>10s}  "
             f"{own['name'] if own else ''}"
         )
     return lines
 
 
 def gates(rows: list[Row]) -> list[tuple[str, str, bool]]:
-    """What must hold of `auto`: (gate, the shares, held); only where every problem has been run."""
+    """What must hold of `auto`: (gate, the shares, held); only where every task has been run."""
     found = []
     for budget, bound, needed in (*GATES, (5, math.inf, 0)):
         shares = {}
-        for problem in PROBLEMS:
-            peer, chosen = least(rows, problem, budget, False), least(rows, problem, budget, True, "auto")
+        for task in TASKS:
+            peer, chosen = least(rows, task, budget, False), least(rows, task, budget, True, "auto")
             if peer and chosen:
-                shares[problem] = chosen["error"] / peer["error"]
-        if len(shares) < len(PROBLEMS):
+                shares[task] = chosen["error"] / peer["error"]
+        if len(shares) < len(TASKS):
             continue
         above = [p for p, share in shares.items() if share > 1 and p not in EXCUSED.get(budget, ())]
         few = sum(share <= bound for share in shares.values()) < needed
@@ -249,11 +249,11 @@ def draw(rows: list[Row], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    problems = [p for p in PROBLEMS if any(r["problem"] == p for r in rows)]
-    figure, axes = pyplot.subplots(1, len(problems), figsize=(4.2 * len(problems), 4.2), squeeze=False)
+    tasks = [p for p in TASKS if any(r["task"] == p for r in rows)]
+    figure, axes = pyplot.subplots(1, len(tasks), figsize=(4.2 * len(tasks), 4.2), squeeze=False)
     systems = sorted({r["system"] for r in rows}, key=lambda s: (s != "ours", s))
-    for axis, problem in zip(axes[0], problems, strict=True):
-        here = [r for r in rows if r["problem"] == problem and r["error"] is not None]
+    for axis, task in zip(axes[0], tasks, strict=True):
+        here = [r for r in rows if r["task"] == task and r["error"] is not None]
         for colour, system in enumerate(systems):
             own = [r for r in here if r["system"] == system and r["name"] != "auto"]
             axis.scatter([r["budget"] for r in own], [r["error"] for r in own], s=5, alpha=0.25, color=f"C{colour}")
@@ -264,7 +264,7 @@ def draw(rows: list[Row], path: Path) -> None:
         chosen = sorted((r["budget"], r["error"]) for r in here if r["name"] == "auto")
         if chosen:
             axis.plot(*zip(*chosen, strict=True), "k.--", label="auto", lw=1.4)
-        axis.set(title=problem, xscale="log", yscale="log", xlabel="calls")
+        axis.set(title=task, xscale="log", yscale="log", xlabel="calls")
         axis.set_xticks(CALLS, [str(c) for c in CALLS])
         axis.minorticks_off()
         errors = [r["error"] for r in here]
@@ -284,15 +284,15 @@ def _drawn(rows: list[Row], path: Path) -> None:
 
 
 def _merged(path: Path, fresh: list[Row]) -> list[Row]:
-    """The record's rows with those of the same problem, system and budget replaced."""
-    done = {(r["problem"], r["system"], r["budget"]) for r in fresh}
+    """The record's rows with those of the same task, system and budget replaced."""
+    done = {(r["task"], r["system"], r["budget"]) for r in fresh}
     kept = json.loads(path.read_text())["rows"] if path.exists() else []
-    return [r for r in kept if (r["problem"], r["system"], r["budget"]) not in done] + fresh
+    return [r for r in kept if (r["task"], r["system"], r["budget"]) not in done] + fresh
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--problems", nargs="+", default=list(PROBLEMS), choices=PROBLEMS)
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
     parser.add_argument("--calls", nargs="+", type=int, default=list(CALLS))
     parser.add_argument("--systems", nargs="+", default=["ours", *MAKERS], choices=["ours", *MAKERS])
     parser.add_argument("--add", action="store_true", help="keep the record's other rows")
@@ -311,7 +311,7 @@ def main() -> int:
     torch.set_num_threads(1)
     made, missing = entries(chosen.systems)
     rows: list[Row] = []
-    for name in chosen.problems:
+    for name in chosen.tasks:
         began = time.perf_counter()
         rows += sweep(name, made, sorted(chosen.calls))
         print(f"{name}: {len(made)} entries, {time.perf_counter() - began:.0f} s", flush=True)

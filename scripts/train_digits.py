@@ -28,8 +28,7 @@ from sdediff.model.score_model import ScoreModel
 from sdediff.nets import UNet
 from sdediff.sde.base import LinearSDE
 from sdediff.sde.processes import VE, VP
-from sdediff.training import Options, build, dequantised, train
-from sdediff.training.objectives import loss, times
+from sdediff.training import TrainingSettings, build, dequantised, loss, train, training_times
 
 BATCH = 128
 LEVELS = 17
@@ -88,7 +87,7 @@ def run(recipe: Recipe, out: Path, seed: int) -> None:
     model = ScoreModel(net, sde, recipe.predicts, recipe.time)
     images = torch.from_numpy(hub.data("digits", "train").x)
     generator = torch.Generator().manual_seed(seed + 1)
-    options = Options(steps=recipe.steps, rate=2e-3, seed=seed)
+    settings = TrainingSettings(updates=recipe.steps, rate=2e-3, seed=seed)
     bar = track(range(recipe.steps), recipe.steps, out.name)
 
     def report(step: int, value: float) -> None:
@@ -96,31 +95,31 @@ def run(recipe: Recipe, out: Path, seed: int) -> None:
         if not sys.stderr.isatty() and (step + 1) % 500 == 0:
             print(f"{out.name}: step {step + 1} of {recipe.steps}, loss {value:.4f}", file=sys.stderr)
 
-    record = train(
-        model, dequantised(images, LEVELS, BATCH, generator), options,
+    log = train(
+        model, dequantised(images, LEVELS, BATCH, generator), settings,
         lambda m, x0, g: loss(m, x0, t=spread(sde, len(x0), recipe.even, g), generator=g),
         report,
     )  # fmt: skip
     next(bar, None)
-    tail = record.losses[-500:]
+    tail = log.losses[-500:]
     card = {"about": recipe.about, "licence": LICENCE, "training": {
         "data": f"{len(images)} training images, dequantised afresh each epoch: x = 2 (k + u)/{LEVELS} - 1",
         "objective": f"mean |eps - eps_hat|^2, {recipe.even:.0%} of a batch evenly in t, the rest in log-SNR",
         "lowest t": recipe.lowest, "steps": recipe.steps, "batch": BATCH, "seed": seed,
-        "optimiser": repr(options), "parameters": sum(p.numel() for p in net.parameters()),
-        "loss of the last 500 steps": sum(tail) / len(tail), "seconds": round(record.seconds),
-        "cpu seconds": round(record.cpu_seconds),
+        "optimiser": repr(settings), "parameters": sum(p.numel() for p in net.parameters()),
+        "loss of the last 500 steps": sum(tail) / len(tail), "seconds": round(log.seconds),
+        "cpu seconds": round(log.cpu_seconds),
         "threads": torch.get_num_threads(), "machine": f"{platform.machine()}, torch {torch.__version__}",
     }}  # fmt: skip
     stats = statistics(hub.data("digits", "train").dequantised(seed=seed, range=(-1.0, 1.0)))
     hub.save(replace(model, sde=recipe.sde, stats=stats), out, card=card, data=DATA)
-    print(f"{out}: {recipe.steps} steps in {record.seconds:.0f} s, last loss {sum(tail) / len(tail):.4f}")
+    print(f"{out}: {recipe.steps} steps in {log.seconds:.0f} s, last loss {sum(tail) / len(tail):.4f}")
 
 
 def spread(sde: LinearSDE, batch: int, even: float, generator: torch.Generator) -> Tensor:
     """Times (batch,): a share `even` stratified in t, the rest in log-SNR (the likelihood's own weight)."""
     parts = ((batch - round(even * batch), "lam"), (round(even * batch), "t"))
-    return torch.cat([times(sde, stratified(n, generator), kind) for n, kind in parts if n])
+    return torch.cat([training_times(sde, stratified(n, generator), kind) for n, kind in parts if n])
 
 
 def stratified(n: int, generator: torch.Generator) -> Tensor:

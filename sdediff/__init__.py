@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         path_statistics,
         sample_with_log_prob,
     )
-    from sdediff.targets import problem
+    from sdediff.targets import target
     from sdediff.training import loss
 
 __version__ = "0.1.0"
@@ -51,7 +51,7 @@ _LAZY = {
     "data": "hub",
     "analyse": "analysis",
     "recommend": "analysis",
-    "problem": "targets",
+    "target": "targets",
     "bench": "benchmark",
     "loss": "training",
 }
@@ -66,9 +66,9 @@ __all__ = [
     "Sampler", "ScoreModel", "Solver", "SolverError", "State", "Statistics", "Stream", "SubVP", "Table", "analyse",
     "analysis", "bench", "benchmark", "bits_per_dim", "data", "datasets", "decode", "encode", "grid", "grids",
     "guidance", "hub", "iterate", "jobs", "latent", "level", "levels", "likelihood", "likelihood_job", "list_solvers",
-    "load", "log_likelihood", "loss", "metrics", "model", "models", "nets", "noise", "path_statistics", "problem",
+    "load", "log_likelihood", "loss", "metrics", "model", "models", "nets", "noise", "path_statistics",
     "recommend", "reschedule", "sample", "sample_with_log_prob", "sampling", "save", "sde", "solver", "solvers",
-    "statistics", "targets", "testing", "training",
+    "statistics", "target", "targets", "testing", "training",
 ]  # fmt: skip
 
 

@@ -195,7 +195,7 @@ def _scheduled(
 def diffusers_entries() -> list[Entry]:
     """diffusers: schedulers with an ODE, at their default spacing and with karras, exponential and lu lambdas.
 
-    They get a table of 1000 knots between the problem's end levels, and networks that read the exact level, not
+    They get a table of 1000 knots between the task's end levels, and networks that read the exact level, not
     the rounded index. IPNDM brings a schedule of its own and is left out.
     """
     importlib.import_module("diffusers").logging.set_verbosity_error()

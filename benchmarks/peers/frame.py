@@ -55,7 +55,7 @@ class Denoiser:
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """A problem as every system meets it: states x (B, ...) at the process's T, the denoiser, the two end levels."""
+    """A task as every system meets it: states x (B, ...) at the process's T, the denoiser, the two end levels."""
 
     name: str
     model: sd.ScoreModel
@@ -71,7 +71,7 @@ class Setting:
         return self.x / sd.level(self.model.sde, self.model.sde.T).alpha
 
     def first(self, count: int) -> Setting:
-        """The same problem on its first starts."""
+        """The same task on its first starts."""
         return Setting(self.name, self.model, self.x[:count], self.low, self.high, self.net, self.exact[:count])
 
     def error(self, x: Tensor) -> float:

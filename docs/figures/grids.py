@@ -25,7 +25,7 @@ GRIDS = {
 
 def errors(sde: sd.LinearSDE, solver: str, counts: list[int]) -> dict[str, list[float]]:
     """Median distance from the exact flow, 256 starts on the mixture `target_m`, for every grid."""
-    model = sd.problem("target_m").model(sde)
+    model = sd.target("target_m").model(sde)
     z = sde.prior_std() * torch.randn(256, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
     fine = sd.solver("ode", method="DOP853", rtol=1e-10, atol=1e-10)
     exact = sd.sample(model, x=z, solver=fine, denoise=False)

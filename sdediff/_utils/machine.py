@@ -17,14 +17,14 @@ _PACKAGES = ("torch", "numpy", "scipy", "torchdiffeq", "torchsde")
 
 def versions() -> dict[str, str]:
     """Versions of sdediff, Python and what computes: name -> version."""
-    package = sys.modules[__package__.partition(".")[0]]  # not by an import: it stands above every floor
-    found = {"sdediff": package.__version__, "python": platform.python_version()}
+    package = sys.modules["sdediff"]  # loaded already; an import statement would run upwards
+    installed = {"sdediff": package.__version__, "python": platform.python_version()}
     for name in _PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            installed[name] = "not installed"
+    return installed
 
 
 def machine(device: Any = "cpu") -> dict[str, Any]:

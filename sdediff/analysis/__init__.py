@@ -1,22 +1,23 @@
 """Which solver, which grid: exact answers on Gaussian data, tuned grids, and measurements on a model."""
 
-from sdediff.analysis.gaussian import Analysis, Stability, analyse, order, stability
-from sdediff.analysis.measure import Choice, Paths, confirm, paths, tune
+from sdediff.analysis.convergence import Stability, order, stability
+from sdediff.analysis.gaussian import Analysis, analyse
+from sdediff.analysis.model_paths import GridChoice, Paths, confirm, paths, tune
 from sdediff.analysis.plots import plot_convergence, plot_spectrum
-from sdediff.analysis.recommendation import auto, recommend
-from sdediff.analysis.report import Recommendation, Row
+from sdediff.analysis.recommendation import MeasuredCandidate, Recommendation
 from sdediff.analysis.response import Impulses, NotLinear, Response, gaussian_model, impulse_response
+from sdediff.analysis.selection import auto, recommend
 from sdediff.analysis.tuning import spectrum, tuned
 
 __all__ = [
     "Analysis",
-    "Choice",
+    "GridChoice",
     "Impulses",
+    "MeasuredCandidate",
     "NotLinear",
     "Paths",
     "Recommendation",
     "Response",
-    "Row",
     "Stability",
     "analyse",
     "auto",

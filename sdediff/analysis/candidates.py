@@ -1,4 +1,4 @@
-"""What a recommendation chooses from: solvers beside fixed grids."""
+"""The candidates of a recommendation: solvers on fixed grids."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
-from sdediff.analysis.measure import Paths
+from sdediff.analysis.model_paths import Paths
 from sdediff.analysis.tuning import fixed_grids
 from sdediff.grids.grids import GRIDS, grid
-from sdediff.solvers import Solver, SolverError, lower_order_final, solver
+from sdediff.solvers import Solver, SolverError, lower_order_final
+from sdediff.solvers import solver as resolve_solver
 
-Wanted = str | Solver | tuple[str | Solver, str]
+CandidateLike = str | Solver | tuple[str | Solver, str]
 
 
-class Member(NamedTuple):
-    """A solver and how it is written: a name with options, or a Solver object alone."""
+class NamedSolver(NamedTuple):
+    """A solver and how a user writes it: a name with options, or the object itself where it has no name."""
 
     solver: Solver
     name: str | None
@@ -25,107 +27,110 @@ class Member(NamedTuple):
 
     @property
     def python(self) -> str:
-        """As Python."""
+        """The solver as a Python expression."""
         if self.name is None:
             return repr(self.solver)
-        given = "".join(f", {key}={value!r}" for key, value in self.options.items())
-        return f"sd.solver({self.name!r}{given})" if given else repr(self.name)
+        options = "".join(f", {key}={value!r}" for key, value in self.options.items())
+        return f"sd.solver({self.name!r}{options})" if options else repr(self.name)
 
     @property
     def label(self) -> str:
-        """As a person reads it."""
-        given = " ".join(f"{key}={value}" for key, value in self.options.items())
-        return repr(self.solver) if self.name is None else f"{self.name} {given}".strip()
+        """The solver as text in a table."""
+        options = " ".join(f"{key}={value}" for key, value in self.options.items())
+        return repr(self.solver) if self.name is None else f"{self.name} {options}".strip()
 
     @property
     def command(self) -> str | None:
-        """As options of the command line; None for an object that has no name there."""
+        """The solver as options of the command line; None for an object without a name."""
         if self.name is None:
             return None
         return " ".join([f"--solver {self.name}", *(f"--option {key}={value}" for key, value in self.options.items())])
 
 
 class Candidate(NamedTuple):
-    """A member of the field on a grid: the grid's name and its times (n + 1,)."""
+    """A solver on a grid: the grid's name and its times (n + 1,)."""
 
-    member: Member
+    named: NamedSolver
     grid: str
     times: Tensor
 
 
-def family(scale: float | str, pca: bool) -> Iterator[Member]:
-    """The Adams family over bases and variables, 2 or 3 points, with and without the free corrector; its relatives.
+def default_solvers(scale: float | str, pca: bool) -> Iterator[NamedSolver]:
+    """The Adams family over bases and variables, 2 or 3 points, with and without the free corrector; related solvers.
 
     scale: of the whitened basis; pca: whether the model knows its data's principal directions.
     """
     for points in (2, 3):
         for corrector in (0, points + 1):
-            rule = {"points": points, "corrector": corrector}
+            rule = {"points": points, "corrector_points": corrector}
             for basis, variable in (("x0", "lam"), ("eps", "rho"), ("eps", "lam")):
-                yield member("adams", **rule, basis=basis, variable=variable)
+                yield named_solver("adams", **rule, basis=basis, variable=variable)
             for variable in ("angle", "lam"):
-                yield member("angle", **rule, variable=variable, scale=scale)
+                yield named_solver("angle", **rule, variable=variable, scale=scale)
                 if pca:
-                    yield member("angle", **rule, variable=variable, scale="pca")
+                    yield named_solver("angle", **rule, variable=variable, scale="pca")
     for variable in ("rho", "lam"):
-        yield member("adams", points=4, basis="eps", variable=variable)
-        yield member(lower_order_final(solver("adams", points=3, basis="eps", variable=variable), last=2))
-    yield member("midpoint", variable="flow")
-    yield member("rk4", variable="flow")
+        yield named_solver("adams", points=4, basis="eps", variable=variable)
+        yield named_solver(lower_order_final(resolve_solver("adams", points=3, basis="eps", variable=variable), last=2))
+    yield named_solver("midpoint", variable="flow")
+    yield named_solver("rk4", variable="flow")
     for name in ("ddim", "heun", "dpm_solver_3", "ipndm"):
-        yield member(name)
+        yield named_solver(name)
 
 
-def member(kind: str | Solver, **options: Any) -> Member:
+def named_solver(kind: str | Solver, **options: Any) -> NamedSolver:
     """A deterministic solver on a grid, by name or as an object; SolverError on any other."""
-    used = solver(kind, **options)
-    if used.stochastic or used.adaptive or not used.moves:
-        raise SolverError(f"{used!r} does not follow the flow on a grid, so has no error to be chosen by: leave it out")
-    return Member(used, kind if isinstance(kind, str) else None, options)
+    solver = resolve_solver(kind, **options)
+    if solver.stochastic or solver.adaptive or solver.corrector:
+        raise SolverError(
+            f"{solver!r} does not follow the flow on a grid, so has no error to be compared by: leave it out"
+        )  # fmt: skip
+    return NamedSolver(solver, kind if isinstance(kind, str) else None, options)
 
 
-def field(on: Paths, calls: int, wanted: Sequence[Wanted] | None, scale: float) -> list[Candidate]:
-    """Every candidate that the budget allows: the family, or what is wanted, on the fixed grids or its own one."""
-    stats = on.model.stats
-    members: list[tuple[Member, str | None]]
+def candidates_for(paths: Paths, calls: int, wanted: Sequence[CandidateLike] | None, scale: float) -> list[Candidate]:
+    """The candidates that the budget allows: the default solvers, or those wanted, on the fixed or the named grids."""
+    stats = paths.model.stats
+    solvers: list[tuple[NamedSolver, str | None]]
     if wanted is None:
-        members = [(v, None) for v in family("auto" if stats is not None else scale, stats is not None)]
+        scale_option = "auto" if stats is not None else scale
+        solvers = [(named, None) for named in default_solvers(scale_option, stats is not None)]
     else:
-        pairs = [v if isinstance(v, tuple) else (v, None) for v in wanted]
-        members = [(member(kind), name) for kind, name in pairs]
-    found: list[Candidate] = []
+        pairs = [entry if isinstance(entry, tuple) else (entry, None) for entry in wanted]
+        solvers = [(named_solver(kind), grid_name) for kind, grid_name in pairs]
+    candidates: list[Candidate] = []
     reason = "give candidates"
-    for one, name in members:
+    for named, grid_name in solvers:
         try:
-            fitted, n = on.fit(one.solver, calls)
-        except ValueError as error:  # too few calls for this one
+            fitted, steps = paths.fit(named.solver, calls)
+        except ValueError as error:  # too few calls for this solver
             reason = str(error)
             continue
-        # What spends the calls in its own way has no name that would bring it back.
-        one = one if fitted == one.solver else Member(fitted, None, {})
-        fixed = grids(on, n, scale)
-        if name is not None and name not in fixed:
-            fixed = {name: _named(on, name, n)}
-        found += [Candidate(one, key, times) for key, times in fixed.items() if name in (None, key)]
-    if not found:
+        # A solver changed to fit its budget has no name that would give it back.
+        named = named if fitted == named.solver else NamedSolver(fitted, None, {})
+        grids = candidate_grids(paths, steps, scale)
+        if grid_name is not None and grid_name not in grids:
+            grids = {grid_name: _grid_named(paths, grid_name, steps)}
+        candidates += [Candidate(named, key, times) for key, times in grids.items() if grid_name in (None, key)]
+    if not candidates:
         raise SolverError(f"no candidate can run: {reason}")
-    return found
+    return candidates
 
 
-def grids(on: Paths, n: int, scale: float) -> dict[str, Tensor]:
-    """The fixed grids between the ends of these paths, whitening by the scale.
+def candidate_grids(paths: Paths, steps: int, scale: float) -> dict[str, Tensor]:
+    """The fixed grids between the ends of these paths, whitened by the scale.
 
-    Where the end is free, also those of n + 1 moves whose last one the denoising call takes, jumping to the data:
-    in a few calls that costs less than a step to the least noise and a call there that finds little left to remove.
+    Where the end is free, also those of one step more whose last step is left to the denoising call, which jumps to
+    the data: at few calls this costs less than a step to the least noise and a call there that removes little.
     """
-    sde: Any = on.model.sde
-    start = on.options["start"]
-    found = fixed_grids(sde, n, start, on.stop, scale)
-    longer = fixed_grids(sde, n + 1, start, on.stop, scale) if on.free else {}
-    return {**found, **{f"{name}, early end": times[:-1] for name, times in longer.items()}}
+    sde: Any = paths.model.sde
+    start = paths.options["start"]
+    whole = fixed_grids(sde, steps, start, paths.stop, scale)
+    longer = fixed_grids(sde, steps + 1, start, paths.stop, scale) if paths.free_end else {}
+    return {**whole, **{f"{name}, early end": times[:-1] for name, times in longer.items()}}
 
 
-def _named(on: Paths, name: str, n: int) -> Tensor:
+def _grid_named(paths: Paths, name: str, steps: int) -> Tensor:
     if name not in GRIDS:
-        raise ValueError(nearest(name, GRIDS, "grid"))
-    return grid(name, on.model.sde, n, on.options["start"], on.options["stop"])
+        raise InputError(nearest(name, GRIDS, "grid"))
+    return grid(name, paths.model.sde, steps, paths.options["start"], paths.options["stop"])

@@ -1,22 +1,25 @@
-"""What a solver does to Gaussian data, exactly: one run on unit impulses in place of Monte Carlo."""
+"""The exact output of a solver on Gaussian data, from one run on unit impulses instead of Monte Carlo."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
+from sdediff._utils.tables import html_table
 from sdediff._utils.tensors import times64
+from sdediff.analysis.figures import SpectrumCurve, draw_spectrum
 from sdediff.analysis.response import gaussian_model, impulse_response
 from sdediff.grids.grids import GridLike
 from sdediff.model.data_statistics import Statistics
 from sdediff.sde.base import LinearSDE
-from sdediff.solvers import Solver, SolverError, solver
+from sdediff.solvers import Solver, SolverError
+from sdediff.solvers import solver as resolve_solver
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,13 +27,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Analysis:
-    """A solver's exact output on Gaussian data, beside the truth; every tensor (D,) float64, an eigenvalue each.
+    """A solver's exact output on Gaussian data, beside the truth; tensors (D,) float64 have an entry an eigenvalue.
 
     gain: of x_T; exact_gain: the probability flow's. mean, variance: of the output; exact_mean,
     exact_variance: of the data at the last time, or of clean data after the denoising jump. start_std: the
-    true deviation at the first time. times (n + 1,); calls of the network.
+    true deviation at the first time. times (n + 1,); calls: network evaluations.
     """
 
     solver: Solver
@@ -48,7 +51,7 @@ class Analysis:
 
     @property
     def steps(self) -> int:
-        """Moves on the grid."""
+        """The number of steps on the grid."""
         return len(self.times) - 1
 
     @property
@@ -80,33 +83,58 @@ class Analysis:
         ratio = (self.variance.max() / self.exact_variance.max()).sqrt().item()
         return ratio if math.isfinite(ratio) else math.inf
 
+    def __repr__(self) -> str:
+        return (
+            f"Analysis({self.solver!r}, {self.sde!r}: {len(self.spectrum)} eigenvalues, {self.steps} steps, "
+            f"{self.calls} calls, W2 {self.w2:.3g})"
+        )
+
+    def _repr_html_(self) -> str:
+        return html_table(_COLUMNS, self._rows(), self._caption())
+
     def table(self) -> Table:
-        """A row an eigenvalue, as a rich table."""
+        """One row for each eigenvalue, as a rich table."""
         from rich import box
         from rich.markup import escape
         from rich.table import Table
 
-        caption = escape(f"{self.solver!r}: {self.calls} calls, W2 {self.w2:.3g}")
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=caption)
-        for title in ("eigenvalue", "gain", "exact", "mean error", "variance", "exact", "relative error"):
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=escape(self._caption()))
+        for title in _COLUMNS:
             table.add_column(title, justify="right")
+        for row in self._rows():
+            table.add_row(*row)
+        return table
+
+    def plot(self, path: str | Path) -> Path:
+        """Writes the error against the eigenvalue as a PNG; returns its path."""
+        return draw_spectrum({f"{self.solver!r}, {self.calls} calls": self.curve()}, path)
+
+    def curve(self) -> SpectrumCurve:
+        """The output's deviation over the true one and its W2 distance, by rising eigenvalue."""
+        ascending = self.spectrum.argsort()
+        ratio = (self.variance / self.exact_variance).sqrt()[ascending]
+        squared = (self.variance.sqrt() - self.exact_variance.sqrt()).square() + self.bias.square()
+        return SpectrumCurve(self.spectrum[ascending].tolist(), ratio.tolist(), squared.sqrt()[ascending].tolist())
+
+    def _caption(self) -> str:
+        return f"{self.solver!r}: {self.calls} calls, W2 {self.w2:.3g}"
+
+    def _rows(self) -> list[tuple[str, ...]]:
         columns = (
             self.spectrum, self.gain, self.exact_gain, self.bias,
             self.variance, self.exact_variance, self.relative_error,
         )  # fmt: skip
-        for row in zip(*(column.tolist() for column in columns), strict=True):
-            table.add_row(*(f"{value:.4g}" for value in row))
-        return table
+        return [
+            tuple(f"{value:.4g}" for value in row)
+            for row in zip(*(column.tolist() for column in columns), strict=True)
+        ]  # fmt: skip
 
-    def plot(self, path: str | Path) -> Path:
-        """Writes the bias against the eigenvalue as a PNG; returns its path."""
-        from sdediff.analysis.plots import plot_spectrum
 
-        return plot_spectrum({repr(self.solver): self}, path)
+_COLUMNS = ("eigenvalue", "gain", "exact", "mean error", "variance", "exact", "relative error")
 
 
 def analyse(
-    solver_: str | Solver,
+    solver: str | Solver,
     sde: LinearSDE,
     grid: GridLike | None = None,
     spectrum: Sequence[float] | Tensor = (1.0,),
@@ -116,101 +144,51 @@ def analyse(
     calls: int | None = None,
     start: float | None = None,
     stop: float | None = None,
-    denoise: bool = False,
+    denoise: bool = True,
     prior: str = "sigma",
 ) -> Analysis:
     """The exact output of a solver on Gaussian data with these variances and means, by impulse response.
 
-    spectrum (D,): the data's variances; grid, steps (20 unless calls is given), calls, start, stop, denoise
-    as in `sample`. prior: "sigma" starts as `sample` does, from N(0, sigma^2 I); "exact" from the true
-    marginal. NotLinear on a solver that is not linear in x and its noise (adaptive, norm-based Langevin).
+    spectrum (D,): the data's variances; grid, steps, calls, start, stop, denoise as in `sample`. With denoise=False
+    the output is compared with p_t at the last time. prior: "sigma" starts as `sample` does, from N(0, sigma^2 I);
+    "exact" from the true marginal. NotLinear on a solver that is not linear in x and its noise (adaptive,
+    norm-based Langevin).
     """
-    values, used = eigenvalues(spectrum), solver(solver_)
-    centre = times64(mean).expand(values.shape)
+    values, solver = eigenvalues(spectrum), resolve_solver(solver)
+    means = times64(mean).expand(values.shape)
     if prior not in ("sigma", "exact"):
-        raise ValueError(f"prior={prior!r}: write 'sigma' for N(0, sigma_T^2 I) or 'exact' for the true marginal")
+        raise InputError(f"prior={prior!r}: write 'sigma' for N(0, sigma_T^2 I) or 'exact' for the true marginal")
     if not sde.linear:
         raise SolverError(f"{type(sde).__name__} does not give alpha and sigma: exact answers need both")
-    steps = 20 if steps is None and calls is None and (grid is None or isinstance(grid, str)) else steps
-    model = replace(gaussian_model(sde, centre, values.sqrt()), stats=_stats(centre, values))
-    options = {"grid": grid, "steps": steps, "calls": calls, "start": start, "stop": stop, "denoise": denoise}
-    found = impulse_response(used, model, len(values), **options)
-    ends = sde.marginal(found.times[[0, -1]])
-    (alpha, last), (sigma, floor) = ends.scale.tolist(), ends.std.tolist()
+    model = replace(gaussian_model(sde, means, values.sqrt()), stats=_stats(means, values))
+    response = impulse_response(
+        solver, model, len(values), grid=grid, steps=steps, calls=calls, start=start, stop=stop, denoise=denoise
+    )
+    ends = sde.marginal(response.times[[0, -1]])
+    (alpha, last_alpha), (sigma, last_sigma) = ends.scale.tolist(), ends.std.tolist()
     if denoise:
-        last, floor = 1.0, 0.0
-    before, after = alpha**2 * values + sigma**2, last**2 * values + floor**2
-    begun = before if prior == "exact" else torch.full_like(before, sigma**2)
-    shift = found.gain * alpha * centre if prior == "exact" else 0.0
+        last_alpha, last_sigma = 1.0, 0.0
+    before, after = alpha**2 * values + sigma**2, last_alpha**2 * values + last_sigma**2
+    start_variance = before if prior == "exact" else torch.full_like(before, sigma**2)
+    shift = response.gain * alpha * means if prior == "exact" else 0.0
+    variance = response.gain**2 * start_variance + response.kicks.square().sum(0)
     return Analysis(
-        used, sde, found.times, found.calls, values, found.gain, (after / before).sqrt(),
-        found.offset + shift, last * centre, found.gain**2 * begun + found.kicks.square().sum(0), after, before.sqrt(),
+        solver, sde, response.times, response.calls, values, response.gain, (after / before).sqrt(),
+        response.offset + shift, last_alpha * means, variance, after, before.sqrt(),
     )  # fmt: skip
 
 
 def _stats(mean: Tensor, values: Tensor) -> Statistics | None:
-    """What a solver that whitens reads; beyond a thousand dimensions the directions would be a large matrix."""
+    """Statistics for solvers that whiten; above 1024 dimensions the matrix of directions would be too large."""
     if len(values) > 1024:
         return None
     axes = torch.eye(len(values), dtype=torch.float64)
     return Statistics(mean, values, axes, values, values.min().item())
 
 
-def eigenvalues(given: Sequence[float] | Tensor) -> Tensor:
-    """Variances as float64 (D,), refused where they are none."""
-    values = times64(given).detach().reshape(-1).cpu()
+def eigenvalues(spectrum: Sequence[float] | Tensor) -> Tensor:
+    """Variances as float64 (D,); ValueError where they are empty or not positive."""
+    values = times64(spectrum).detach().reshape(-1).cpu()
     if not len(values) or not bool((torch.isfinite(values) & (values > 0)).all()):
-        raise ValueError(f"spectrum={given!r}: give the data's variances along its axes, all positive")
+        raise InputError(f"spectrum={spectrum!r}: give the data's variances along its axes, all positive")
     return values
-
-
-def order(solver_: str | Solver, sde: LinearSDE, steps: Sequence[int] = (40, 80, 160), **options: Any) -> float:
-    """The measured order on Gaussian data: slope of the log error over the last of rising `steps`.
-
-    The error is the rms transfer error, of a stochastic solver W2 from the true start. options as in
-    `analyse`. Infinite for a solver that is exact here; steps whose error is round-off are left out.
-    """
-    if len(steps) < 2 or any(a >= b for a, b in itertools.pairwise(steps)):
-        raise ValueError(f"steps={steps!r}: give at least two, rising")
-    errors: list[float] = []
-    for n in steps:
-        found = analyse(solver_, sde, steps=n, prior="exact", **options)
-        transfer = found.transfer_error
-        errors.append(found.w2 if transfer is None else transfer.square().mean().sqrt().item())
-    good = [(n, e) for n, e in zip(steps, errors, strict=True) if e > 1e-11]
-    if len(good) < 2:
-        return math.inf
-    (n, e), (more, less) = good[-2:]
-    return math.log(e / less) / math.log(more / n)
-
-
-class Stability(NamedTuple):
-    """The fewest steps whose output stays bounded, their largest step in lam, and the growth there."""
-
-    steps: int
-    step: float
-    growth: float
-
-
-def stability(
-    solver_: str | Solver, sde: LinearSDE, *, limit: float = 2.0, most: int = 1024, **options: Any
-) -> Stability:
-    """The fewest steps at which no eigenvalue's output is wider than `limit` times the widest of the truth.
-
-    Twice as many must be bounded too. options as in `analyse`. SolverError where `most` steps are too few.
-    """
-
-    def at(n: int) -> Analysis:
-        return analyse(solver_, sde, steps=n, **options)
-
-    low, high = 0, 1
-    while not (at(high).growth <= limit and at(2 * high).growth <= limit):
-        low, high = high, 2 * high
-        if high > most:
-            raise SolverError(f"{solver_!r} is unbounded at {low} steps still: raise most={most}, or take another grid")
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if at(middle).growth <= limit else (middle, high)
-    found = at(high)
-    lam = sde.lam(found.times.clamp(max=sde.t_max))
-    return Stability(high, lam.diff().max().item(), found.growth)

@@ -1,4 +1,4 @@
-"""A solver's linear map: the model of Gaussian data in closed form, and one run on unit impulses."""
+"""The linear map of a solver: the exact model of Gaussian data, and one run on unit impulses."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sdediff.grids.grids import GridLike
 from sdediff.grids.levels import Level
 from sdediff.model.score_model import ScoreModel
 from sdediff.noise.counter import Noise
-from sdediff.sampling.run import Counter, prepare
+from sdediff.sampling.api import Sampler
+from sdediff.sampling.run import CallCounter
 from sdediff.sde.base import LinearSDE
 from sdediff.solvers import Solver, SolverError
 
@@ -23,28 +25,28 @@ class NotLinear(SolverError):
 def gaussian_model(sde: LinearSDE, mean: Any = 0.5, std: Any = 0.3) -> ScoreModel:
     """The exact model of N(mean, std^2), mean and std floats or (D,) float64 for states (B, D).
 
-    Elementwise operations alone, so equal to the bit in any batch.
+    Only elementwise operations, so that a sample has the same bits in any batch.
     """
 
     def net(x: Tensor, t: Tensor) -> Tensor:
         times = t.double()
         shape = (-1, *[1] * (x.ndim - 1))
         alpha, sigma = (fn(times).to(x.dtype).reshape(shape) for fn in (sde.alpha, sde.sigma))
-        total = (alpha * std) ** 2 + sigma**2
-        rest = x - alpha * mean
-        return alpha * sigma * rest * (1 - std**2) / total - sigma * mean
+        variance = (alpha * std) ** 2 + sigma**2
+        centred = x - alpha * mean
+        return alpha * sigma * centred * (1 - std**2) / variance - sigma * mean
 
     return ScoreModel(net, sde, predicts="v")
 
 
 @dataclass(frozen=True)
 class Impulses(Noise):
-    """The k-th different draw of a run is 1 in row k + 3, -2 in row 2, 0 elsewhere."""
+    """Unit impulses in place of noise: the k-th draw of a run is 1 in row k + 3, -2 in row 2, 0 elsewhere."""
 
-    seen: dict[Any, int] = field(default_factory=dict, compare=False)
+    draws: dict[Any, int] = field(default_factory=dict, compare=False)
 
     def __call__(self, t: Level, s: Level, like: Tensor, draw: int = 0) -> Tensor:
-        row = self.seen.setdefault((t.index, s.index, draw + self.offset), len(self.seen) + 3)
+        row = self.draws.setdefault((t.index, s.index, draw + self.offset), len(self.draws) + 3)
         z = torch.zeros_like(like)
         z[2] = -2.0
         if row < len(z):
@@ -53,7 +55,7 @@ class Impulses(Noise):
 
 
 class Response(NamedTuple):
-    """A run's linear map, an eigenvalue a column: output = offset + gain x_T + sum_k kicks[k] z_k."""
+    """The linear map of a run, one column for each eigenvalue: output = offset + gain x_T + sum_k kicks[k] z_k."""
 
     times: Tensor
     calls: int
@@ -61,34 +63,54 @@ class Response(NamedTuple):
     gain: Tensor
     kicks: Tensor
 
+    def __repr__(self) -> str:
+        return f"Response({len(self.gain)} eigenvalues, {len(self.kicks)} draws, {self.calls} calls)"
 
-def impulse_response(used: Solver, model: ScoreModel, dim: int, **options: Any) -> Response:
-    """The response (float64) of a run with the options of `sample` on an elementwise affine model of (B, dim).
 
-    Row 0 answers x_T = 0, row 1 x_T = 1, row k + 3 the draw k; row 2 takes -2 of everything, which shows
-    whether answers add up and scale. NotLinear where they do not, SDEError where sigma or alpha forbid it.
+def impulse_response(
+    solver: Solver,
+    model: ScoreModel,
+    dim: int,
+    *,
+    grid: GridLike | None = None,
+    steps: int | None = None,
+    calls: int | None = None,
+    start: float | None = None,
+    stop: float | None = None,
+    denoise: bool = True,
+) -> Response:
+    """The response (float64) of a run on an elementwise affine model of states (B, dim); arguments as in `sample`.
+
+    Row 0 holds the run from x_T = 0, row 1 from x_T = 1, row k + 3 that of draw k; row 2 has -2 times all of these,
+    which tests additivity and scaling. NotLinear where the test fails, SDEError where sigma or alpha forbid it.
     """
-    if used.adaptive:
-        raise NotLinear(f"{used!r} chooses its steps by its states, so is not linear in them: give one on a fixed grid")
+    if solver.adaptive:
+        raise NotLinear(f"{solver!r} chooses its steps from its states, not linearly: give a solver on a fixed grid")
 
-    def answers(rows: int) -> tuple[Tensor, Impulses, Tensor, int]:
-        noise, counter = Impulses(), Counter()
+    def run(rows: int) -> tuple[Tensor, Impulses, Tensor, int]:
+        noise, counter = Impulses(), CallCounter()
         x = torch.zeros(rows, dim, dtype=torch.float64)
         x[1], x[2] = 1.0, -2.0
-        made = prepare(model, x=x, solver=used, noise=noise, **options)
+        sampler = Sampler(
+            model, solver=solver, grid=grid, steps=steps, calls=calls, start=start, stop=stop, denoise=denoise,
+            noise=noise,
+        )  # fmt: skip
+        prepared = sampler.run(x=x, wrap=counter.wrap)
         with torch.no_grad():
-            *_, end = made._replace(model=made.model.map_net(counter.wrap)).states()
+            *_, end = prepared.states()
         out = end.x if end.prediction is None else end.prediction.x0
-        return out, noise, made.plan.times, counter.calls
+        return out, noise, prepared.plan.times, counter.calls
 
-    out, noise, times, calls = answers(3)
-    if noise.seen:
-        out, _, _, _ = answers(3 + len(noise.seen))
-    elif used.stochastic:
-        raise NotLinear(f"{used!r} draws its noise elsewhere than from `noise`: give a solver that takes it from there")
+    out, noise, times, counted = run(3)
+    if noise.draws:
+        out, _, _, _ = run(3 + len(noise.draws))
+    elif solver.stochastic:
+        raise NotLinear(f"{solver!r} does not take its noise from `noise`: give a solver that does")
     gains = out - out[0]
-    parts = -2 * (gains[1] + gains[3:].sum(0))
-    # What overflows has left every bound: that it is linear cannot be seen, nor matters.
-    if torch.isfinite(gains).all() and not torch.allclose(gains[2], parts, atol=1e-8, rtol=1e-6):
-        raise NotLinear(f"{used!r} is not linear in x and its noise, so has no impulse response: measure it by samples")
-    return Response(times, calls, out[0], gains[1], gains[3:])
+    expected = -2 * (gains[1] + gains[3:].sum(0))
+    # Where the output overflows, linearity cannot be tested, and the solver is unstable in any case.
+    if torch.isfinite(gains).all() and not torch.allclose(gains[2], expected, atol=1e-8, rtol=1e-6):
+        raise NotLinear(
+            f"{solver!r} is not linear in x and its noise, so has no impulse response: measure it by samples"
+        )
+    return Response(times, counted, out[0], gains[1], gains[3:])

@@ -1,23 +1,20 @@
-"""The sweep of solvers over call counts: its problems, its records, its table and its plot."""
+"""The sweep of solvers over budgets of network evaluations: its tasks, its results, its table and its plot."""
 
-from __future__ import annotations
-
-from sdediff._utils.files import whole
 from sdediff._utils.machine import machine, versions
-from sdediff.benchmark.problems import Problem, Reference
-from sdediff.benchmark.report import Floor, Report, Row, Skip
+from sdediff.benchmark.report import Report
+from sdediff.benchmark.results import RealDataFloor, SkippedTrial, SolverResult
 from sdediff.benchmark.sweep import DEFAULT_SOLVERS, bench
+from sdediff.benchmark.tasks import ReferenceSolver, Task
 
 __all__ = [
     "DEFAULT_SOLVERS",
-    "Floor",
-    "Problem",
-    "Reference",
+    "RealDataFloor",
+    "ReferenceSolver",
     "Report",
-    "Row",
-    "Skip",
+    "SkippedTrial",
+    "SolverResult",
+    "Task",
     "bench",
     "machine",
     "versions",
-    "whole",
 ]

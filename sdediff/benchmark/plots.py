@@ -1,23 +1,24 @@
-"""Quality against calls, as a picture: a column a problem, error above, distance below."""
+"""Quality against network evaluations, as a picture: a column a task, error above, distance below."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from sdediff.benchmark.report import Report, Row
+from sdediff.benchmark.results import RealDataFloor, SolverResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Told apart by hue and lightness, and by marker for those who see no hue.
+# Colours differ in hue and lightness; markers distinguish the lines without colour.
 _COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a4bbf", "#8c6d1f",
     "#17becf", "#b2182b", "#4d9221", "#e69f00", "#555555", "#c51b7d",
 )  # fmt: skip
 _MARKERS = "osD^vPX<>phd"
-# What diverges would squeeze all else into a corner: it is drawn at the edge, so far above the floor.
+# Diverging values would dominate the axis: they are clipped at this multiple of the floor.
 _SPAN = {"error": 1e6, "distance": 1e2}
 
 
@@ -28,83 +29,86 @@ class _Style(NamedTuple):
     shift: float
 
 
-def draw(report: Report) -> Figure:
-    """The figure: calls and quality on log axes, one line a solver, the distance of real data as the floor."""
+def draw(rows: Sequence[SolverResult], floors: Sequence[RealDataFloor], distance: str = "") -> Figure:
+    """The figure: calls and quality on log axes, one line a solver, the distance of real data as the floor.
+
+    distance: the name of the distance, for the label of its axis.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    names = [floor.problem for floor in report.floors]
+    names = [floor.task for floor in floors]
     figure = Figure(figsize=(2.6 + 5.0 * len(names), 8.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, len(names), squeeze=False, sharex="col")
-    styles = _styles(report)
-    for column, floor in enumerate(report.floors):
-        rows = [row for row in report.rows if row.problem == floor.problem]
-        _panel(axes[0][column], rows, "error", styles)
-        _panel(axes[1][column], rows, "distance", styles, floor.distance)
+    styles = _styles(rows)
+    for column, floor in enumerate(floors):
+        of_task = [row for row in rows if row.task == floor.task]
+        _panel(axes[0][column], of_task, "error", styles)
+        _panel(axes[1][column], of_task, "distance", styles, floor.distance)
         _floor(axes[1][column], floor.distance, floor.distance_error)
-        axes[0][column].set_title(floor.problem, fontweight="bold")
-        axes[1][column].set_xlabel("network calls")
-        _ticks(axes[1][column], rows)
+        axes[0][column].set_title(floor.task, fontweight="bold")
+        axes[1][column].set_xlabel("network evaluations")
+        _ticks(axes[1][column], of_task)
     axes[0][0].set_ylabel("error against the exact flow\n(rms a dimension, median)")
-    axes[1][0].set_ylabel(f"distance to the truth\n({report.settings.get('distance', '')})")
+    axes[1][0].set_ylabel(f"distance to the truth\n({distance})")
     _legend(figure, styles)
     return figure
 
 
-def _styles(report: Report) -> dict[str, _Style]:
-    """Full lines for the flow's solvers, dashed for those that draw noise; a small shift parts error bars."""
-    names = list(dict.fromkeys(row.solver for row in report.rows))
-    flow = {row.solver for row in report.rows if row.error is not None}
+def _styles(rows: Sequence[SolverResult]) -> dict[str, _Style]:
+    """Full lines for deterministic solvers, dashed for stochastic ones; a small shift separates error bars."""
+    names = list(dict.fromkeys(row.solver for row in rows))
+    deterministic = {row.solver for row in rows if row.error is not None}
     middle = (len(names) - 1) / 2
     return {
         name: _Style(
             _COLOURS[i % len(_COLOURS)],
             _MARKERS[i % len(_MARKERS)],
-            "-" if name in flow else "--",
+            "-" if name in deterministic else "--",
             (i - middle) * 0.012,
         )
         for i, name in enumerate(names)
     }
 
 
-def _panel(axes: Axes, rows: list[Row], what: str, styles: dict[str, _Style], floor: float = 0.0) -> None:
+def _panel(axes: Axes, rows: list[SolverResult], quantity: str, styles: dict[str, _Style], floor: float = 0.0) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.grid(True, which="major", color="#dddddd", linewidth=0.8)
     axes.set_axisbelow(True)
-    known = [value for row in rows if (value := getattr(row, what)) is not None and value > 0]
-    if not known:
-        axes.text(0.5, 0.5, "no solver has one", ha="center", va="center", transform=axes.transAxes)
+    values = [value for row in rows if (value := getattr(row, quantity)) is not None and value > 0]
+    if not values:
+        axes.text(0.5, 0.5, "no solver has a value", ha="center", va="center", transform=axes.transAxes)
         return
-    top = _SPAN[what] * (floor if floor > 0 else min(known))
+    top = _SPAN[quantity] * (floor if floor > 0 else min(values))
     for name, style in styles.items():
         points = sorted(
-            (row for row in rows if row.solver == name and getattr(row, what) is not None), key=lambda r: r.calls
+            (row for row in rows if row.solver == name and getattr(row, quantity) is not None), key=lambda r: r.calls
         )  # fmt: skip
         if points:
-            _line(axes, points, what, style, top)
-    if max(known) > top:
+            _line(axes, points, quantity, style, top)
+    if max(values) > top:
         axes.set_ylim(top=top * 1.6)
         axes.text(0.99, 0.985, "at this edge: larger still", ha="right", va="top", fontsize=8, transform=axes.transAxes)
 
 
-def _line(axes: Axes, points: list[Row], what: str, style: _Style, top: float) -> None:
-    shift = math.exp(style.shift) if what == "distance" else 1.0
+def _line(axes: Axes, points: list[SolverResult], quantity: str, style: _Style, top: float) -> None:
+    shift = math.exp(style.shift) if quantity == "distance" else 1.0
     calls = [row.calls * shift for row in points]
     # An unbiased distance may be negative, which a log axis cannot show.
-    values = [min(v, top) if (v := getattr(row, what)) > 0 else math.nan for row in points]
-    drawn: dict[str, Any] = {
+    values = [min(v, top) if (v := getattr(row, quantity)) > 0 else math.nan for row in points]
+    line: dict[str, Any] = {
         "color": style.color, "marker": style.marker, "linestyle": style.linestyle,
         "markersize": 6.5, "linewidth": 1.5, "markeredgecolor": "white", "markeredgewidth": 0.5,
     }  # fmt: skip
-    if what == "error":
-        axes.plot(calls, values, **drawn)
+    if quantity == "error":
+        axes.plot(calls, values, **line)
         return
     # The lower arm may not reach zero on a log axis.
     spread = [0.0 if v == top else row.distance_error or 0.0 for v, row in zip(values, points, strict=True)]
     low = [min(s, 0.9 * v) for s, v in zip(spread, values, strict=True)]
-    axes.errorbar(calls, values, yerr=(low, spread), capsize=2, elinewidth=0.9, **drawn)
+    axes.errorbar(calls, values, yerr=(low, spread), capsize=2, elinewidth=0.9, **line)
 
 
 def _floor(axes: Axes, value: float, error: float) -> None:
@@ -118,13 +122,13 @@ def _floor(axes: Axes, value: float, error: float) -> None:
     )  # fmt: skip
 
 
-def _ticks(axes: Axes, rows: list[Row]) -> None:
-    """The calls that were asked for, or those counted, as plain numbers far enough apart to be read."""
+def _ticks(axes: Axes, rows: list[SolverResult]) -> None:
+    """The budgets, or the calls counted by adaptive solvers, as plain numbers far enough apart to be read."""
     from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-    asked = sorted({row.asked if isinstance(row.asked, int) else row.calls for row in rows})
+    budgets = sorted({row.budget if isinstance(row.budget, int) else row.calls for row in rows})
     shown: list[int] = []
-    for value in asked:
+    for value in budgets:
         if not shown or value > 1.25 * shown[-1]:
             shown.append(value)
     axes.xaxis.set_major_locator(FixedLocator([float(v) for v in shown]))
@@ -142,5 +146,5 @@ def _legend(figure: Figure, styles: dict[str, _Style]) -> None:
     ]
     figure.legend(
         handles=handles, loc="outside right upper", frameon=False, fontsize=9,
-        title="full line: probability flow\ndashed: draws noise", title_fontsize=8, alignment="left",
+        title="full line: deterministic\ndashed: stochastic", title_fontsize=8, alignment="left",
     )  # fmt: skip

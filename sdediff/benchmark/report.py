@@ -1,4 +1,4 @@
-"""The records of a sweep, as a table, a picture and a file."""
+"""The report of a sweep: its results as a table, a picture and a file."""
 
 from __future__ import annotations
 
@@ -7,124 +7,96 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdediff._utils.errors import InputError
 from sdediff._utils.files import whole
+from sdediff._utils.tables import html_table
+from sdediff.benchmark.plots import draw
+from sdediff.benchmark.results import RealDataFloor, SkippedTrial, SolverResult
 from sdediff.metrics.distances import Estimate
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-_FORMAT = 1
+_FORMAT = 2
 
 
-@dataclass(frozen=True)
-class Row:
-    """One solver at one budget on one problem.
-
-    solver: its short name, made: its repr. asked: the calls asked for, or the tolerance of an adaptive
-    solver; calls: those counted. error: median over samples of the rms distance a dimension to the exact
-    flow from the same noise, None for stochastic solvers. distance, distance_error: to the truth, None
-    where samples are not finite. ms: milliseconds a sample; ratio: whole time over the network's own.
-    """
-
-    problem: str
-    solver: str
-    made: str
-    grid: str
-    steps: int
-    asked: int | float | None
-    calls: int
-    error: float | None
-    distance: float | None
-    distance_error: float | None
-    ms: float
-    ratio: float
-
-    @property
-    def label(self) -> str:
-        """The solver's short name, with its tolerance where that is its budget."""
-        return f"{self.solver} {self.asked:g}" if isinstance(self.asked, float) else self.solver
-
-
-@dataclass(frozen=True)
-class Floor:
-    """The distance of real data to the truth of a problem, at as many samples as the solvers draw."""
-
-    problem: str
-    distance: float
-    distance_error: float
-
-
-@dataclass(frozen=True)
-class Skip:
-    """What could not be run, and why."""
-
-    problem: str
-    solver: str
-    asked: int | float | None
-    reason: str
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
-    """A sweep's rows, the floors of its problems, what could not be run, and what all was measured with."""
+    """The results of a sweep, the floors of its tasks, the skipped trials, and how everything was measured."""
 
-    rows: tuple[Row, ...]
-    floors: tuple[Floor, ...]
-    skipped: tuple[Skip, ...] = ()
+    rows: tuple[SolverResult, ...]
+    floors: tuple[RealDataFloor, ...]
+    skipped: tuple[SkippedTrial, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
 
+    def __repr__(self) -> str:
+        tasks = ", ".join(floor.task for floor in self.floors)
+        return f"Report({len(self.rows)} results on {tasks}; {len(self.skipped)} skipped; {self.seconds:.0f} s)"
+
+    def _repr_html_(self) -> str:
+        return html_table(
+            self._columns(), [cells for section in self._sections() for cells in section], self._caption()
+        )
+
     def table(self) -> Table:
-        """The rows as a rich table, a section a problem."""
+        """The results as a rich table, a section a task."""
         from rich import box
         from rich.markup import escape
         from rich.table import Table
 
-        name = escape(self.settings.get("distance", "distance"))
-        table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, caption=self._caption())
-        for title in ("solver", "grid"):
+        table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, caption=escape(self._caption()))
+        solver, grid, *numbers = map(escape, self._columns())
+        for title in (solver, grid):
             table.add_column(title, no_wrap=True, max_width=40)
-        for title in ("calls", "error", name, "ms/sample", "ratio"):
+        for title in numbers:
             table.add_column(title, justify="right", no_wrap=True)
-        for floor in self.floors:
-            least = _distance(floor.distance, floor.distance_error)
-            table.add_row(escape(f"{floor.problem}: real data"), "", "", "", least, style="bold")
-            for row in (r for r in self.rows if r.problem == floor.problem):
-                table.add_row(
-                    escape(row.label), row.grid, str(row.calls), "" if row.error is None else f"{row.error:.2g}",
-                    _distance(row.distance, row.distance_error), f"{row.ms:.3g}", f"{row.ratio:.2f}",
-                )  # fmt: skip
+        for section in self._sections():
+            for at, cells in enumerate(section):
+                table.add_row(*map(escape, cells), style="bold" if at == 0 else None)
             table.add_section()
         return table
 
-    def _caption(self) -> str:
-        from rich.markup import escape
+    def _columns(self) -> tuple[str, ...]:
+        return ("solver", "grid", "calls", "error", self.settings.get("distance", "distance"), "ms/sample", "ratio")
 
-        about, problems = self.settings, self.settings.get("problems", {})
-        used = ", ".join(f"{name} {p.get('threads')}" for name, p in problems.items())
-        lines = [
-            f"error: to the exact flow, median; {about.get('distance')}: to the truth",
+    def _sections(self) -> list[list[tuple[str, ...]]]:
+        """A list of rows for every task, the floor of the real data first."""
+        sections: list[list[tuple[str, ...]]] = []
+        for floor in self.floors:
+            least = _distance(floor.distance, floor.distance_error)
+            section: list[tuple[str, ...]] = [(f"{floor.task}: real data", "", "", "", least, "", "")]
+            for row in (r for r in self.rows if r.task == floor.task):
+                error = "" if row.error is None else f"{row.error:.2g}"
+                distance = _distance(row.distance, row.distance_error)
+                section.append(
+                    (row.label, row.grid, str(row.calls), error, distance, f"{row.ms:.3g}", f"{row.ratio:.2f}")
+                )
+            sections.append(section)
+        return sections
+
+    def _caption(self) -> str:
+        threads = ", ".join(f"{name} {task.get('threads')}" for name, task in self.settings.get("tasks", {}).items())
+        return "\n".join([
+            f"error: to the exact flow, median; {self.settings.get('distance')}: to the true data",
             "ms/sample: wall time; ratio: that over the network's own time",
-            f"{self.machine.get('cpu')}, {self.machine.get('device')}, threads: {used}; {self.seconds:.0f} s in all",
-        ]
-        return escape("\n".join(lines))
+            f"{self.machine.get('cpu')}, {self.machine.get('device')}, threads: {threads}; {self.seconds:.0f} s in all",
+        ])  # fmt: skip
 
     def plot(self, path: str | Path) -> Path:
-        """Writes quality against calls as a PNG, two panels a problem; returns its path."""
-        from sdediff.benchmark.plots import draw
-
+        """Writes quality against network evaluations as a PNG, two panels a task; returns its path."""
         with whole(path) as unfinished:
-            draw(self).savefig(unfinished, format="png", dpi=130)
+            draw(self.rows, self.floors, self.settings.get("distance", "")).savefig(unfinished, format="png", dpi=130)
         return Path(path)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain values."""
+        """The whole report as plain values."""
         return {"format": _FORMAT, **asdict(self)}
 
     def save(self, path: str | Path) -> Path:
-        """Writes everything as JSON and returns the path; `Report.load` reads it."""
+        """Writes the whole report as JSON and returns the path; `Report.load` reads it."""
         text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
         with whole(path) as unfinished:
             unfinished.write_text(text + "\n", encoding="utf-8")
@@ -134,14 +106,14 @@ class Report:
     def load(cls, path: str | Path) -> Report:
         """The report in a file that `save` wrote. ValueError names the file where it is something else."""
         try:
-            given = json.loads(Path(path).read_text(encoding="utf-8"))
-            if given.pop("format") != _FORMAT:
-                raise ValueError("of another format")
-            kinds = {"rows": Row, "floors": Floor, "skipped": Skip}
-            lists: dict[str, Any] = {key: tuple(kind(**v) for v in given.pop(key)) for key, kind in kinds.items()}
-            return cls(**lists, **given)
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            if content.pop("format") != _FORMAT:
+                raise InputError("of another format")
+            kinds = {"rows": SolverResult, "floors": RealDataFloor, "skipped": SkippedTrial}
+            lists: dict[str, Any] = {key: tuple(kind(**v) for v in content.pop(key)) for key, kind in kinds.items()}
+            return cls(**lists, **content)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}: not a report of sdediff bench ({error}): run the sweep again") from error
+            raise InputError(f"{path}: not a report of sdediff bench ({error}): run the sweep again") from error
 
 
 def _distance(value: float | None, error: float | None) -> str:

@@ -1,4 +1,4 @@
-"""The sweep: every solver at every budget on every problem, from the same noise."""
+"""The sweep: every solver at every budget on every task, from the same noise."""
 
 from __future__ import annotations
 
@@ -12,14 +12,27 @@ from typing import Any
 import torch
 
 from sdediff import metrics
+from sdediff._utils.errors import InputError
 from sdediff._utils.machine import machine, versions
 from sdediff._utils.progress import track
-from sdediff.benchmark.problems import Problem, found
-from sdediff.benchmark.report import Floor, Report, Row, Skip
-from sdediff.benchmark.runs import PAIRED, Distance, Job, Setting, exact_flow, on_flow, quickest, row, threads_kept
+from sdediff.benchmark.report import Report
+from sdediff.benchmark.results import RealDataFloor, SkippedTrial, SolverResult
+from sdediff.benchmark.tasks import Task, resolve_task
+from sdediff.benchmark.trials import (
+    PAIRED,
+    Distance,
+    TaskSetup,
+    Trial,
+    exact_flow,
+    fastest_thread_count,
+    follows_flow,
+    preserve_thread_count,
+    run_trial,
+)
 from sdediff.integrate import IntegrationError
 from sdediff.sampling.plan import check_eval, placement
-from sdediff.solvers import Solver, solver
+from sdediff.solvers import Solver
+from sdediff.solvers import solver as resolve_solver
 
 Solvers = Sequence[str | Solver] | Mapping[str, Solver]
 
@@ -40,7 +53,7 @@ DEFAULT_SOLVERS: dict[str, dict[str, Any]] = {
 
 
 def bench(
-    problems: Sequence[str | Problem] = ("digits", "gmm64"),
+    tasks: Sequence[str | Task] = ("digits", "gmm64"),
     solvers: Solvers | None = None,
     calls: Sequence[int] = (5, 10, 20, 50),
     *,
@@ -53,110 +66,119 @@ def bench(
     dtype: torch.dtype | None = None,
     progress: bool | None = None,
 ) -> Report:
-    """Every solver at every number of network calls on every problem: quality, time, and their record.
+    """Run every solver at every number of network evaluations on every task and report quality and time.
 
-    problems: names of sdediff.targets (exact score, under VP) or embedded models, or Problem objects.
-    solvers: names, objects, or objects by a label; adaptive ones run at `tolerances` in place of `calls`.
-    samples a solver, drawn `batch` at a time; distance: a name of metrics.DISTANCES, frechet with its
-    features in brackets, or a function. A budget that a solver cannot meet is listed in `skipped`.
+    tasks: names of sdediff.targets (exact score, under VP) or embedded models, or Task objects. solvers: names,
+    objects, or objects by a label; adaptive ones run at `tolerances` instead of `calls`. samples: how many a solver
+    draws, `batch` at a time. distance: a name of metrics.DISTANCES, frechet with its features in brackets, or a
+    function. A budget that a solver cannot meet is listed in `skipped`.
     """
     began = time.perf_counter()
     if (samples is not None and samples < 1) or batch < 1:
-        raise ValueError(f"samples={samples}, batch={batch}: both must be positive")
-    jobs, metric = list(_jobs(solvers, calls, tolerances)), measure(distance)
-    chosen = [found(kind, device, dtype) for kind in problems]
-    settings = [_setting(problem, samples, batch, seed, dtype, device, metric) for problem in chosen]
-    floors = [_floor(setting) for setting in settings]
-    rows, skipped = _swept(settings, jobs, progress)
-    if not rows:
-        raise ValueError(f"nothing could run: {skipped[0].reason}" if skipped else "nothing to run: give solvers")
+        raise InputError(f"samples={samples}, batch={batch}: both must be positive")
+    trials, metric = list(_trials(solvers, calls, tolerances)), distance_function(distance)
+    resolved = [resolve_task(task, device, dtype) for task in tasks]
+    setups = [_setup(task, samples, batch, seed, dtype, device, metric) for task in resolved]
+    floors = [_floor(setup) for setup in setups]
+    results, skipped = _run_all(setups, trials, progress)
+    if not results:
+        raise InputError(f"nothing could run: {skipped[0].reason}" if skipped else "nothing to run: give solvers")
     return Report(
-        tuple(rows),
-        tuple(Floor(s.problem.name, f.value, f.std_error) for s, f in zip(settings, floors, strict=True)),
+        tuple(results),
+        tuple(RealDataFloor(s.task.name, f.value, f.std_error) for s, f in zip(setups, floors, strict=True)),
         tuple(skipped),
-        _about(settings, jobs, calls, tolerances, floors[0].name),
+        _settings(setups, trials, calls, tolerances, floors[0].name),
         versions(),
-        machine(settings[0].device),
+        machine(setups[0].device),
         time.perf_counter() - began,
     )
 
 
-def _swept(settings: Sequence[Setting], jobs: Sequence[Job], progress: bool | None) -> tuple[list[Row], list[Skip]]:
-    """A row for every problem and job that runs, and a reason for every other."""
-    rows: list[Row] = []
-    skipped: list[Skip] = []
-    work = [(at, job) for at in range(len(settings)) for job in jobs]
-    ready = list(settings)
-    with threads_kept():
-        for at, job in track(work, len(work), "bench", progress):
-            if ready[at].exact is None and any(on_flow(j.solver) for j in jobs):
+def _run_all(
+    setups: Sequence[TaskSetup], trials: Sequence[Trial], progress: bool | None
+) -> tuple[list[SolverResult], list[SkippedTrial]]:
+    """A result for every task and trial that runs, and a reason for every other."""
+    results: list[SolverResult] = []
+    skipped: list[SkippedTrial] = []
+    pairs = [(at, trial) for at in range(len(setups)) for trial in trials]
+    ready = list(setups)
+    with preserve_thread_count():
+        for at, trial in track(pairs, len(pairs), "bench", progress):
+            if ready[at].exact is None and any(follows_flow(t.solver) for t in trials):
                 ready[at] = dataclasses.replace(ready[at], exact=exact_flow(ready[at]))
             try:
-                rows.append(row(ready[at], job))
+                results.append(run_trial(ready[at], trial))
             except (ValueError, IntegrationError) as error:
-                skipped.append(Skip(ready[at].problem.name, job.name, job.asked, str(error)))
-    return rows, skipped
+                skipped.append(SkippedTrial(ready[at].task.name, trial.name, trial.budget, str(error)))
+    return results, skipped
 
 
-def _jobs(solvers: Solvers | None, calls: Sequence[int], tolerances: Sequence[float]) -> Iterator[Job]:
-    """A job a solver and budget; an adaptive solver's budget is its tolerance."""
+def _trials(solvers: Solvers | None, calls: Sequence[int], tolerances: Sequence[float]) -> Iterator[Trial]:
+    """One trial for each solver and budget; the budget of an adaptive solver is its tolerance."""
     if solvers is None:
-        named = {name: solver(name, **options) for name, options in DEFAULT_SOLVERS.items()}
+        named = {name: resolve_solver(name, **options) for name, options in DEFAULT_SOLVERS.items()}
     elif isinstance(solvers, Mapping):
         named = dict(solvers)
     else:
-        named = {kind if isinstance(kind, str) else repr(kind): solver(kind) for kind in solvers}
-    for label, made in named.items():
-        if made.spent(1) is not None:
-            yield from (Job(label, made, n) for n in calls)
-        elif {"rtol", "atol"} <= {f.name for f in dataclasses.fields(made)}:
-            for tol in tolerances:
-                yield Job(label, dataclasses.replace(made, rtol=tol, atol=tol), float(tol))  # type: ignore[call-arg]
+        named = {kind if isinstance(kind, str) else repr(kind): resolve_solver(kind) for kind in solvers}
+    for name, solver in named.items():
+        if solver.spent(1) is not None:
+            yield from (Trial(name, solver, n) for n in calls)
+        elif {"rtol", "atol"} <= {field.name for field in dataclasses.fields(solver)}:
+            for tolerance in tolerances:
+                adapted = dataclasses.replace(solver, rtol=tolerance, atol=tolerance)  # type: ignore[call-arg]
+                yield Trial(name, adapted, float(tolerance))
         else:
-            yield Job(label, made, None)
+            yield Trial(name, solver, None)
 
 
-def measure(distance: str | Distance) -> Distance:
+def distance_function(distance: str | Distance) -> Distance:
     """A distance by name, frechet with its features in brackets; ValueError with the nearest names."""
     if not isinstance(distance, str):
         return distance
     match = re.fullmatch(r"(\w+)(?:\[(\w+)\])?", distance)
     name, features = match.groups() if match else (distance, None)
-    found = metrics.distance(name)
-    return functools.partial(found, features=features) if features else found
+    function = metrics.distance(name)
+    return functools.partial(function, features=features) if features else function
 
 
-def _setting(
-    problem: Problem, samples: int | None, batch: int, seed: int, dtype: torch.dtype | None, device: Any, d: Distance
-) -> Setting:
-    check_eval(problem.model)
-    kind, place = placement(problem.model, dtype, device)
-    size = samples or problem.samples
-    trial = torch.zeros((min(batch, size), *problem.shape), dtype=kind, device=place)
-    threads = quickest(problem.model, trial) if place.type == "cpu" else torch.get_num_threads()
-    return Setting(problem, size, batch, seed, kind, place, d, threads)
+def _setup(
+    task: Task,
+    samples: int | None,
+    batch: int,
+    seed: int,
+    dtype: torch.dtype | None,
+    device: Any,
+    distance: Distance,
+) -> TaskSetup:
+    check_eval(task.model)
+    dtype, device = placement(task.model, dtype, device)
+    size = samples or task.samples
+    x = torch.zeros((min(batch, size), *task.shape), dtype=dtype, device=device)
+    threads = fastest_thread_count(task.model, x) if device.type == "cpu" else torch.get_num_threads()
+    return TaskSetup(task, size, batch, seed, dtype, device, distance, threads)
 
 
-def _floor(setting: Setting) -> metrics.Estimate:
-    """The distance of as many real samples, taken evenly from all there are."""
-    real = setting.problem.real
-    rows = torch.linspace(0, len(real) - 1, min(setting.samples, len(real))).round().long()
+def _floor(setup: TaskSetup) -> metrics.Estimate:
+    """The distance of as many real samples as a solver draws, spread evenly over all of them."""
+    real = setup.task.real
+    rows = torch.linspace(0, len(real) - 1, min(setup.samples, len(real))).round().long()
     try:
-        return setting.distance(real[rows].cpu(), setting.problem.truth.cpu())
+        return setup.distance(real[rows].cpu(), setup.task.truth.cpu())
     except ValueError as error:
-        raise ValueError(f"samples={setting.samples} of {setting.problem.name} do not do: {error}") from error
+        raise InputError(f"samples={setup.samples} of {setup.task.name} cannot be compared: {error}") from error
 
 
-def _about(
-    settings: Sequence[Setting], jobs: Sequence[Job], calls: Sequence[int], tolerances: Sequence[float], name: str
+def _settings(
+    setups: Sequence[TaskSetup], trials: Sequence[Trial], calls: Sequence[int], tolerances: Sequence[float], name: str
 ) -> dict[str, Any]:
     return {
-        "problems": {s.problem.name: {
-            "model": s.problem.describe(), "samples": s.samples, "truth": len(s.problem.truth),
+        "tasks": {s.task.name: {
+            "model": s.task.describe(), "samples": s.samples, "truth": len(s.task.truth),
             "dtype": str(s.dtype).removeprefix("torch."), "device": str(s.device), "threads": s.threads,
-            "reference": f"{s.problem.reference} on the first {PAIRED} samples' noise",
-        } for s in settings},
-        "solvers": {job.name: repr(job.solver) for job in jobs},
+            "reference": f"{s.task.reference} on the noise of the first {PAIRED} samples",
+        } for s in setups},
+        "solvers": {trial.name: repr(trial.solver) for trial in trials},
         "calls": list(calls), "tolerances": list(tolerances), "distance": name,
-        "batch": settings[0].batch, "seed": settings[0].seed,
+        "batch": setups[0].batch, "seed": setups[0].seed,
     }  # fmt: skip

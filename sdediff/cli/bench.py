@@ -12,10 +12,10 @@ from sdediff.cli.output import emit, show
 
 
 def bench(
-    problem: Annotated[list[str] | None, typer.Option(help="digits, gmm64, a model, ...; may be repeated.")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="digits, gmm64, a model, ...; may be repeated.")] = None,
     solver: Annotated[list[str] | None, typer.Option(help="name or name:key=value,...; may be repeated.")] = None,
-    calls: Annotated[list[str] | None, typer.Option(help="Network calls, such as 5,10; may be repeated.")] = None,
-    samples: Annotated[int | None, typer.Option(min=1, help="Samples a solver draws.")] = None,
+    calls: Annotated[list[str] | None, typer.Option(help="Network evaluations, such as 5,10; may be repeated.")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Samples that each solver draws.")] = None,
     distance: Annotated[str, typer.Option(help="frechet[pca32], energy, mmd, sliced_wasserstein.")] = "frechet[pca32]",
     out: Out = Path("bench-results"),
     seed: Seed = 0,
@@ -25,18 +25,18 @@ def bench(
 ) -> None:
     """Compare solvers for speed and quality: a table, bench.png and bench.json."""
     from sdediff.benchmark import bench as sweep
-    from sdediff.benchmark.problems import found
-    from sdediff.benchmark.sweep import measure
+    from sdediff.benchmark.sweep import distance_function
+    from sdediff.benchmark.tasks import resolve_task
 
     place, kind = placed(device, dtype)
     named = {text: make_solver(text.partition(":")[0], _options(text), option_flag="--solver") for text in solver or ()}
     counts = _counts(calls) if calls else (5, 10, 20, 50)
     with naming("--distance"):
-        measured = measure(distance)
-    with naming("--problem"):
-        problems = [found(name, place, kind) for name in problem or ("digits", "gmm64")]
+        metric = distance_function(distance)
+    with naming("--task"):
+        tasks = [resolve_task(name, place, kind) for name in task or ("digits", "gmm64")]
     folder = writable(out)
-    report = sweep(problems, named or None, counts, samples=samples, distance=measured, seed=seed, dtype=kind)
+    report = sweep(tasks, named or None, counts, samples=samples, distance=metric, seed=seed, dtype=kind)
     with naming("--out"):
         files = {"json": report.save(folder / "bench.json"), "png": report.plot(folder / "bench.png")}
     if as_json:
@@ -44,7 +44,7 @@ def bench(
         return
     show(report.table())
     for skip in report.skipped:
-        typer.echo(f"left out: {skip.problem}, {skip.solver} at {skip.asked}: {skip.reason}")
+        typer.echo(f"skipped: {skip.task}, {skip.solver} at {skip.budget}: {skip.reason}")
     typer.echo("\n".join(str(path) for path in files.values()))
 
 

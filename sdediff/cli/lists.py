@@ -12,18 +12,21 @@ import typer
 from sdediff.cli.options import BadInput, Json, make_solver, naming
 from sdediff.cli.output import emit, listed
 
+_FACTS = ("kind", "order", "calls", "stochastic", "adaptive", "corrector", "grid", "reference")
+
 
 def solvers(as_json: Json = False) -> None:
     """List the solvers with their kind, order, network evaluations a step, default grid and reference."""
-    from sdediff import list_solvers, solver
+    from sdediff import list_solvers
 
     registry = list_solvers()
     if as_json:
-        emit([{**info._asdict(), "repr": repr(solver(name))} for name, info in registry.items()])
+        facts = {name: {fact: getattr(solver, fact) for fact in _FACTS} for name, solver in registry.items()}
+        emit([{"name": name, **facts[name], "repr": repr(solver)} for name, solver in registry.items()])
         return
     listed(
         ("name", "kind", "order", "calls a step", "adaptive", "grid", "reference"),
-        ((i.name, i.kind, i.order, i.calls, i.adaptive, i.grid, i.reference) for i in registry.values()),
+        ((name, s.kind, s.order, s.calls, s.adaptive, s.grid, s.reference) for name, s in registry.items()),
     )
 
 

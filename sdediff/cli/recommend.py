@@ -23,7 +23,7 @@ def recommend(
 ) -> None:
     """Measure solvers and grids on a model: prints a table, and the best as Python and as a command."""
     import sdediff as sd
-    from sdediff.analysis import recommend as measured
+    from sdediff.analysis import recommend as measure_and_choose
 
     place, kind = placed(device, dtype)
     with naming("MODEL"):
@@ -31,18 +31,19 @@ def recommend(
     size = sample_shape(loaded, shape)
     candidates = [(name, grid) if grid else name for name, grid in map(solver_and_grid, solver)] if solver else None
     with naming("--solver" if solver else "--calls"):
-        found = measured(
-            loaded, calls=calls, shape=size, candidates=candidates, starts=starts, seed=seed, dtype=kind, device=place
+        best = measure_and_choose(
+            loaded, size, calls=calls, candidates=candidates, starts=starts, seed=seed, dtype=kind, device=place
         )
     if as_json:
         emit({
-            "model": model, "calls": calls, "solver": repr(found.solver), "grid": found.grid,
-            "times": found.times.tolist(), "error": found.error, "python": found.python, "command": found.command,
-            "reference": {"calls": found.reference, "unsure": found.unsure}, "seconds": round(found.seconds, 2),
-            "table": [row._asdict() for row in found.table],
+            "model": model, "calls": calls, "solver": repr(best.solver), "grid": best.grid,
+            "times": best.times.tolist(), "error": best.error, "python": best.python, "command": best.command,
+            "reference": {"calls": best.reference_calls, "error": best.reference_error},
+            "seconds": round(best.seconds, 2),
+            "candidates": [row._asdict() for row in best.candidates],
         })  # fmt: skip
         return
-    show(found)
-    typer.echo(found.python)
-    if found.command:
-        typer.echo(found.command)
+    show(best)
+    typer.echo(best.python)
+    if best.command:
+        typer.echo(best.command)

@@ -56,7 +56,6 @@ def sample(
 ) -> None:
     """Draw samples of a model: writes samples.npz, and samples.png for images."""
     import sdediff as sd
-    from sdediff.sampling.plan import plan
 
     place, kind = placed(device, dtype)
     solver, named = solver_and_grid(solver)
@@ -69,7 +68,7 @@ def sample(
     _known_grid(grid)
     given = (("--calls", calls), ("--steps", steps), ("--grid", grid))
     with naming(next((flag for flag, value in given if value is not None), "--solver")):
-        planned = plan(loaded, used, steps, calls, grid, shape=(n, *size))
+        planned = sd.Sampler(loaded, solver=used, steps=steps, calls=calls, grid=grid).plan((n, *size))
     folder, began = writable(out), time.perf_counter()
     x, counted = _drawn(loaded, n, size, index, solver=planned.solver, grid=planned.times, seed=seed)
     settings = {
@@ -150,7 +149,7 @@ def _drawn(model: ScoreModel, n: int, size: tuple[int, ...], index: int, **optio
 def _written(folder: Path, x: Tensor, model: ScoreModel) -> dict[str, str]:
     import numpy as np
 
-    from sdediff.benchmark import whole
+    from sdediff._utils.files import whole
     from sdediff.datasets import save_grid
 
     values = x if x.dtype.itemsize > 2 else x.float()

@@ -1,4 +1,4 @@
-"""What is refused, in one sentence: wrong types, empty sets, values outside the declared range or levels."""
+"""Checks of data: types, empty sets, values outside the declared range or between levels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from sdediff._utils.errors import Error, MissingPackageError
 
 Range = tuple[float, float]
-# Values handled at once: bounds the memory used, so that a memory-mapped set may be larger than it.
+# Number of values handled at once: memory-mapped sets may be larger than the memory.
 _AT_ONCE = 1 << 18
 
 
@@ -42,7 +42,7 @@ def interval(given: Sequence[float], what: str) -> Range:
 
 
 def numbers(given: Any, name: str, axes: int = 2) -> np.ndarray:
-    """An array (or memory map, kept) of real numbers; DataError when empty or with fewer axes than `axes`."""
+    """An array (a memory map stays one) of real numbers; DataError when empty or with fewer axes than `axes`."""
     if isinstance(given, Tensor):
         given = given.detach().cpu()
         given = given.float() if given.dtype == torch.bfloat16 else given
@@ -64,7 +64,7 @@ def pieces(rows: int, dims: int) -> Iterator[slice]:
 
 def checked(x: np.ndarray, levels: int | None, bounds: Range | None, name: str) -> list[int]:
     """The rows of x (N, *shape) with NaN or Inf; DataError for values outside `bounds` or off its levels."""
-    if x.dtype.kind in "iu" and _cannot_miss(np.iinfo(x.dtype), levels, bounds):
+    if x.dtype.kind in "iu" and _always_valid(np.iinfo(x.dtype), levels, bounds):
         return []
     bad: list[int] = []
     off, least, most = -1, math.inf, -math.inf
@@ -78,8 +78,8 @@ def checked(x: np.ndarray, levels: int | None, bounds: Range | None, name: str) 
         if levels is not None and off < 0:
             k = (good - low) / (high - low) * (levels - 1)
             # Levels stored as float32 fractions, such as k/255, are off by up to 1e-5 of a level.
-            rough = np.flatnonzero((np.abs(k - np.rint(k)) > 1e-3).any(axis=1))
-            off = part.start + int(np.flatnonzero(finite)[rough[0]]) if rough.size else -1
+            between = np.flatnonzero((np.abs(k - np.rint(k)) > 1e-3).any(axis=1))
+            off = part.start + int(np.flatnonzero(finite)[between[0]]) if between.size else -1
     given = f"[{low:g}, {high:g}]" + (f" of {levels} levels" if levels else "")
     if least < low or most > high:
         raise DataError(
@@ -94,7 +94,8 @@ def checked(x: np.ndarray, levels: int | None, bounds: Range | None, name: str) 
     return bad
 
 
-def _cannot_miss(kind: np.iinfo, levels: int | None, bounds: Range | None) -> bool:
+def _always_valid(kind: np.iinfo, levels: int | None, bounds: Range | None) -> bool:
+    """Whether every value of an integer type lies within the bounds and on a level."""
     if bounds is None:
         return True
     low, high = bounds

@@ -90,8 +90,8 @@ def _expect(path: Path, need: int, given: int, shape: Sequence[int]) -> None:
     """Refuses a file that is shorter or longer than its own header says."""
     if need != given:
         fault = "truncated" if given < need else "too long"
-        asked = f"by its header, shape {tuple(shape)}, it has {need} bytes, given {given}"
-        raise DataError(f"{path}: {fault}: {asked}: fetch or write it again")
+        sizes = f"by its header, shape {tuple(shape)}, it has {need} bytes, given {given}"
+        raise DataError(f"{path}: {fault}: {sizes}: fetch or write it again")
 
 
 def _header(stream: Any, path: Path) -> tuple[tuple[int, ...], np.dtype]:

@@ -1,7 +1,7 @@
-"""A data set: stored samples, what their values mean, and the maps to the values that a model sees.
+"""A data set: stored samples, the meaning of their values, and the maps to the values that a model takes.
 
 Integer data with L levels go to x = lo + (hi - lo)(2k + 1)/(2L), the centre of level k's bin, and are
-dequantised to lo + (hi - lo)(k + u)/L with u uniform in [0, 1), as VDM has it (Kingma et al. 2021).
+dequantised to lo + (hi - lo)(k + u)/L with u uniform in [0, 1), as in VDM (Kingma et al. 2021).
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Rows = Sequence[int] | np.ndarray | None
 _DEQUANTISE, _SPLIT = (0xDA7A, 0), (0xDA7A, 1)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DataSet:
-    """Samples as stored, x (N, *shape), with what their values mean.
+    """Samples as stored, x (N, *shape), with the meaning of their values.
 
     levels: the number L of integer levels, None for continuous data. range: the raw values of the first
     and the last level, (0, L - 1) by default; for continuous data the raw range that `tensor` maps.
@@ -34,10 +34,10 @@ class DataSet:
     DataError: an empty set, values outside the declared range or off its levels, labels of another length.
     """
 
-    x: Any = field(repr=False)
+    x: Any
     levels: int | None = None
     range: Range | None = None
-    labels: Any = field(default=None, repr=False)
+    labels: Any = None
     name: str = "data"
     allow_bad: bool = False
     bad_rows: tuple[int, ...] = field(init=False, default=())
@@ -62,6 +62,12 @@ class DataSet:
             )
         for key, value in {"x": x, "range": bounds, "labels": labels, "bad_rows": tuple(bad)}.items():
             object.__setattr__(self, key, value)
+
+    def __repr__(self) -> str:
+        values = "continuous" if self.levels is None else f"{self.levels} levels"
+        labels = "" if self.labels is None else ", with labels"
+        bad = f", {len(self.bad_rows)} bad rows" if self.bad_rows else ""
+        return f"DataSet({self.name!r}, {len(self)} x {self.shape}, {values}, range={self.range}{labels}{bad})"
 
     def __len__(self) -> int:
         return len(self.x)
@@ -134,8 +140,8 @@ class DataSet:
         if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
             raise DataError(f"{self.name}: index must be a list of integers, given {rows.dtype} {rows.shape}")
         if rows.size and not 0 <= rows.min() <= rows.max() < len(self):
-            given = f"{rows.min()}..{rows.max()}"
-            raise DataError(f"{self.name}: index {given} leaves the rows 0..{len(self) - 1}")
+            span = f"{rows.min()}..{rows.max()}"
+            raise DataError(f"{self.name}: index {span} leaves the rows 0..{len(self) - 1}")
         return rows.astype(np.int64)
 
     def _bins(self, rows: np.ndarray) -> np.ndarray:

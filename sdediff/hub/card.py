@@ -8,7 +8,7 @@ from typing import Any
 def summary(config: dict[str, Any]) -> dict[str, Any]:
     """The figures of a model in one flat dictionary: process, predicts, data, parameters, bits/dim, Frechet."""
     card = config.get("card") or {}
-    out = {
+    figures = {
         "process": (config.get("sde") or {}).get("class"),
         "predicts": config.get("predicts"),
         "data": (config.get("data") or {}).get("name"),
@@ -19,7 +19,7 @@ def summary(config: dict[str, Any]) -> dict[str, Any]:
         "frechet": (card.get("frechet") or {}).get("value"),
         "frechet_of_real": (card.get("frechet") or {}).get("real"),
     }
-    return {key: value for key, value in out.items() if value is not None}
+    return {key: value for key, value in figures.items() if value is not None}
 
 
 def readme(name: str, config: dict[str, Any]) -> str:
@@ -29,7 +29,7 @@ def readme(name: str, config: dict[str, Any]) -> str:
     lines += ["```python", "import sdediff as sd", "", f'model = sd.load("{name}")', "```", ""]
     lines += ["| | |", "|---|---|", f"| process | {_process(config.get('sde') or {})} |"]
     if config.get("weights_of"):
-        lines.append(f"| weights | those of {config['weights_of']}, moved to this process by matching lam |")
+        lines.append(f"| weights | those of {config['weights_of']}, used on this process by matching lam |")
     else:
         net = config.get("net") or {}
         lines.append(f"| predicts, clock | {config.get('predicts')}, {config.get('time')} |")
@@ -54,8 +54,8 @@ _TITLES = {
 
 def _process(sde: dict[str, Any]) -> str:
     fields = {key: value for key, value in sde.items() if key not in ("class", "values")}
-    knots = sde.get("values")
-    size = f", {len(knots)} values" if isinstance(knots, list) else ""
+    values = sde.get("values")
+    size = f", {len(values)} values" if isinstance(values, list) else ""
     return f"{sde.get('class')}({_fields(fields)}{size})"
 
 

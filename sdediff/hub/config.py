@@ -1,4 +1,4 @@
-"""config.json: a model in plain words, and back. Classes by name, fields by name, tables as lists."""
+"""config.json: a model as plain values, and back. Classes by name, fields by name, tables as lists."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable
+from inspect import isabstract
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ from sdediff.sde.base import SDE, SDEError
 from sdediff.sde.table import Table
 
 FORMAT = 1
-_LARGEST = 16 << 20  # bytes of a config.json; a table of a million knots needs less
+_LARGEST = 16 << 20  # bytes of a config.json; a table of a million training timesteps needs less
 SDES: dict[str, type[SDE]] = {
     name: kind
     for name, kind in {**vars(processes), "Table": Table}.items()
-    if isinstance(kind, type) and issubclass(kind, SDE) and dataclasses.is_dataclass(kind)
+    if isinstance(kind, type) and issubclass(kind, SDE) and dataclasses.is_dataclass(kind) and not isabstract(kind)
 }
 _TABLES: dict[str, Callable[[list[float]], Table]] = {
     "betas": Table.from_betas,
@@ -39,33 +40,38 @@ def sde_config(sde: SDE) -> dict[str, Any]:
     name = type(sde).__name__
     if SDES.get(name) is not type(sde):
         raise HubError(f"a {name} cannot be saved: give one of {', '.join(sorted(SDES))}, or save the net alone")
-    if isinstance(sde, Table):
-        # JSON has no infinity: the last knot of a zero-terminal-SNR table is written as text.
-        values = [v if math.isfinite(v) else str(v) for v in sde.lams]
-        return {"class": name, "kind": "lams" if sde.preserving else "lams_ve", "values": values}
+    if name == "Table":
+        return {"class": name, **_table_config(sde)}
     fields = {f.name: getattr(sde, f.name) for f in dataclasses.fields(sde)}  # type: ignore[arg-type]
     return {"class": name, **fields}
 
 
+def _table_config(table: Any) -> dict[str, Any]:
+    # JSON has no infinity: the last entry of a zero-terminal-SNR table is written as text.
+    values = [v if math.isfinite(v) else str(v) for v in table.lams]
+    return {"kind": "lams" if table.preserving else "lams_ve", "values": values}
+
+
 def sde_from(config: Any, where: Path | str) -> SDE:
-    """The process that `sde_config` (or a hand: kind betas, alpha_bars, sigmas) wrote. HubError names the fault."""
-    given = dict(_section(config, "sde", where))
-    name = str(given.pop("class", None))
+    """The process of a config written by `sde_config` or by hand (kind betas, alpha_bars, sigmas). HubError names the
+    fault."""
+    fields = dict(_section(config, "sde", where))
+    name = str(fields.pop("class", None))
     if name not in SDES:
         raise HubError(f"{where}: {nearest(name, SDES, 'process')}")
     try:
         if name == "Table":
-            kind = str(given.get("kind"))
+            kind = str(fields.get("kind"))
             if kind not in _TABLES:
                 raise HubError(f"{where}: {nearest(kind, _TABLES, 'kind of table')}")
-            return _TABLES[kind]([float(v) for v in given["values"]])
+            return _TABLES[kind]([float(v) for v in fields["values"]])
         valid = {f.name for f in dataclasses.fields(SDES[name])}  # type: ignore[arg-type]
-        for key, value in given.items():
+        for key, value in fields.items():
             if key not in valid:
                 raise HubError(f"{where}: {name} has no field {key!r}: {meant(key, valid)}")
             if not isinstance(value, bool | int | float) or not math.isfinite(value):
                 raise HubError(f"{where}: {name}'s {key}={value!r}: give a finite number")
-        return SDES[name](**given)
+        return SDES[name](**fields)
     except (SDEError, KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, HubError):
             raise
@@ -82,7 +88,7 @@ def net_config(net: Any) -> dict[str, Any]:
 
 
 def net_maker(config: Any, tensors: int, where: Path | str) -> Callable[[], nn.Module]:
-    """What builds the network of a config; `tensors` in its weights bounds how many blocks it may ask for."""
+    """A function that builds the network of a config; `tensors`, the number in its weights, bounds its blocks."""
     given = _section(config, "net", where)
     name = str(given.get("class"))
     if name not in NETS:

@@ -1,4 +1,4 @@
-"""What a model folder is refused for."""
+"""The error of models, their folders and their names."""
 
 from __future__ import annotations
 

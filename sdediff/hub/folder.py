@@ -40,7 +40,7 @@ def save(
     """
     folder = Path(folder).expanduser()
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "config.json").is_file())):
-        raise HubError(f"{folder}: holds something else than a model: give a new or empty folder")
+        raise HubError(f"{folder}: holds something other than a model: give a new or empty folder")
     if model.changes:
         raise HubError("a folder holds a plain model: save it before it is clipped, thresholded or guided")
     if not isinstance(model.time, str):
@@ -59,7 +59,7 @@ def save(
         "data": data,
         "card": {key: value for key, value in card.items() if key not in ("data", "name")},
     }
-    _text(folder, written)  # what cannot be written is refused before the folder is touched
+    _text(folder, written)  # refuses values that JSON cannot hold before the folder is changed
     folder.mkdir(parents=True, exist_ok=True)
     written["sha256"] = weights.write(model.net.state_dict(), folder / "model.safetensors")  # type: ignore[attr-defined]
     if model.stats is not None:
@@ -102,12 +102,14 @@ def _load(folder: Path) -> ScoreModel:
     if config.get("weights_of") is not None:
         base = _beside(folder, str(config["weights_of"]))
         if configs.read(base).get("weights_of") is not None:
-            raise HubError(f"{where}: weights_of names {base.name!r}, which has none of its own: name their owner")
+            raise HubError(
+                f"{where}: weights_of names {base.name!r}, which has no weights of its own: name the model that has"
+            )
         return replace(reschedule(_load(base), sde), card=card)
     trained = config.get("trained")
     path = folder / "model.safetensors"
-    have = weights.header(path)
-    make = configs.net_maker(config.get("net"), len(have), where)
+    shapes = weights.header(path)
+    make = configs.net_maker(config.get("net"), len(shapes), where)
     fields = _fields(config, where)
     process = sde if trained is None else configs.sde_from(trained, where)
     try:
@@ -115,12 +117,12 @@ def _load(folder: Path) -> ScoreModel:
         model = model if trained is None else reschedule(model, sde)
     except (ModelError, TypeError) as error:
         raise HubError(f"{where}: {error}") from error
-    net = weights.fill(make, path, have, config.get("sha256"))
+    net = weights.fill(make, path, shapes, config.get("sha256"))
     return replace(model, net=net, stats=_statistics(folder, config))
 
 
 def _statistics(folder: Path, config: dict[str, Any]) -> Statistics | None:
-    """The data's statistics, where the folder has them."""
+    """The data's statistics, or None where the folder has none."""
     if config.get("statistics_sha256") is None:
         return None
     path = folder / STATISTICS
@@ -134,7 +136,7 @@ def _statistics(folder: Path, config: dict[str, Any]) -> Statistics | None:
 
 
 def _fields(config: dict[str, Any], where: Path) -> dict[str, Any]:
-    """What ScoreModel takes beside its net and process."""
+    """The fields of ScoreModel other than its network and process."""
     kinds: dict[str, Any] = {"predicts": str, "time": str, "sigma_data": int | float, "offset": int}
     fields = {key: config[key] for key in kinds if key in config}
     for key, value in fields.items():

@@ -95,11 +95,11 @@ def compare(have: Shapes, need: Shapes, path: Path) -> None:
     faults = []
     for name in list(missing):
         alike = [n for n in extra if have[n] == need[name]]
-        found = difflib.get_close_matches(name, alike, n=1, cutoff=0.6)
-        if found:
-            faults.append(f"{name} is there as {found[0]}")
+        renamed = difflib.get_close_matches(name, alike, n=1, cutoff=0.6)
+        if renamed:
+            faults.append(f"{name} is there as {renamed[0]}")
             missing.remove(name)
-            extra.remove(found[0])
+            extra.remove(renamed[0])
     faults += [f"missing {n}" for n in missing] + [f"extra {n}" for n in extra]
     faults += [f"{n} is {have[n]}, needed {need[n]}" for n in need if n in have and have[n] != need[n]]
     if faults:
@@ -124,7 +124,7 @@ def read(path: Path, sha256: str | None) -> dict[str, Tensor]:
 def fill(make: Callable[[], nn.Module], path: Path, have: Shapes, sha256: str | None) -> nn.Module:
     """The network with its weights in it, in the dtype of the file; eval mode, no gradients.
 
-    The network is first made without memory, so nothing larger than the file is ever allocated.
+    The network is first built on the meta device, so nothing larger than the file is ever allocated.
     """
     with torch.device("meta"):
         need = {name: tuple(value.shape) for name, value in make().state_dict().items()}

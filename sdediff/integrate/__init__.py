@@ -1,5 +1,6 @@
-"""Integrators that know no diffusion: the libraries', and our own with a step for every sample."""
+"""Integrators independent of diffusion: those of other libraries, and pairs with a step size for every sample."""
 
+from sdediff.integrate.arrays import rows_of, scaled_norm
 from sdediff.integrate.libraries import (
     IMPLICIT,
     MAX_IMPLICIT_DIMS,
@@ -15,7 +16,7 @@ from sdediff.integrate.libraries import (
     sdeint,
 )
 from sdediff.integrate.pairs import adaptive
-from sdediff.integrate.per_sample import STATUS, Control, Counted, Result, Step, Tried, march, rows_of, scaled_norm
+from sdediff.integrate.per_sample import STATUS, Control, Counted, Result, Step, Tried, march
 from sdediff.integrate.tableaus import PAIRS, TABLEAUS, Tableau
 
 __all__ = [

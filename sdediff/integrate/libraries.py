@@ -1,4 +1,4 @@
-"""The one place that calls torchdiffeq, torchode, scipy and torchsde. It knows no diffusion."""
+"""The only module that calls torchdiffeq, torchode, scipy and torchsde; independent of diffusion."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ TORCHDIFFEQ = (
     "euler", "midpoint", "heun2", "heun3", "rk4", "explicit_adams", "implicit_adams",
 )  # fmt: skip
 TORCHDIFFEQ_ADAPTIVE = TORCHDIFFEQ[:5]
-# Steps of each row's own; an extra.
+# Methods of torchode, with a step size for each row; an optional dependency.
 TORCHODE = {"torchode_dopri5": "Dopri5", "torchode_tsit5": "Tsit5", "torchode_heun": "Heun"}
 SCIPY = ("RK45", "RK23", "DOP853", "LSODA", "Radau", "BDF")
 IMPLICIT = ("Radau", "BDF", "LSODA")
-# Calls of the drift a step, and beyond them. The noise is additive, so Ito's and Stratonovich's readings agree.
+# Calls of the drift for each step, and once a run. The noise is additive, so Ito and Stratonovich integrals agree.
 TORCHSDE: dict[str, tuple[int, int]] = {
     "euler": (1, 0), "milstein": (1, 0), "srk": (4, 0),
     "euler_heun": (1, 0), "heun": (2, 0), "midpoint": (2, 0), "reversible_heun": (1, 1),
@@ -36,7 +36,7 @@ Field = Callable[[Any, Tensor], Tensor]
 
 
 class IntegrationError(Error, RuntimeError):
-    """A black-box integrator gave up; the message has its own words and what to change."""
+    """A black-box integrator gave up; the message quotes it and says what to change."""
 
 
 def odeint(
@@ -90,10 +90,10 @@ def _torchdiffeq(
     times = torch.tensor([start, stop], dtype=torch.float64, device=x.device)
     options: dict[str, Any]
     if method in TORCHDIFFEQ_ADAPTIVE:
-        # step_t lands on the end; the clamp covers the trial step that the library makes past it.
+        # step_t makes the last step land on the end; the clamp is for the trial step that the library takes past it.
         options = {"dtype": torch.float64, "step_t": times[1:]}
         if direct:
-            # Left to itself the library differentiates its guess of the first step, but not the times that follow.
+            # By default the library differentiates its guess of the first step, but not the times that follow.
             options["first_step"] = (high - low) / 100
     else:
         options = {"step_size": (high - low) / (steps or 100)}
@@ -126,15 +126,15 @@ def _torchode(field: Field, x: Tensor, start: float, stop: float, method: str, r
     term = torchode.ODETerm(rhs)
     control = torchode.IntegralController(atol=atol, rtol=rtol, term=term)
     begin, end = (torch.full((len(x),), v, dtype=torch.float64, device=x.device) for v in (start, stop))
-    problem = torchode.InitialValueProblem(y0=x.reshape(len(x), -1), t_start=begin, t_end=end)
+    initial = torchode.InitialValueProblem(y0=x.reshape(len(x), -1), t_start=begin, t_end=end)
     with torch.no_grad():
-        found = torchode.AutoDiffAdjoint(getattr(torchode, TORCHODE[method])(term=term), control).solve(problem)
-    bad = found.status.nonzero().flatten()
+        solution = torchode.AutoDiffAdjoint(getattr(torchode, TORCHODE[method])(term=term), control).solve(initial)
+    bad = solution.status.nonzero().flatten()
     if len(bad):
         raise IntegrationError(
-            f"{method} gave up on row {bad[0].item()}: {torchode.Status(found.status[bad[0]].item())}"
+            f"{method} gave up on row {bad[0].item()}: {torchode.Status(solution.status[bad[0]].item())}"
         )
-    return found.ys[:, -1].reshape(x.shape).to(x.dtype)
+    return solution.ys[:, -1].reshape(x.shape).to(x.dtype)
 
 
 def _scipy(field: Field, x: Tensor, start: float, stop: float, method: str, rtol: float, atol: float) -> Tensor:
@@ -151,39 +151,39 @@ def _scipy(field: Field, x: Tensor, start: float, stop: float, method: str, rtol
         return field(t, state).detach().reshape(-1).to(device="cpu", dtype=torch.float64).numpy()
 
     flat = x.detach().reshape(-1).to(device="cpu", dtype=torch.float64).numpy()
-    found = solve_ivp(rhs, (start, stop), flat, method=method, rtol=rtol, atol=atol)
-    if not found.success:
-        raise IntegrationError(f"scipy's {method} gave up at t={found.t[-1]}: {found.message}")
-    return torch.from_numpy(found.y[:, -1].copy()).to(device=x.device, dtype=x.dtype).reshape(x.shape)
+    solution = solve_ivp(rhs, (start, stop), flat, method=method, rtol=rtol, atol=atol)
+    if not solution.success:
+        raise IntegrationError(f"scipy's {method} gave up at t={solution.t[-1]}: {solution.message}")
+    return torch.from_numpy(solution.y[:, -1].copy()).to(device=x.device, dtype=x.dtype).reshape(x.shape)
 
 
-class _Problem:
-    """What torchsde asks for: diagonal noise, rising time tau = -t for a process that runs down."""
+class _ReversedSDE:
+    """The SDE as torchsde takes it: diagonal noise, and a rising time tau = -t for a process that runs down."""
 
     noise_type = "diagonal"
 
     def __init__(self, drift: Field, diffusion: Callable[[float], float], shape: torch.Size, method: str) -> None:
         self.sde_type = "ito" if method in _ITO else "stratonovich"
         self._drift, self._diffusion, self._shape = drift, diffusion, shape
-        self._known: dict[tuple[float, int], tuple[Tensor, Tensor]] = {}
+        self._drifts: dict[tuple[float, int], tuple[Tensor, Tensor]] = {}
 
     def f(self, tau: Tensor, flat: Tensor) -> Tensor:
-        # srk asks for the drift of its earlier stages again and again: 10 calls a step where 4 differ.
+        # srk evaluates the drift of its earlier stages repeatedly: 10 calls a step, of which 4 differ.
         key = (float(tau), id(flat))
-        if key not in self._known:
-            if len(self._known) == 4:
-                self._known.pop(next(iter(self._known)))
+        if key not in self._drifts:
+            if len(self._drifts) == 4:
+                self._drifts.pop(next(iter(self._drifts)))
             value = -self._drift(-key[0], flat.reshape(self._shape)).reshape(flat.shape)
-            self._known[key] = (flat, value)
-        return self._known[key][1]
+            self._drifts[key] = (flat, value)
+        return self._drifts[key][1]
 
     def g(self, tau: Tensor, flat: Tensor) -> Tensor:
         # Written with the state so that milstein can differentiate it; the derivative is zero.
         return self._diffusion(-float(tau)) + 0.0 * flat
 
 
-class _Path:
-    """A Brownian path in torchsde's words, over tau = -t, from (W, H) of an interval of t."""
+class _BrownianPath:
+    """A Brownian path with the interface of torchsde, over tau = -t, from (W, H) of an interval of t."""
 
     levy_area_approximation = "space-time"
 
@@ -220,8 +220,8 @@ def sdeint(
         raise InputError(nearest(method, TORCHSDE, "SDE method"))
     flat = x.reshape(x.shape[0], -1)
     times = torch.tensor([-start, -stop], dtype=torch.float64, device=x.device)
-    # A hair over the exact step: rounding must not leave a sliver that costs one more.
+    # Slightly above the exact step, so that rounding does not add one more, tiny step.
     dt = (start - stop) / steps * (1 + 1e-9)
-    problem = _Problem(drift, diffusion, x.shape, method)
-    path = solve(problem, flat, times, bm=_Path(increment, flat), method=method, dt=dt)
+    reversed_sde = _ReversedSDE(drift, diffusion, x.shape, method)
+    path = solve(reversed_sde, flat, times, bm=_BrownianPath(increment, flat), method=method, dt=dt)
     return path[-1].reshape(x.shape).to(x.dtype)

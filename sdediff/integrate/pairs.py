@@ -1,4 +1,4 @@
-"""Embedded Runge-Kutta pairs with a step of its own for every sample. It knows no diffusion."""
+"""Embedded Runge-Kutta pairs with a step size for every sample, independent of diffusion."""
 
 from __future__ import annotations
 
@@ -13,19 +13,8 @@ from torch import Tensor
 
 from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
-from sdediff.integrate.per_sample import (
-    Counted,
-    Result,
-    RowField,
-    Step,
-    Tried,
-    each,
-    host,
-    march,
-    pi_control,
-    rows_of,
-    scaled_norm,
-)
+from sdediff.integrate.arrays import each, host, rows_of, scaled_norm
+from sdediff.integrate.per_sample import Counted, Result, RowField, Step, Tried, march, pi_control
 from sdediff.integrate.tableaus import PAIRS, TABLEAUS, Tableau
 
 
@@ -42,14 +31,14 @@ def adaptive(
     at: Any = None,
     visit: Callable[[Step, Tried, np.ndarray], None] | None = None,
 ) -> Result:
-    """x(stop) of dx/dt = field(t, x, rows) from x (B, ...) at start, every sample with steps of its own.
+    """x(stop) of dx/dt = field(t, x, rows) from x (B, ...) at start, with step sizes of its own for every sample.
 
-    field: (t (b,) float64, x (b, ...), rows (b,) int64) -> (b, ...) for the samples `rows` that are left; t and
-    rows lie on the host. start, stop: floats or (B,), in either direction; nothing is evaluated beyond stop.
+    field: (t (b,) float64, x (b, ...), rows (b,) int64) -> (b, ...) for the unfinished samples `rows`; t and
+    rows are on the host. start, stop: floats or (B,), in either direction; nothing is evaluated beyond stop.
     method: one of PAIRS. A sample's error is its own root mean square of error / (atol + rtol |x|). first_step:
-    a size, by default Hairer's guess for one call. max_steps: tries a sample. at: times (n,) or (n, B) within
-    start and stop, whose states are Result.path; visit, without it, is shown every try, as in `march`. Raises
-    InputError on bad arguments; what fails is in status.
+    its size, by default Hairer's estimate at the cost of one call. max_steps: attempts a sample. at: times (n,) or
+    (n, B) within start and stop, whose states are Result.path; visit, where at is None, as in `march`. Raises
+    InputError on bad arguments; failures of samples are in status.
     """
     if method not in PAIRS:
         raise InputError(nearest(method, PAIRS, "embedded pair"))
@@ -71,9 +60,9 @@ def adaptive(
         if not (np.abs(first)[moving] > 0).all():
             raise InputError(f"first_step={first_step}: it must be positive")
     attempt = _pair(tableau, counted, rtol, atol)
-    see = visit if path is None else path.visit
-    found = march(attempt, counted, x, t, end, pi_control(order), first, kept, max_steps, visit=see)
-    return found if path is None else replace(found, path=path.states)
+    visitor = visit if path is None else path.visit
+    result = march(attempt, counted, x, t, end, pi_control(order), first, kept, max_steps, visit=visitor)
+    return result if path is None else replace(result, path=path.states)
 
 
 def _pair(tableau: Tableau, field: Counted, rtol: float, atol: float) -> Callable[[Step], Tried]:
@@ -98,7 +87,7 @@ def _pair(tableau: Tableau, field: Counted, rtol: float, atol: float) -> Callabl
 
 
 def _sum(x: Tensor | None, weights: Sequence[float], slopes: Sequence[Tensor]) -> Tensor:
-    """x + sum of weight times slope: one addition each, so that a row's bits do not depend on its place."""
+    """x + sum of weight times slope: one addition for each, so that a row's bits do not depend on its position."""
     total = None
     for weight, slope in zip(weights, slopes, strict=True):
         if not weight:
@@ -120,20 +109,20 @@ def _first_step(
     rtol: float,
     atol: float,
 ) -> tuple[np.ndarray, Tensor]:
-    """A step (B,) whose error an Euler step foretells, and the slopes. Hairer, Norsett and Wanner 1993, II.4."""
+    """Step sizes (B,) from the predicted error of an Euler step, and slopes. Hairer, Norsett, Wanner 1993, II.4."""
     pick = torch.from_numpy(moving)
     whole = len(moving) == len(x)
     part, begin, span = (x if whole else x[pick]), t[moving], end[moving] - t[moving]
     slope = field(begin, part, pick)
     high, rise = (scaled_norm(v, part, part, rtol, atol) for v in (part, slope))
-    known = np.where(np.isfinite(rise), rise, 1.0)
-    tiny = (high < 1e-5) | (known < 1e-5)
-    small = np.where(tiny, 1e-6, 0.01 * high / np.where(tiny, 1.0, known))
+    bounded = np.where(np.isfinite(rise), rise, 1.0)
+    tiny = (high < 1e-5) | (bounded < 1e-5)
+    small = np.where(tiny, 1e-6, 0.01 * high / np.where(tiny, 1.0, bounded))
     small = np.minimum(small, np.abs(span))
     h = np.sign(span) * small
     ahead = torch.add(part, slope * rows_of(h, part))
     bend = scaled_norm(field(begin + h, ahead, pick) - slope, part, part, rtol, atol) / small
-    worst = np.maximum(known, np.where(np.isfinite(bend), bend, 1.0))
+    worst = np.maximum(bounded, np.where(np.isfinite(bend), bend, 1.0))
     power = np.where(worst <= 1e-15, np.maximum(1e-6, small * 1e-3), (0.01 / np.maximum(worst, 1e-15)) ** (1 / order))
     sizes, slopes = np.ones(len(x)), slope
     sizes[moving] = np.minimum(np.minimum(100 * small, power), np.abs(span))
@@ -146,10 +135,10 @@ class _Path:
     """The states at given times, from the continuous extension of the steps that they lie in."""
 
     def __init__(self, tableau: Tableau, x: Tensor, start: np.ndarray, stop: np.ndarray, at: Any) -> None:
-        given = host(at)
-        if given.ndim not in (1, 2) or (given.ndim == 2 and given.shape[1] != len(x)):
-            raise InputError(f"at must be (n,) or (n, {len(x)}), given the shape {given.shape}")
-        self._at = np.broadcast_to(given.reshape(len(given), -1), (len(given), len(x)))
+        times = host(at)
+        if times.ndim not in (1, 2) or (times.ndim == 2 and times.shape[1] != len(x)):
+            raise InputError(f"at must be (n,) or (n, {len(x)}), given the shape {times.shape}")
+        self._at = np.broadcast_to(times.reshape(len(times), -1), (len(times), len(x)))
         if not ((self._at >= np.minimum(start, stop)) & (self._at <= np.maximum(start, stop))).all():
             raise InputError(f"times to visit must lie between start and stop, given {at}")
         self._tableau = tableau
@@ -160,7 +149,7 @@ class _Path:
         rows = step.rows.numpy()
         share = (self._at[:, rows] - step.t) / step.h
         inside = (share > 0) & (share <= 1) & good
-        # Rounding must not lose a time that is the end itself, nor one just beyond it twice.
+        # Despite rounding, a time that equals the end is visited, and one just beyond it only once.
         which, who = np.nonzero(inside | ((self._at[:, rows] == step.end) & good))
         if not len(which):
             return

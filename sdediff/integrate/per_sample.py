@@ -1,12 +1,11 @@
-"""A step of its own for every sample: finished samples leave the batch, and none waits for its mates.
+"""Adaptive integration with a step size for every sample; finished samples leave the batch.
 
-`march` tries steps, judges them and lets samples go, whatever a step is; `adaptive` is `march` with an
-embedded Runge-Kutta pair. Times and the control of steps live on the host in float64.
+`march` attempts steps of any kind, accepts or rejects them for each sample and drops the finished samples; `adaptive`
+is `march` with an embedded Runge-Kutta pair. Times and step sizes are float64 on the host.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,21 +15,22 @@ import torch
 from torch import Tensor
 
 from sdediff._utils.errors import InputError
+from sdediff.integrate.arrays import each
 
-# What a sample's status number says.
+# The meaning of a sample's status number.
 STATUS = ("ok", "step limit", "not finite", "step too small")
 _LIMIT, _NOT_FINITE, _TOO_SMALL = 1, 2, 3
 
 RowField = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """Where B samples arrived: x (B, ...) at t (B,), and at the times asked for, path (n, B, ...), or None.
+    """The states x (B, ...) reached at t (B,); path (n, B, ...) at the requested times, or None.
 
-    status (B,): numbers into STATUS; a sample that failed is at its last accepted t, its path NaN beyond.
-    steps, rejected, calls (B,): accepted and rejected tries, calls a sample. evaluations: calls of the batch.
-    size (B,): the step that would be tried next.
+    status (B,): indices into STATUS; a failed sample stays at its last accepted t, and its path is NaN beyond.
+    steps, rejected, calls (B,): accepted and rejected attempts and calls of each sample. evaluations: calls of the
+    batch. size (B,): the size of the next attempt.
     """
 
     x: Tensor
@@ -43,11 +43,16 @@ class Result:
     evaluations: int
     path: Tensor | None = None
 
+    def __repr__(self) -> str:
+        failed = int((self.status > 0).sum())
+        return f"Result({len(self.x)} samples, {failed} failed, {self.evaluations} evaluations)"
+
 
 class Step(NamedTuple):
-    """A try of the b samples that are left: their rows (b,), t and t + h = end (b,), states and what they keep.
+    """An attempt of the b unfinished samples: their rows (b,), t and t + h = end (b,), states, and tensors they carry.
 
-    again: where the last try failed, so that x and kept are as they were. last: the error of the last success.
+    kept: carried from the last attempt. again: where it was rejected, so that x and kept are unchanged. last: the
+    error of the last accepted attempt.
     """
 
     rows: Tensor
@@ -61,7 +66,10 @@ class Step(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """What came of a try: x at its end, error (b,), what to keep if it is accepted, and if not; RK's slopes h k."""
+    """The result of an attempt: x at its end, error (b,), tensors to carry if accepted (kept) and if rejected (held).
+
+    slopes: the stages h k of a Runge-Kutta pair.
+    """
 
     x: Tensor
     error: np.ndarray
@@ -70,12 +78,12 @@ class Tried(NamedTuple):
     slopes: tuple[Tensor, ...] = ()
 
 
-# (error, step) -> by what the step is multiplied, and whether it is accepted.
+# (error, step) -> the factor for the next step size, and whether the attempt is accepted.
 Control = Callable[[np.ndarray, Step], tuple[np.ndarray, np.ndarray]]
 
 
 class Counted:
-    """A field with its calls counted by sample and by batch; its slopes must be shaped and typed like x."""
+    """A field that counts its calls for each sample and for the batch; its slopes must be shaped and typed like x."""
 
     def __init__(self, field: RowField, batch: int) -> None:
         self._field = field
@@ -93,7 +101,7 @@ class Counted:
         return slope
 
     def first(self, step: Step) -> Tensor:
-        """The slope at the beginning of a step: kept[0] where the last try failed, asked for elsewhere."""
+        """The slope at the beginning of a step: kept[0] where the last attempt was rejected, evaluated elsewhere."""
         if step.kept and step.again.all():
             return step.kept[0]
         if not step.again.any():
@@ -101,23 +109,6 @@ class Counted:
         new = torch.from_numpy(np.flatnonzero(~step.again))
         fresh = self(step.t[new.numpy()], step.x[new], step.rows[new])
         return step.kept[0].index_copy(0, new.to(fresh.device), fresh)
-
-
-def rows_of(value: np.ndarray, x: Tensor) -> Tensor:
-    """Numbers (b,) as a tensor (b, 1, ...) that meets states x (b, ...) in their type."""
-    return torch.from_numpy(value).to(device=x.device, dtype=x.dtype).reshape(-1, *[1] * (x.ndim - 1))
-
-
-def scaled_norm(error: Tensor, one: Tensor, two: Tensor, rtol: float, atol: float, floor: bool = False) -> np.ndarray:
-    """Root mean square (b,) of error / (atol + rtol max(|one|, |two|)), a sample; floor: of the larger term alone."""
-    with torch.no_grad():
-        scale = torch.maximum(one.abs(), two.abs()).mul_(rtol)
-        scale = scale.clamp_(min=atol) if floor else scale.add_(atol)
-        ratio = (error / scale).flatten(1)
-        ratio = ratio if ratio.dtype in (torch.float32, torch.float64) else ratio.float()
-        norm = torch.linalg.vector_norm(ratio, dim=1) / math.sqrt(ratio.shape[1])
-        found: np.ndarray = norm.cpu().double().numpy()
-    return found
 
 
 def pi_control(order: int) -> Control:
@@ -130,8 +121,8 @@ def pi_control(order: int) -> Control:
 
     def control(error: np.ndarray, step: Step) -> tuple[np.ndarray, np.ndarray]:
         good = error <= 1
-        known = np.clip(np.where(np.isfinite(error), error, np.inf), 1e-10, 1e10)
-        factor = 0.9 * known**-power * np.maximum(step.last, 1e-4) ** memory
+        bounded = np.clip(np.where(np.isfinite(error), error, np.inf), 1e-10, 1e10)
+        factor = 0.9 * bounded**-power * np.maximum(step.last, 1e-4) ** memory
         return np.clip(factor, 0.2, np.where(good & ~step.again, 10.0, 1.0)), good
 
     return control
@@ -150,10 +141,10 @@ def march(
     unclipped: bool = False,
     visit: Callable[[Step, Tried, np.ndarray], None] | None = None,
 ) -> Result:
-    """States x (B, ...) taken from start to stop (floats or (B,)) by tries of which each sample has its own.
+    """Integrate states x (B, ...) from start to stop (floats or (B,)), with step sizes of its own for each sample.
 
-    first: the first step's size. kept: what the first try finds kept, as if a try had failed. unclipped: the
-    control scales the step proposed, not the one cut to land on stop. visit is shown every try.
+    first: the size of the first step. kept: tensors carried into the first attempt, as if one had been rejected.
+    unclipped: the control scales the proposed step, not the one shortened to land on stop. visit: called each time.
     """
     batch = len(x)
     t, end, h = each(start, batch), each(stop, batch), np.abs(each(first, batch))
@@ -180,7 +171,7 @@ def march(
         if visit is not None:
             visit(step, tried, good)
         scaled = (h if unclipped else used) * factor
-        # A step that was cut to land on stop says nothing against the longer one that was proposed.
+        # A step shortened to land on stop is no reason to shrink the longer one that was proposed.
         h, t = np.where(good & closing, np.maximum(h, scaled), scaled), np.where(good, step.end, t)
         x = _where(good, tried.x, x)
         kept = tuple(_where(good, new, old) for new, old in zip(tried.kept, tried.held, strict=True))
@@ -197,20 +188,8 @@ def _where(good: np.ndarray, new: Tensor, old: Tensor) -> Tensor:
     return torch.where(torch.from_numpy(good).to(new.device).reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
 
-def host(value: Any) -> np.ndarray:
-    """Numbers or a tensor of any device as a float64 array on the host."""
-    given = value.detach().cpu() if isinstance(value, Tensor) else value
-    found: np.ndarray = torch.as_tensor(given, dtype=torch.float64).numpy()
-    return found
-
-
-def each(value: Any, batch: int) -> np.ndarray:
-    """A number, or one a sample, as float64 (B,) of its own on the host."""
-    return np.broadcast_to(host(value), (batch,)).copy()
-
-
 class _Done:
-    """Where the samples that left have arrived, and the book of all tries."""
+    """The states of finished samples, and the counts of all attempts."""
 
     def __init__(self, x: Tensor, t: np.ndarray, h: np.ndarray) -> None:
         self.x, self.t, self.size = torch.empty_like(x), t.copy(), h.copy()
@@ -222,7 +201,7 @@ class _Done:
         self.status[rows[self.steps[rows] + self.rejected[rows] >= max_steps]] = _LIMIT
 
     def failed(self, rows: np.ndarray, step: Step, tried: Tried, good: np.ndarray, h: np.ndarray) -> np.ndarray:
-        """Samples (b,) that no smaller step can help: what they hold is not finite, or h is lost in t."""
+        """Whether samples (b,) have failed: their tensors are not finite, or h is below the resolution of t."""
         status = np.zeros(len(rows), dtype=np.int64)
         wild = ~good & ~np.isfinite(tried.error)
         small = ~good & (h <= 16 * np.spacing(np.maximum(np.abs(step.t), np.abs(step.end))))
@@ -235,12 +214,12 @@ class _Done:
         return status > 0
 
     def take(self, rows: np.ndarray, leave: np.ndarray, x: Tensor, t: np.ndarray, h: np.ndarray) -> None:
-        to, here = rows[leave], torch.from_numpy(np.flatnonzero(leave))
-        if len(to) == len(self.x):
+        finished, positions = rows[leave], torch.from_numpy(np.flatnonzero(leave))
+        if len(finished) == len(self.x):
             self.x = x.clone()
         else:
-            self.x.index_copy_(0, torch.from_numpy(to).to(x.device), x[here])
-        self.t[to], self.size[to] = t[leave], h[leave]
+            self.x.index_copy_(0, torch.from_numpy(finished).to(x.device), x[positions])
+        self.t[finished], self.size[finished] = t[leave], h[leave]
 
     def result(self, field: Counted) -> Result:
         numbers = (self.t, self.status, self.steps, self.rejected, field.calls, self.size)

@@ -13,7 +13,7 @@ class Tableau(NamedTuple):
 
     nodes and rows begin with the second stage. error: the weights minus those of the embedded method, whose
     order is embedded; one entry more than `weights` where the slope at the new point is the last stage ("first
-    same as last"). dense: what the continuous extension adds to the cubic Hermite polynomial, over theta^2
+    same as last"). dense: the addition of the continuous extension to the cubic Hermite polynomial, over theta^2
     (1 - theta)^2; empty for nothing.
     """
 
@@ -27,7 +27,7 @@ class Tableau(NamedTuple):
 
     @property
     def fsal(self) -> bool:
-        """Whether the slope at the new point is a stage, so that an accepted step has its successor's first."""
+        """Whether the slope at the new point is the last stage, so that it is the first of the next step."""
         return len(self.error) > len(self.weights)
 
     def between(self, theta: np.ndarray, rate: bool = False) -> np.ndarray:
@@ -143,5 +143,5 @@ TABLEAUS: dict[str, Tableau] = {
         ),
     ),
 }  # fmt: skip
-# Those with an embedded method, so fit for steps of their own size.
+# The tableaus with an embedded method, which estimates the error of a step.
 PAIRS: tuple[str, ...] = tuple(name for name, tableau in TABLEAUS.items() if tableau.error)

@@ -1,6 +1,6 @@
 """Distances between two sets of samples, each with a standard error from one shared jackknife.
 
-The sets are taken as drawn independently of each other, in any order: each is shuffled into ten blocks in
+The sets are assumed to be drawn independently of each other, in any order: each is shuffled into ten blocks in
 its own way. For sets that share their noise sample by sample the stated errors are too large.
 """
 
@@ -22,9 +22,9 @@ from sdediff.datasets import needed
 from sdediff.noise.philox import normals, uniforms
 
 _BLOCKS = 10
-# Streams of a seed that no other user of `normals` and `uniforms` may share.
+# Streams of a seed that nothing else uses.
 _DIRECTIONS, _SHUFFLE = (0xFFFFFFF0, 0), 0x5B0C
-# Pairs or projected values handled at once: what bounds the memory.
+# Number of pairs or projected values handled at once, which bounds the memory.
 _AT_ONCE = 1 << 22
 
 
@@ -64,8 +64,8 @@ def sliced_wasserstein(x: Any, y: Any, projections: int = 200, p: float = 2, see
         total = 0.0
         for i in range(0, projections, step):
             parts = [(values[i : i + step], keep[blocks[i : i + step]]) for values, blocks in sets]
-            # Every direction keeps as many values, so what is left of its row is a row again, still sorted.
-            left, right = (values[kept].reshape(len(values), -1).T for values, kept in parts)
+            # Every direction keeps equally many values, so the selection is again a matrix with sorted rows.
+            left, right = (values[selected].reshape(len(values), -1).T for values, selected in parts)
             total += float(transport.wasserstein_1d(left, right, p=p, require_sort=False).sum())
         return float(max(total / projections, 0.0) ** (1 / p))
 
@@ -117,7 +117,7 @@ def frechet(x: Any, y: Any, features: str | Callable[[Tensor], Tensor] = "pca64"
 
     def statistic(keep: np.ndarray) -> float:
         (m1, r1), (m2, r2) = (_moments(v[torch.from_numpy(keep[blocks])]) for v, blocks in pairs)
-        # Singular values of the roots' product: eigenvalues of C1 C2 would lose half of the digits.
+        # Singular values of the product of the roots: eigenvalues of C1 C2 would lose half of the digits.
         overlap = torch.linalg.svdvals(r1.T @ r2).sum()
         return max(float((m1 - m2).square().sum() + r1.square().sum() + r2.square().sum() - 2 * overlap), 0.0)
 
@@ -176,7 +176,7 @@ def _flat(v: Tensor) -> Tensor:
 
 
 def _centred(x: Any, y: Any) -> tuple[Tensor, Tensor]:
-    """Flat sets about the mean of x: distances by inner products lose digits far from the origin."""
+    """Flat sets minus the mean of x: distances by inner products lose digits far from the origin."""
     first, second = map(_flat, _checked(x, y))
     return first - first.mean(dim=0), second - first.mean(dim=0)
 
@@ -194,8 +194,8 @@ def _kernel_distance(x: Tensor, y: Tensor, kernel: Callable[[Tensor], Tensor], n
     groups = [[v[torch.from_numpy(blocks == b)] for b in range(_BLOCKS)] for v, blocks in parts]
     sizes = [np.array([len(block) for block in group]) for group in groups]
     xx, yy, xy = (_block_sums(groups[a], groups[b], kernel) for a, b in ((0, 0), (1, 1), (0, 1)))
-    own = float(kernel(x.new_zeros(())))
-    xx, yy = xx - np.diag(sizes[0] * own), yy - np.diag(sizes[1] * own)
+    diagonal = float(kernel(x.new_zeros(())))
+    xx, yy = xx - np.diag(sizes[0] * diagonal), yy - np.diag(sizes[1] * diagonal)
 
     def statistic(keep: np.ndarray) -> float:
         n, m = (float(s[keep].sum()) for s in sizes)
@@ -232,8 +232,8 @@ def _features(x: Tensor, y: Tensor, features: str | Callable[[Tensor], Tensor]) 
         if getattr(features, "training", False):
             raise InputError("features: a module in train mode, whose output may vary: write features.eval()")
         with torch.no_grad():
-            made = [torch.cat([features(part) for part in v.split(512)]) for v in (x, y)]
-        first, second = map(_flat, _checked(*made))
+            values = [torch.cat([features(part) for part in v.split(512)]) for v in (x, y)]
+        first, second = map(_flat, _checked(*values))
         return first, second, getattr(features, "__name__", type(features).__name__)
     first, second = _flat(x), _flat(y)
     if features == "pixels":

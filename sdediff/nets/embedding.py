@@ -1,4 +1,4 @@
-"""The clock as a network sees it, and the scale that a variance-exploding state needs."""
+"""The embedding of a network's clock, and the embedding index of a label."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INPUTS = ("plain", "ve")
 class ClockEmbedding(nn.Module):
     """Sinusoids of a clock (B,), then a two-layer perceptron: (B, width).
 
-    kind says how the clock is read: "t" in [0, 1] (times 1000), "index" 0..999 or "linear" (times `scale`),
+    kind: how the clock is scaled: "t" in [0, 1] (times 1000), "index" 0..999 or "linear" (times `scale`),
     "log" for a positive clock over decades (sigma, or a t that goes down to 1e-5).
     Vaswani et al. 2017, section 3.5.
     """
@@ -41,8 +41,8 @@ class ClockEmbedding(nn.Module):
 
 
 def label_row(label: Tensor | int | None, classes: int, like: Tensor) -> Tensor:
-    """Class indices (B,) from one label, one a sample, or None: the extra class `classes`, unconditional."""
-    given = torch.as_tensor(classes if label is None else label, device=like.device)
-    if given.is_floating_point() or bool(((given < 0) | (given > classes)).any()):
+    """Class indices (B,) from one label, one label a sample, or None for the unconditional class, index `classes`."""
+    indices = torch.as_tensor(classes if label is None else label, device=like.device)
+    if indices.is_floating_point() or bool(((indices < 0) | (indices > classes)).any()):
         raise InputError(f"label={label!r}: give integers in [0, {classes}), or None for no condition")
-    return given.long().expand(like.shape[0])
+    return indices.long().expand(like.shape[0])

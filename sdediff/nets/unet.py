@@ -57,13 +57,13 @@ class Attention(nn.Module):
         b, c, h, w = x.shape
         qkv = self.qkv(self.norm(x)).reshape(b, 3, self.heads, c // self.heads, h * w)
         q, k, v = qkv.transpose(-1, -2).unbind(1)
-        # Written out: the fused kernel has no second derivative and no forward mode, which traces need.
+        # Written out, since the fused kernel has neither the second derivatives nor the forward mode that traces need.
         weights = torch.softmax(q @ k.transpose(-1, -2) * (c // self.heads) ** -0.5, dim=-1)
         return x + self.out((weights @ v).transpose(-1, -2).reshape(b, c, h, w))
 
 
 class UNet(nn.Module):
-    """A U-Net F(x, clock): x (B, C, H, W), clock (B,) -> (B, C, H, W). Ho et al. 2020, appendix B, in small.
+    """A small U-Net F(x, clock): x (B, C, H, W), clock (B,) -> (B, C, H, W). After Ho et al. 2020, appendix B.
 
     width: channels at full size, times `multiples` at each halving; blocks: residual blocks a level;
     attention: heads at the lowest level (0: none); clock, clock_scale: see ClockEmbedding.
@@ -104,31 +104,31 @@ class UNet(nn.Module):
 
     def _build(self, sizes: list[int], blocks: int, attention: int, features: int) -> None:
         self.down, self.up, self.shrink, self.grow = (nn.ModuleList() for _ in range(4))
-        now, kept = sizes[0], [sizes[0]]
+        width, skips = sizes[0], [sizes[0]]
         for level, size in enumerate(sizes):
             self.down.append(nn.ModuleList())
             for _ in range(blocks):
-                self.down[level].append(ResBlock(now, size, features))  # type: ignore[operator]
-                now = size
-                kept.append(now)
+                self.down[level].append(ResBlock(width, size, features))  # type: ignore[operator]
+                width = size
+                skips.append(width)
             if level + 1 < len(sizes):
-                self.shrink.append(nn.Conv2d(now, now, 3, stride=2, padding=1))
-        self.middle = ResBlock(now, now, features)
-        self.attention = Attention(now, attention) if attention else nn.Identity()
+                self.shrink.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
+        self.middle = ResBlock(width, width, features)
+        self.attention = Attention(width, attention) if attention else nn.Identity()
         for level, size in reversed(list(enumerate(sizes))):
             stage = nn.ModuleList()
             for _ in range(blocks):
-                stage.append(ResBlock(now + kept.pop(), size, features))
-                now = size
+                stage.append(ResBlock(width + skips.pop(), size, features))
+                width = size
             self.up.append(stage)
             if level:
-                self.grow.append(nn.Conv2d(now, now, 3, padding=1))
+                self.grow.append(nn.Conv2d(width, width, 3, padding=1))
 
     def forward(self, x: Tensor, clock: Tensor, label: Tensor | int | None = None) -> Tensor:
         """F at states x (B, C, H, W) and clock (B,); with input="ve" the score. Shaped like x."""
-        times = 2 ** (len(self.down) - 1)
-        if x.ndim != 4 or x.shape[2] % times or x.shape[3] % times:
-            raise InputError(f"this U-Net takes (B, C, H, W) with sides divisible by {times}, given {tuple(x.shape)}")
+        divisor = 2 ** (len(self.down) - 1)
+        if x.ndim != 4 or x.shape[2] % divisor or x.shape[3] % divisor:
+            raise InputError(f"this U-Net takes (B, C, H, W) with sides divisible by {divisor}, given {tuple(x.shape)}")
         sigma = clock.to(x).reshape(-1, 1, 1, 1)
         state = x / torch.sqrt(1 + sigma**2) if self.input == "ve" else x
         features = self.embed(clock)
@@ -141,17 +141,17 @@ class UNet(nn.Module):
 
     def _body(self, x: Tensor, features: Tensor) -> Tensor:
         h = self.first(x)
-        kept = [h]
+        skips = [h]
         for level, stage in enumerate(self.down):
             for block in stage:  # type: ignore[attr-defined]
                 h = block(h, features)
-                kept.append(h)
+                skips.append(h)
             if level < len(self.shrink):
                 h = self.shrink[level](h)
         h = self.attention(self.middle(h, features))
         for level, stage in enumerate(self.up):
             for block in stage:  # type: ignore[attr-defined]
-                h = block(torch.cat([h, kept.pop()], dim=1), features)
+                h = block(torch.cat([h, skips.pop()], dim=1), features)
             if level < len(self.grow):
                 h = self.grow[level](functional.interpolate(h, scale_factor=2.0, mode="nearest"))
         return self.last(functional.silu(self.last_norm(h)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -12,12 +11,14 @@ from torch import Tensor
 from sdediff.grids.grids import grid
 from sdediff.grids.levels import level
 from sdediff.model.score_model import ScoreModel
-from sdediff.sde.base import SDE, LinearSDE
+from sdediff.sde.base import SDE, linear
 from sdediff.testing.report import Check, expect, run_checks
+
+_NOT_LINEAR = "not checked: the process does not give alpha and sigma"
 
 
 def _times(sde: SDE, n: int = 9) -> Tensor:
-    # Off the knots of tables, where slopes jump.
+    # Not at the training timesteps of tables, where the derivatives jump.
     return torch.linspace(sde.t_min, sde.t_max, n + 1, dtype=torch.float64)[:-1] + 0.37 * (sde.t_max - sde.t_min) / n
 
 
@@ -34,18 +35,19 @@ def coefficients(sde: SDE) -> str:
 
 def slopes(sde: SDE) -> str:
     """alpha' = f alpha and d(sigma^2)/dt = 2 f sigma^2 + g^2, by central differences of alpha and sigma."""
-    if not isinstance(sde, LinearSDE):
-        return "not linear, not asked"
+    if not sde.linear:
+        return _NOT_LINEAR
+    process = linear(sde)
     t = _times(sde)
     h = 1e-5 * (sde.t_max - sde.t_min)
-    found = sde.schedule(t)
-    alpha_dot = (sde.alpha(t + h) - sde.alpha(t - h)) / (2 * h)
-    var_dot = (sde.sigma(t + h) ** 2 - sde.sigma(t - h) ** 2) / (2 * h)
+    schedule = process.schedule(t)
+    alpha_dot = (process.alpha(t + h) - process.alpha(t - h)) / (2 * h)
+    var_dot = (process.sigma(t + h) ** 2 - process.sigma(t - h) ** 2) / (2 * h)
     worst = max(
-        _gap(alpha_dot, found.f * found.alpha, found.alpha / sde.T),
-        _gap(var_dot, 2 * found.f * found.sigma**2 + found.g2, found.sigma**2 / sde.T),
+        _gap(alpha_dot, schedule.f * schedule.alpha, schedule.alpha / sde.T),
+        _gap(var_dot, 2 * schedule.f * schedule.sigma**2 + schedule.g2, schedule.sigma**2 / sde.T),
     )
-    expect(worst < 1e-5, f"the identities of drift and diffusion are off by {worst:.1e} (relative)")
+    expect(worst < 1e-5, f"drift and diffusion disagree with alpha and sigma by {worst:.1e} (relative)")
     return f"within {worst:.0e}"
 
 
@@ -55,22 +57,24 @@ def _gap(a: Tensor, b: Tensor, floor: Tensor) -> float:
 
 def log_snr(sde: SDE) -> str:
     """lam falls strictly, and t_of_lam inverts it."""
-    if not isinstance(sde, LinearSDE):
-        return "not linear, not asked"
+    if not sde.linear:
+        return _NOT_LINEAR
+    process = linear(sde)
     t = torch.linspace(sde.t_min, sde.t_max, 200, dtype=torch.float64)
-    lam = sde.lam(t)
+    lam = process.lam(t)
     expect((lam.diff() < 0).all(), "lam = log(alpha/sigma) does not fall strictly from t_min to t_max")
-    gap = ((sde.t_of_lam(lam) - t).abs() / sde.T).max().item()
+    gap = ((process.t_of_lam(lam) - t).abs() / sde.T).max().item()
     expect(gap < 1e-9, f"t_of_lam(lam(t)) misses t by {gap:.1e} T")
     return f"inverse within {gap:.0e} T"
 
 
 def kernels(sde: SDE) -> str:
     """Transitions compose: s -> u -> t is s -> t."""
-    if not isinstance(sde, LinearSDE):
-        return "not linear, not asked"
+    if not sde.linear:
+        return _NOT_LINEAR
+    process = linear(sde)
     s, u, t = (torch.tensor([v]) for v in _times(sde, 4)[:3].tolist())
-    first, second, whole = sde.transition(s, u), sde.transition(u, t), sde.transition(s, t)
+    first, second, whole = process.transition(s, u), process.transition(u, t), process.transition(s, t)
     std = torch.sqrt((second.scale * first.std) ** 2 + second.std**2)
     worst = max(_gap(first.scale * second.scale, whole.scale, whole.scale), _gap(std, whole.std, whole.std))
     expect(worst < 1e-9, f"transition kernels do not compose: off by {worst:.1e}")
@@ -78,47 +82,39 @@ def kernels(sde: SDE) -> str:
 
 
 def value(sde: SDE) -> str:
-    """A process is a value: a copy gives the same numbers."""
-    twin = copy.deepcopy(sde)
+    """A process is a value: its copy gives the same numbers."""
+    duplicate = copy.deepcopy(sde)
     t = _times(sde)
-    expect(torch.equal(twin.diffusion(t), sde.diffusion(t)), "a copy gives other numbers")
-    return "copies"
+    expect(torch.equal(duplicate.diffusion(t), sde.diffusion(t)), "a copy gives other numbers")
+    return "a copy agrees"
+
+
+SDE_CHECKS = {
+    "coefficients": coefficients, "slopes": slopes, "log snr": log_snr, "kernels": kernels, "value": value,
+}  # fmt: skip
 
 
 def check_sde(sde: SDE) -> list[Check]:
     """Every check of a process; raises ConformanceError naming the first that fails."""
-    return run_checks(sde, (coefficients, slopes, log_snr, kernels, value))
-
-
-def check_model(model: ScoreModel, shape: tuple[int, ...]) -> list[Check]:
-    """Every check of a model on states (B, *shape); raises ConformanceError naming the first that fails."""
-    return run_checks(model, [_on(check, shape) for check in _MODEL])
-
-
-def _on(check: Callable[[ScoreModel, tuple[int, ...]], str], shape: tuple[int, ...]) -> Callable[[ScoreModel], str]:
-    @functools.wraps(check)
-    def bound(model: ScoreModel) -> str:
-        return check(model, shape)
-
-    return bound
+    return run_checks(sde, SDE_CHECKS)
 
 
 def _states(model: ScoreModel, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
-    param = next(iter(getattr(model.net, "parameters", lambda: iter(()))()), None)
-    like = param if param is not None else torch.empty((), dtype=dtype)
+    parameters = list(model.net.parameters()) if isinstance(model.net, torch.nn.Module) else []
+    like = parameters[0] if parameters else torch.empty((), dtype=dtype)
     return torch.randn(5, *shape, generator=torch.Generator().manual_seed(0)).to(like)
 
 
 def outputs(model: ScoreModel, shape: tuple[int, ...]) -> str:
     """Finite predictions with the states' shape and dtype, at every time of a grid; x is not changed."""
     x = _states(model, shape)
-    kept = x.clone()
+    before = x.clone()
     with torch.no_grad():
         for t in grid("uniform", model.sde, 6, start=model.sde.t_max).tolist():
             score = model(x, t).score
             expect(score.shape == x.shape and score.dtype == x.dtype, f"score is {tuple(score.shape)} {score.dtype}")
             expect(torch.isfinite(score).all(), f"the score is not finite at t={t}")
-    expect(torch.equal(x, kept), "the network changed its input in place")
+    expect(torch.equal(x, before), "the network changed its input in place")
     return "7 times"
 
 
@@ -127,14 +123,14 @@ def rows(model: ScoreModel, shape: tuple[int, ...]) -> str:
     x = _states(model, shape)
     with torch.no_grad():
         t = level(model.sde, 0.5 * (model.sde.t_min + model.sde.t_max))
-        together, alone = model(x, t).score, model(x[2:3], t).score
-    gap = (together[2:3] - alone).abs().max().item() / alone.abs().max().clamp(min=1e-30).item()
+        in_batch, alone = model(x, t).score, model(x[2:3], t).score
+    gap = (in_batch[2:3] - alone).abs().max().item() / alone.abs().max().clamp(min=1e-30).item()
     expect(gap < 1e-4, f"a sample's score changes by {gap:.1e} (relative) with its batch: batch norm in train mode?")
     return f"within {gap:.0e}"
 
 
 def repeats(model: ScoreModel, shape: tuple[int, ...]) -> str:
-    """The same question has the same answer."""
+    """Two evaluations at the same state and time agree to the bit."""
     x = _states(model, shape)
     with torch.no_grad():
         t = 0.5 * (model.sde.t_min + model.sde.t_max)
@@ -142,4 +138,7 @@ def repeats(model: ScoreModel, shape: tuple[int, ...]) -> str:
     return "to the bit"
 
 
-_MODEL = (outputs, rows, repeats)
+def check_model(model: ScoreModel, sample_shape: tuple[int, ...]) -> list[Check]:
+    """Every check of a model on states (B, *sample_shape); raises ConformanceError naming the first that fails."""
+    checks = {"outputs": outputs, "rows": rows, "repeats": repeats}
+    return run_checks(model, {name: functools.partial(check, shape=sample_shape) for name, check in checks.items()})

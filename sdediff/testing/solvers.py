@@ -1,4 +1,4 @@
-"""Checks of solvers: the ones that our own tests run over the whole registry."""
+"""Checks of solvers; the test suite of the package runs them over the whole registry."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from sdediff.grids.grids import grid
 from sdediff.model.score_model import ScoreModel
-from sdediff.sampling.api import Record, iterate, sample
+from sdediff.sampling.api import SampleRecord, iterate, sample
 from sdediff.sde.base import LinearSDE, SDEError
 from sdediff.sde.processes import EDM, VE, VP, Cosine, RectifiedFlow, SubVP
 from sdediff.sde.table import Table
-from sdediff.solvers import ODE, Solver, SolverError, solver
-from sdediff.targets import problem
+from sdediff.solvers import Solver, SolverError
+from sdediff.solvers import solver as resolve_solver
 from sdediff.testing.gaussian import exact_moments, gaussian_model, sampled_moments
+from sdediff.testing.reference import ReferenceFlow
 from sdediff.testing.report import Check, expect, run_checks
 
 F64 = torch.float64
@@ -35,22 +35,22 @@ def processes() -> list[LinearSDE]:
     return [VP(), SubVP(), VE(), EDM(), Cosine(), RectifiedFlow(), *tables]
 
 
-def _run(s: Solver, model: ScoreModel, shape: tuple[int, ...], **options: Any) -> Record:
+def _run(s: Solver, model: ScoreModel, shape: tuple[int, ...], **options: Any) -> SampleRecord:
     return sample(model, shape, solver=s, full=True, **options)
 
 
 def value(s: Solver) -> str:
     """A solver is a value: frozen, equal to its copy, hashable."""
     expect(dataclasses.is_dataclass(s), "not a dataclass: decorate the class with @dataclass(frozen=True)")
-    twin = copy.deepcopy(s)
-    expect(twin == s and hash(twin) == hash(s), "a copy is not equal to it: fields must be plain values")
+    duplicate = copy.deepcopy(s)
+    expect(duplicate == s and hash(duplicate) == hash(s), "a copy is not equal to it: fields must be plain values")
     for field in dataclasses.fields(s):
         try:
             setattr(s, field.name, None)
         except dataclasses.FrozenInstanceError:
             continue
         expect(False, f"{field.name} can be changed: decorate the class with @dataclass(frozen=True)")
-    return repr(twin)
+    return repr(duplicate)
 
 
 def shapes(s: Solver) -> str:
@@ -70,23 +70,23 @@ def shapes(s: Solver) -> str:
 def repeats(s: Solver) -> str:
     """The same seed has the same result to the bit, another seed another start; from two threads too."""
     model = gaussian_model(VP())
-    once = _run(s, model, (4, 3), steps=6, dtype=F64).x
-    expect(torch.equal(once, _run(s, model, (4, 3), steps=6, dtype=F64).x), "two runs with one seed differ")
-    expect(not torch.equal(once, _run(s, model, (4, 3), steps=6, seed=1, dtype=F64).x), "the seed has no effect")
+    first = _run(s, model, (4, 3), steps=6, dtype=F64).x
+    expect(torch.equal(first, _run(s, model, (4, 3), steps=6, dtype=F64).x), "two runs with one seed differ")
+    expect(not torch.equal(first, _run(s, model, (4, 3), steps=6, seed=1, dtype=F64).x), "the seed has no effect")
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         both = list(pool.map(lambda _: _run(s, model, (4, 3), steps=6, dtype=F64).x, range(2)))
-    expect(all(torch.equal(once, x) for x in both), "two threads sharing the solver disturb each other")
+    expect(all(torch.equal(first, x) for x in both), "two threads sharing the solver disturb each other")
     return "one seed, two threads"
 
 
 def batches(s: Solver) -> str:
     """Sample i of a batch is sample i alone."""
     model = gaussian_model(VP())
-    together = _run(s, model, (7, 6), steps=8, dtype=F64).x
+    batch = _run(s, model, (7, 6), steps=8, dtype=F64).x
     alone = torch.cat([_run(s, model, (1, 6), steps=8, index=i, dtype=F64).x for i in (6, 2)])
-    gap = (together[[6, 2]] - alone).abs().max().item()
+    gap = (batch[[6, 2]] - alone).abs().max().item()
     allowed = 1e-3 if s.adaptive else 1e-12
-    expect(gap <= allowed, f"a sample moves by {gap:.1e} with its batch, allowed {allowed}")
+    expect(gap <= allowed, f"a sample changes by {gap:.1e} with its batch, allowed {allowed}")
     return f"within {gap:.0e}"
 
 
@@ -129,58 +129,53 @@ def every_process(s: Solver) -> str:
     return f"{worked} runs" + (f", refused at alpha = 0: {', '.join(sorted(set(refused)))}" if refused else "")
 
 
-@functools.cache
-def _reference(sde: LinearSDE) -> tuple[ScoreModel, Tensor, Tensor]:
-    """A nonlinear oracle with a fine solution of its flow: the model, starts and ends (128, 2)."""
-    model = problem("target_m").model(sde)
-    start = grid("uniform", sde, 1)[0].item()
-    z = sde.prior_std() * torch.randn(128, 2, dtype=F64, generator=torch.Generator().manual_seed(1))
-    fine = ODE("DOP853", rtol=1e-12, atol=1e-12)
-    end = sample(model, x=z, solver=fine, steps=1, start=start, stop=sde.t_min, denoise=False)
-    return model, z, end
+def measured_order(
+    s: Solver, sde: LinearSDE | None = None, counts: tuple[int, ...] = (), *, reference: ReferenceFlow | None = None
+) -> float:
+    """Slope of the median error on a nonlinear mixture over the doublings of `counts` steps (160 to 640).
 
-
-def measured_order(s: Solver, sde: LinearSDE | None = None, counts: tuple[int, ...] = ()) -> float:
-    """Slope of the median error on a nonlinear mixture over the doublings of `counts` steps (160 to 640)."""
-    sde = sde or VP()
+    reference: `ReferenceFlow.of(sde)`, computed here where it is not given. By default under VP.
+    """
+    if reference is None:
+        reference = ReferenceFlow.of(sde or VP())
     # From order 4 on more steps than these measure the reference's round-off, or a multistep method's start.
     counts = counts or ((160, 320, 640) if (s.order or 0) < 4 else (120, 240, 480))
-    model, z, end = _reference(sde)
     kind = "karras" if s.grid == "karras" else "log_snr"
     errors = []
     for n in counts:
-        x = sample(model, x=z, solver=s, grid=grid(kind, sde, n), denoise=False)
-        errors.append((x - end).norm(dim=1).median().item())
+        times = grid(kind, reference.model.sde, n)
+        x = sample(reference.model, x=reference.starts, solver=s, grid=times, denoise=False)
+        errors.append((x - reference.ends).norm(dim=1).median().item())
     return math.log2(errors[0] / errors[-1]) / math.log2(counts[-1] / counts[0])
 
 
-def order(s: Solver) -> str:
+def order(s: Solver, *, reference: ReferenceFlow | None = None) -> str:
     """A deterministic solver converges to the flow at its declared order, within 0.15."""
-    if s.stochastic or not s.moves:
-        return "stochastic, not asked"
+    if s.stochastic or s.corrector:
+        return "not checked: stochastic"
     if s.adaptive:
-        model, z, end = _reference(VP())
-        x = sample(model, x=z, solver=s, denoise=False)
-        gap = (x - end).norm(dim=1).median().item()
+        reference = reference or ReferenceFlow.of(VP())
+        x = sample(reference.model, x=reference.starts, solver=s, denoise=False)
+        gap = (x - reference.ends).norm(dim=1).median().item()
         allowed = max(1e-2, getattr(s, "rtol", 0.0))
         expect(gap < allowed, f"misses the flow by {gap:.1e} (median) at its own tolerance, allowed {allowed:.0e}")
         return f"adaptive, within {gap:.0e}"
     expect(s.order is not None, "a deterministic solver declares its order")
-    slope = measured_order(s)
+    slope = measured_order(s, reference=reference)
     expect(abs(slope - s.order) < 0.15, f"declares order {s.order}, measured {slope:.2f}")  # type: ignore[operator]
     return f"declared {s.order}, measured {slope:.2f}"
 
 
 def marginals(s: Solver) -> str:
     """On Gaussian data the mean and variance of a stochastic solver converge to the closed form."""
-    if not s.stochastic or not s.moves:
-        return "not asked"
-    found = [exact_moments(s, VP(), n) for n in (100, 200)]
-    if found[0] is None or found[1] is None:
+    if not s.stochastic or s.corrector:
+        return "not checked: deterministic, or a corrector"
+    coarse_errors, fine_errors = (exact_moments(s, VP(), n) for n in (100, 200))
+    if coarse_errors is None or fine_errors is None:
         mean, spread = sampled_moments(s, VP(), 100)
         expect(abs(mean) < 0.03 and abs(spread) < 0.2, f"off by {mean:+.3f} in mean, {spread:+.1%} in variance")
         return f"not linear in x and noise; by sampling: variance error {spread:+.1%} +- 1.1% at 100 steps"
-    (_, coarse), (mean, fine) = found[0], found[1]
+    (_, coarse), (mean, fine) = coarse_errors, fine_errors
     expect(abs(fine) < 0.15 and abs(mean) < 0.02, f"off by {mean:+.3f} in mean, {fine:+.1%} in variance")
     expect(abs(fine) < 0.75 * abs(coarse) or abs(fine) < 1e-3, f"variance error {coarse:+.2%} became {fine:+.2%}")
     return f"variance error {coarse:+.2%} at 100 steps, {fine:+.2%} at 200"
@@ -188,31 +183,36 @@ def marginals(s: Solver) -> str:
 
 def invariance(s: Solver) -> str:
     """A corrector leaves p_t nearly as it is: 40 applications to exact samples."""
-    if s.moves:
-        return "moves, not asked"
+    if not s.corrector:
+        return "not checked: not a corrector"
     sde = VP()
     model = gaussian_model(sde)
-    at = sde.schedule(0.3)
-    std = math.sqrt((0.3 * at.alpha.item()) ** 2 + at.sigma.item() ** 2)
+    schedule = sde.schedule(0.3)
+    alpha, sigma = schedule.alpha.item(), schedule.sigma.item()
+    std = math.sqrt((0.3 * alpha) ** 2 + sigma**2)
     z = torch.randn(256, 64, dtype=F64, generator=torch.Generator().manual_seed(2))
-    x = at.alpha.item() * 0.5 + std * z
+    x = alpha * 0.5 + std * z
     for k in range(40):
         times = [0.3, 0.3 - 1e-9]
         x = sample(model, x=x, solver=s, grid=times, denoise=False, seed=k)
-    mean, ratio = x.mean().item() - 0.5 * at.alpha.item(), x.std().item() / std
+    mean, ratio = x.mean().item() - 0.5 * alpha, x.std().item() / std
     expect(abs(mean) < 0.1 and 0.85 < ratio < 1.15, f"p_t drifts: mean by {mean:+.3f}, std by a factor {ratio:.3f}")
     return f"mean {mean:+.3f}, std ratio {ratio:.3f}"
 
 
-SOLVER_CHECKS: tuple[Callable[[Solver], str], ...] = (
-    value, shapes, repeats, batches, counts, resumes, every_process, order, marginals, invariance,
-)  # fmt: skip
+SOLVER_CHECKS: dict[str, Callable[[Solver], str]] = {
+    "value": value, "shapes": shapes, "repeats": repeats, "batches": batches, "counts": counts, "resumes": resumes,
+    "every process": every_process, "order": order, "marginals": marginals, "invariance": invariance,
+}  # fmt: skip
 
 
-def check_solver(subject: Solver | str) -> list[Check]:
+def check_solver(subject: Solver | str, *, reference: ReferenceFlow | None = None) -> list[Check]:
     """Every check of a solver, by name or object; raises ConformanceError naming the first that fails.
 
     Covers: being a value, shapes and dtypes, repeatability and threads, independence of the batch, counted
     calls, resuming, every process, measured order, exact Gaussian marginals, invariance of correctors.
+    reference: `ReferenceFlow.of(VP())`, to compute it once for many solvers.
     """
-    return run_checks(solver(subject), SOLVER_CHECKS)
+    return run_checks(
+        resolve_solver(subject), {**SOLVER_CHECKS, "order": functools.partial(order, reference=reference)}
+    )

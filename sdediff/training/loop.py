@@ -1,6 +1,6 @@
-"""One training loop: Adam with warm-up and cosine decay, gradient clipping, averaged weights.
+"""The training loop: Adam with warm-up and cosine decay, gradient clipping, averaged weights.
 
-The same seed, options, machine and number of threads give the same weights to the bit.
+The same seed, settings, machine and number of threads give the same weights to the bit.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -22,15 +22,19 @@ Objective = Callable[[ScoreModel, Tensor, torch.Generator], Tensor]
 
 
 class TrainingError(Error, ValueError):
-    """Training cannot go on; the message says at which step and what to change."""
+    """Training cannot continue; the message says at which update and what to change."""
 
 
 @dataclass(frozen=True)
-class Options:
-    """Numbers of a run. steps: updates; rate: peak learning rate; clip: largest norm of the gradient;
-    average: decay of the averaged weights (0: off), lower in the first steps; floor: last rate over rate."""
+class TrainingSettings:
+    """Settings of a training run.
 
-    steps: int = 1000
+    updates: number of optimiser updates; rate: peak learning rate; warmup: updates of its linear rise; clip: largest
+    norm of the gradient; average: decay of the averaged weights (0: no averaging), lower in the first updates;
+    floor: the last learning rate over the peak; seed: of times and noise.
+    """
+
+    updates: int = 1000
     rate: float = 2e-3
     warmup: int = 100
     clip: float = 1.0
@@ -39,39 +43,42 @@ class Options:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise TrainingError(f"steps={self.steps}: give at least 1")
+        if self.updates < 1:
+            raise TrainingError(f"updates={self.updates}: give at least 1")
         if not 0 <= self.average < 1:
             raise TrainingError(f"average={self.average}: give a decay in [0, 1)")
 
-    def rate_at(self, step: int) -> float:
+    def rate_at(self, update: int) -> float:
         """The learning rate of an update, counted from 0."""
-        if step < self.warmup:
-            return self.rate * (step + 1) / self.warmup
-        done = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.rate * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * done)))
+        if update < self.warmup:
+            return self.rate * (update + 1) / self.warmup
+        fraction = (update - self.warmup) / max(1, self.updates - self.warmup)
+        return self.rate * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * fraction)))
 
 
-@dataclass
-class Record:
-    """What a run did: the objective a step, seconds of wall clock, and seconds that its threads computed."""
+@dataclass(frozen=True)
+class TrainingLog:
+    """The mean loss of every update, the seconds of wall clock, and the CPU seconds of all threads."""
 
-    losses: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
+    losses: tuple[float, ...]
+    seconds: float
+    cpu_seconds: float
+
+    def __repr__(self) -> str:
+        return f"TrainingLog({len(self.losses)} updates, last loss {self.losses[-1]:.4g}, {self.seconds:.0f} s)"
 
 
-def build(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
-    """A network whose first weights depend on the seed alone; the global random state is left as it was."""
+def build(network: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
+    """A network whose initial weights depend on the seed only; the global random state is restored."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return make()
+        return network()
 
 
 def dequantised(levels: Tensor, n: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Endless batches of x = 2 (k + u)/n - 1, u uniform in [0, 1) drawn afresh, in a new order each epoch.
+    """Endless batches of x = 2 (k + u)/n - 1 with new u uniform in [0, 1) and a new order in each epoch.
 
-    levels: integers k in [0, n), (N, ...). Yields float32 (batch, ...); the tail of an epoch is left out.
+    levels: integers k in [0, n), (N, ...). Yields float32 (batch, ...); an incomplete last batch is left out.
     """
     if len(levels) < batch:
         raise TrainingError(f"batch={batch} is more than the {len(levels)} samples: make it smaller")
@@ -85,51 +92,54 @@ def dequantised(levels: Tensor, n: int, batch: int, generator: torch.Generator) 
 def train(
     model: ScoreModel,
     batches: Iterator[Tensor],
-    options: Options,
+    settings: TrainingSettings,
     objective: Objective | None = None,
     report: Callable[[int, float], None] | None = None,
-) -> Record:
+) -> TrainingLog:
     """Fits model.net in place and leaves the averaged weights in it, in eval mode.
 
     batches: clean data (B, ...); objective: (model, x0, generator) -> a loss a sample (B,), by default
-    `losses.loss`; report: called with the step and its mean loss. Raises TrainingError where it diverges.
+    `sdediff.loss`; report: called with the number of the update and its mean loss. Raises TrainingError where it
+    diverges.
     """
     net = model.net
     if not isinstance(net, nn.Module):
         raise TrainingError(f"the model's net is a {type(net).__name__}: training needs an nn.Module")
-    generator = torch.Generator().manual_seed(options.seed)
+    generator = torch.Generator().manual_seed(settings.seed)
     net.train()
     averaged = copy.deepcopy(net).requires_grad_(False)
-    optimiser = torch.optim.Adam(net.parameters(), lr=options.rate, betas=(0.9, 0.99), fused=True)
-    record, start, computed = Record(), time.perf_counter(), time.process_time()
-    for step in range(options.steps):
+    optimiser = torch.optim.Adam(net.parameters(), lr=settings.rate, betas=(0.9, 0.99), fused=True)
+    losses: list[float] = []
+    start, cpu_start = time.perf_counter(), time.process_time()
+    for update in range(settings.updates):
         x0 = next(batches)
-        each = loss(model, x0, generator=generator) if objective is None else objective(model, x0, generator)
-        value = _update(net, optimiser, each.mean(), options, step)
-        _follow(averaged, net, min(options.average, (1 + step) / (10 + step)) if options.average else 0.0)
-        record.losses.append(value)
+        sample_losses = loss(model, x0, generator=generator) if objective is None else objective(model, x0, generator)
+        value = _update(net, optimiser, sample_losses.mean(), settings, update)
+        _average(averaged, net, min(settings.average, (1 + update) / (10 + update)) if settings.average else 0.0)
+        losses.append(value)
         if report is not None:
-            report(step, value)
+            report(update, value)
     net.load_state_dict(averaged.state_dict())
     net.eval()
-    record.seconds, record.cpu_seconds = time.perf_counter() - start, time.process_time() - computed
-    return record
+    return TrainingLog(tuple(losses), time.perf_counter() - start, time.process_time() - cpu_start)
 
 
-def _update(net: nn.Module, optimiser: torch.optim.Optimizer, value: Tensor, options: Options, step: int) -> float:
+def _update(
+    net: nn.Module, optimiser: torch.optim.Optimizer, value: Tensor, settings: TrainingSettings, update: int
+) -> float:
     if not bool(torch.isfinite(value)):
-        raise TrainingError(f"the loss is {value.item()} at step {step}: lower rate={options.rate}")
+        raise TrainingError(f"the loss is {value.item()} at update {update}: lower rate={settings.rate}")
     for group in optimiser.param_groups:
-        group["lr"] = options.rate_at(step)
+        group["lr"] = settings.rate_at(update)
     optimiser.zero_grad(set_to_none=True)
     value.backward()
-    nn.utils.clip_grad_norm_(net.parameters(), options.clip)
+    nn.utils.clip_grad_norm_(net.parameters(), settings.clip)
     optimiser.step()
     return value.item()
 
 
 @torch.no_grad()
-def _follow(averaged: nn.Module, net: nn.Module, decay: float) -> None:
+def _average(averaged: nn.Module, net: nn.Module, decay: float) -> None:
     torch._foreach_lerp_(list(averaged.parameters()), list(net.parameters()), 1 - decay)
-    for kept, new in zip(averaged.buffers(), net.buffers(), strict=True):
-        kept.copy_(new)
+    for old, new in zip(averaged.buffers(), net.buffers(), strict=True):
+        old.copy_(new)

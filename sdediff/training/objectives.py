@@ -13,10 +13,10 @@ from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import per_sample
 from sdediff.grids.levels import Level, level
 from sdediff.model.score_model import ScoreModel
-from sdediff.sde.base import LinearSDE
+from sdediff.sde.base import LinearSDE, linear
 
-# The weight of |eps - eps_hat|^2 at a level. The same table serves every parametrisation: the error in
-# eps is alpha/sigma times the error in x0.
+# The weight of |eps - eps_hat|^2 at a level. It applies to every parametrisation, since the error in eps is
+# alpha/sigma times the error in x0.
 WEIGHTINGS: dict[str, Callable[[Level], Any]] = {
     "simple": lambda t: torch.ones_like(t.time),
     "likelihood": lambda t: t.g2 / (2 * t.sigma**2),
@@ -25,7 +25,7 @@ WEIGHTINGS: dict[str, Callable[[Level], Any]] = {
 }
 
 
-def times(sde: LinearSDE, u: Tensor, spread: str = "t") -> Tensor:
+def training_times(sde: LinearSDE, u: Tensor, spread: str = "t") -> Tensor:
     """Training times from uniform numbers u (B,): evenly in t, or in half the log-SNR ("lam")."""
     if spread == "t":
         return sde.t_min + (sde.t_max - sde.t_min) * u
@@ -45,24 +45,25 @@ def loss(
     spread: str = "t",
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Denoising score matching, w(t) mean |eps - eps_hat(x_t, t)|^2, a value a sample (B,).
+    """Denoising score matching, w(t) mean |eps - eps_hat(x_t, t)|^2, one value for each sample (B,).
 
-    x0: clean data (B, ...). t: (B,) times, by default one stratified uniform draw a sample (Kingma et al.
+    x0: clean data (B, ...). t: (B,) times, by default one stratified uniform draw for each sample (Kingma et al.
     2021); eps: noise like x0. weighting: "simple" (Ho et al. 2020, L_simple), "likelihood" (Song et al.
     2021b), "snr", "min_snr", or a function of the level. Differentiable in the network's parameters.
     """
     if isinstance(weighting, str) and weighting not in WEIGHTINGS:
         raise InputError(nearest(weighting, WEIGHTINGS, "weighting"))
-    if not isinstance(model.sde, LinearSDE):
+    if not model.sde.linear:
         raise InputError("denoising score matching needs a process with alpha and sigma")
+    sde = linear(model.sde)
     batch = x0.shape[0]
     if t is None:
         shift = torch.rand((), generator=generator, dtype=torch.float64)
-        t = times(model.sde, (shift + torch.arange(batch, dtype=torch.float64) / batch) % 1, spread)
+        t = training_times(sde, (shift + torch.arange(batch, dtype=torch.float64) / batch) % 1, spread)
     if eps is None:
         eps = torch.randn(x0.shape, generator=generator, dtype=x0.dtype).to(x0.device)
-    here = level(model.sde, t)
-    x_t = per_sample(here.alpha, x0) * x0 + per_sample(here.sigma, x0) * eps
-    error = (model(x_t, here).eps - eps).reshape(batch, -1).square().mean(1)
-    weight = (WEIGHTINGS[weighting] if isinstance(weighting, str) else weighting)(here)
+    noisy = level(sde, t)
+    x_t = per_sample(noisy.alpha, x0) * x0 + per_sample(noisy.sigma, x0) * eps
+    error = (model(x_t, noisy).eps - eps).reshape(batch, -1).square().mean(1)
+    weight = (WEIGHTINGS[weighting] if isinstance(weighting, str) else weighting)(noisy)
     return weight.to(error) * error

@@ -35,7 +35,7 @@ def coefficients(sde, times):
 def test_ddim_is_the_product_of_its_step_gains(sde):
     """Song et al. 2020, eq. 12 at eta 0: x_s = alpha_s x0 + sigma_s eps, for the posterior mean of N(m, v)."""
     mean = 0.7
-    found = analyse("ddim", sde, "log_snr", SPECTRUM, steps=7, mean=mean)
+    found = analyse("ddim", sde, "log_snr", SPECTRUM, steps=7, denoise=False, mean=mean)
     alpha, sigma = coefficients(sde, found.times)
     for i, v in enumerate(SPECTRUM):
         gain, offset = 1.0, 0.0
@@ -62,7 +62,7 @@ def test_ddim_is_the_product_of_its_step_gains(sde):
 
 def test_exact_gain_is_the_flow_of_gaussian_data():
     sde = sd.VP()
-    found = analyse("ddim", sde, "log_snr", (0.2,), steps=3)
+    found = analyse("ddim", sde, "log_snr", (0.2,), steps=3, denoise=False)
     target = gaussian(mean=[0.0], spectrum=[0.2])
     flow = target.flow(torch.ones(1, 1, dtype=F64), sde, sde.T, sde.t_min)
     close(found.exact_gain, flow[0], 1e-9)
@@ -71,7 +71,7 @@ def test_exact_gain_is_the_flow_of_gaussian_data():
 def test_euler_maruyama_variance_recursion():
     """v <- (1 + |dt| (g^2/v_t - f) ... )^2 v + g^2 |dt| with the score -x/v_t, in the SDE's own time."""
     sde = sd.VP()
-    found = analyse("euler_maruyama", sde, "uniform", SPECTRUM, steps=30)
+    found = analyse("euler_maruyama", sde, "uniform", SPECTRUM, steps=30, denoise=False)
     t = found.times
     beta = 0.1 + 19.9 * t.numpy()
     alpha, sigma = coefficients(sde, t)
@@ -87,12 +87,12 @@ def test_euler_maruyama_variance_recursion():
 
 def test_ancestral_sampling_is_exact_at_the_two_ends_of_the_spectrum():
     """Ho et al. 2020, section 3.2: variance btilde is right for one point, beta for unit normal data."""
-    point = analyse("ancestral", sd.VP(), "log_snr", (1e-14,), steps=5, mean=0.4, prior="exact")
+    point = analyse("ancestral", sd.VP(), "log_snr", (1e-14,), steps=5, denoise=False, mean=0.4, prior="exact")
     close(point.variance, point.exact_variance)
     close(point.mean, point.exact_mean)
-    unit = analyse("ddpm", sd.VP(), "log_snr", (1.0,), steps=5, prior="exact")
+    unit = analyse("ddpm", sd.VP(), "log_snr", (1.0,), steps=5, denoise=False, prior="exact")
     close(unit.variance, [1.0])
-    swapped = analyse("ancestral", sd.VP(), "log_snr", (1.0,), steps=5, prior="exact")
+    swapped = analyse("ancestral", sd.VP(), "log_snr", (1.0,), steps=5, denoise=False, prior="exact")
     assert swapped.relative_error.item() < -0.1
 
 
@@ -112,11 +112,11 @@ def test_moments_are_those_of_samples():
 
 def test_two_draws_a_step_are_two_impulses():
     """Langevin with a fixed step after ancestral: the corrector's draws are its own. Worked by hand."""
-    from sdediff.solvers import AnnealedLangevin, Then
+    from sdediff.solvers import AnnealedLangevin, PredictorCorrector
 
     sde, v = sd.VE(sigma_max=5.0), 0.5
-    pair = Then(sd.solver("ancestral"), AnnealedLangevin(n=2, step_size=0.3))
-    found = analyse(pair, sde, "log_snr", (v,), steps=4)
+    pair = PredictorCorrector(sd.solver("ancestral"), AnnealedLangevin(n=2, step_size=0.3), first="predictor")
+    found = analyse(pair, sde, "log_snr", (v,), steps=4, denoise=False)
     _, sigma = coefficients(sde, found.times)
     variance = sigma[0] ** 2
     for k in range(4):
@@ -184,7 +184,10 @@ def test_stability_is_the_fewest_bounded_steps():
 
 
 def test_pictures_and_table(tmp_path):
-    made = {name: analyse(name, sd.VP(), "log_snr", (0.01, 0.1, 1.0), calls=10) for name in ("ddim", "ancestral")}
+    made = {
+        name: analyse(name, sd.VP(), "log_snr", (0.01, 0.1, 1.0), calls=10, denoise=False)
+        for name in ("ddim", "ancestral")
+    }
     files = [
         plot_spectrum(made, tmp_path / "a.png"),
         made["ddim"].plot(tmp_path / "b.png"),

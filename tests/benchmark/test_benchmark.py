@@ -9,7 +9,8 @@ import torch
 from rich.console import Console
 
 import sdediff as sd
-from sdediff.benchmark import Problem, Report, plots, whole
+from sdediff._utils.files import whole
+from sdediff.benchmark import Report, SolverResult, Task, plots
 from sdediff.nets import MLP
 
 SOLVERS = {
@@ -26,8 +27,8 @@ def report():
     return sd.bench(["target_m", "ring"], SOLVERS, (4, 12), tolerances=(1e-2, 1e-4), samples=100, distance="energy")
 
 
-def rows(report, solver, problem="target_m"):
-    return [row for row in report.rows if (row.solver, row.problem) == (solver, problem)]
+def rows(report, solver, task="target_m"):
+    return [row for row in report.rows if (row.solver, row.task) == (solver, task)]
 
 
 def test_calls_are_those_counted(report):
@@ -35,14 +36,14 @@ def test_calls_are_those_counted(report):
     assert [row.calls for row in rows(report, "heun")] == [3, 11]
     assert [row.steps for row in rows(report, "heun")] == [1, 5]
     loose, tight = rows(report, "ode")
-    assert (loose.asked, tight.asked) == (1e-2, 1e-4)
+    assert (loose.budget, tight.budget) == (1e-2, 1e-4)
     assert 10 < loose.calls < tight.calls
 
 
 def test_budget_that_is_too_small_is_listed_with_the_reason(report):
-    assert {(skip.solver, skip.asked) for skip in report.skipped} == {("rk4", 4)}
+    assert {(skip.solver, skip.budget) for skip in report.skipped} == {("rk4", 4)}
     assert "needs at least 5" in report.skipped[0].reason
-    assert [row.asked for row in rows(report, "rk4")] == [12]
+    assert [row.budget for row in rows(report, "rk4")] == [12]
 
 
 def test_error_belongs_to_the_flow_alone_and_falls(report):
@@ -54,7 +55,7 @@ def test_error_belongs_to_the_flow_alone_and_falls(report):
 
 
 def test_error_is_the_median_distance_to_the_flow_from_the_same_noise(report):
-    model = sd.problem("target_m").model(sd.VP())
+    model = sd.target("target_m").model(sd.VP())
     x = sd.sample(model, (32, 2), solver="ddim", calls=12)
     fine = sd.sample(model, (32, 2), solver="heun", steps=400, dtype=torch.float64)
     gap = ((x - fine).square().mean(1)).sqrt().median().item()
@@ -62,7 +63,7 @@ def test_error_is_the_median_distance_to_the_flow_from_the_same_noise(report):
 
 
 def test_distance_falls_towards_that_of_real_data(report):
-    floor = {f.problem: f for f in report.floors}["target_m"]
+    floor = {f.task: f for f in report.floors}["target_m"]
     assert abs(floor.distance) < 4 * floor.distance_error
     few, many = rows(report, "ddim")
     assert few.distance > many.distance
@@ -88,12 +89,12 @@ def test_report_comes_back_from_its_file(report, tmp_path):
     assert Report.load(path) == report
     text = json.loads(path.read_text())
     assert text["settings"]["solvers"]["heun"] == "RungeKutta(method='heun', variable='t')"
-    assert "VP(beta_min=0.1" in text["settings"]["problems"]["ring"]["model"]
+    assert "VP(beta_min=0.1" in text["settings"]["tasks"]["ring"]["model"]
     assert text["versions"]["torch"] == torch.__version__
     assert {"cpu", "cores", "threads", "platform", "date"} <= set(text["machine"])
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 9}', '{"format": 1, "rows": [{}]}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 9}', '{"format": 2, "rows": [{}]}'])
 def test_load_names_a_file_that_is_no_report(tmp_path, text):
     path = tmp_path / "other.json"
     path.write_text(text)
@@ -115,7 +116,7 @@ def test_plot_draws_every_solver_and_the_floor(report, tmp_path):
     data = path.read_bytes()
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     assert len(data) > 20_000
-    figure = plots.draw(report)
+    figure = plots.draw(report.rows, report.floors)
     panels = figure.axes
     assert len(panels) == 4
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [n for n in SOLVERS]
@@ -125,33 +126,33 @@ def test_plot_draws_every_solver_and_the_floor(report, tmp_path):
 
 
 def test_what_diverges_is_drawn_at_the_edge(report):
-    wild = sd.benchmark.Row("ring", "wild", "Wild()", "uniform", 3, 4, 4, 1e9, 1e12, 1.0, 1.0, 1.0)
-    figure = plots.draw(Report((*report.rows, wild), report.floors, settings=report.settings))
+    wild = SolverResult("ring", "wild", "Wild()", "uniform", 3, 4, 4, 1e9, 1e12, 1.0, 1.0, 1.0)
+    figure = plots.draw((*report.rows, wild), report.floors)
     assert all(axes.get_ylim()[1] < 1e8 for axes in figure.axes)
     assert sum(text.get_text() == "at this edge: larger still" for a in figure.axes for text in a.texts) == 2
 
 
 def test_not_finite_samples_have_no_distance():
-    problem = Problem("blows up", sd.ScoreModel(lambda x, t: x / 0, sd.VP()), torch.randn(50, 2), torch.randn(50, 2))
-    found = sd.bench([problem], ["ancestral"], (4,), samples=20, distance="energy")
+    task = Task("blows up", sd.ScoreModel(lambda x, t: x / 0, sd.VP()), torch.randn(50, 2), torch.randn(50, 2))
+    found = sd.bench([task], ["ancestral"], (4,), samples=20, distance="energy")
     assert found.rows[0].distance is None
     assert "not finite" in _printed(found)
 
 
-def test_own_problem_with_a_network(tmp_path):
+def test_own_task_with_a_network(tmp_path):
     model = sd.ScoreModel(MLP(2, width=8, blocks=1).eval(), sd.VE(sigma_max=5.0))
-    data = sd.problem("ring").sample(80)
-    found = sd.bench([Problem("mine", model, data, data.flip(0), 40)], ["dpmpp_2m"], (5,), distance="energy")
-    assert [(row.problem, row.calls, row.grid) for row in found.rows] == [("mine", 5, "log_snr")]
+    data = sd.target("ring").sample(80)
+    found = sd.bench([Task("mine", model, data, data.flip(0), 40)], ["dpmpp_2m"], (5,), distance="energy")
+    assert [(row.task, row.calls, row.grid) for row in found.rows] == [("mine", 5, "log_snr")]
     assert found.rows[0].error > 0
-    assert "MLP of " in found.settings["problems"]["mine"]["model"]
+    assert "MLP of " in found.settings["tasks"]["mine"]["model"]
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"problems": ["gmm46"]}, "gmm64"),
-        ({"problems": [3]}, "a problem is a name"),
+        ({"tasks": ["gmm46"]}, "gmm64"),
+        ({"tasks": [3]}, "a task is a name"),
         ({"solvers": ["hun"]}, "heun"),
         ({"distance": "fr\u00e9chet"}, "unknown distance"),
         ({"distance": "frechett"}, "frechet"),
@@ -164,7 +165,7 @@ def test_own_problem_with_a_network(tmp_path):
 )
 def test_refusals_say_what_is_wrong(options, said):
     with pytest.raises((ValueError, TypeError), match=said):
-        sd.bench(**{"problems": ["ring"], "solvers": ["ddim"], "calls": (4,), "samples": 40, **options})
+        sd.bench(**{"tasks": ["ring"], "solvers": ["ddim"], "calls": (4,), "samples": 40, **options})
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
@@ -204,5 +205,5 @@ def test_threads_are_chosen_for_the_sweep_and_left_as_they_were(report):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
-    assert found.settings["problems"]["ring"]["threads"] in (1, 2)
-    assert report.settings["problems"]["ring"]["threads"] == before
+    assert found.settings["tasks"]["ring"]["threads"] in (1, 2)
+    assert report.settings["tasks"]["ring"]["threads"] == before

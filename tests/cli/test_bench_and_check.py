@@ -6,7 +6,7 @@ from tests.cli.output import parsed
 
 
 def test_bench_writes_a_table_a_picture_and_a_file(run, tmp_path):
-    base = ("bench", "--problem", "ring", "--solver", "heun", "--solver", "ddim:eta=0.5", "--samples", 40)
+    base = ("bench", "--task", "ring", "--solver", "heun", "--solver", "ddim:eta=0.5", "--samples", 40)
     code, out, err = run(*base, "--calls", "3,6", "--calls", "12", "--distance", "energy", "--out", tmp_path)
     assert (code, err) == (0, "")
     assert "ring: real data" in out
@@ -15,11 +15,11 @@ def test_bench_writes_a_table_a_picture_and_a_file(run, tmp_path):
     assert [(row.solver, row.calls) for row in report.rows] == [
         ("heun", 3), ("heun", 5), ("heun", 11), ("ddim:eta=0.5", 3), ("ddim:eta=0.5", 6), ("ddim:eta=0.5", 12),
     ]  # fmt: skip
-    assert report.rows[-1].made == "DDIM(eta=0.5)"
+    assert report.rows[-1].solver_repr == "DDIM(eta=0.5)"
     assert (tmp_path / "bench.png").stat().st_size > 20_000
     said = parsed(run(*base, "--calls", 2, "--calls", 3, "--distance", "energy", "--out", tmp_path, "--json"))
     assert len(said["rows"]) == 3
-    assert said["skipped"][0]["asked"] == 2
+    assert said["skipped"][0]["budget"] == 2
 
 
 def test_check_runs_the_kit_on_own_and_registered_solvers(run, monkeypatch):

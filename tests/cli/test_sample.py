@@ -56,7 +56,7 @@ def test_samples_come_in_batches_that_agree(run, tmp_path, monkeypatch):
 
 
 def test_samples_that_are_not_finite_are_not_written(run, tmp_path, monkeypatch):
-    record = sd.Record(torch.full((64, 2), torch.nan), torch.ones(2), torch.ones(2), 3)
+    record = sd.SampleRecord(torch.full((64, 2), torch.nan), torch.ones(2), torch.ones(2), 3)
     monkeypatch.setattr(sd, "sample", lambda *_, **__: record)
     code, _, err = run("sample", "points", "--out", tmp_path)
     assert (code, err.count("\n")) == (1, 1)

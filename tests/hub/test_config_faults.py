@@ -33,7 +33,7 @@ from tests.hub.folders import edit, refused
         ({"card": [1]}, "card must be an object"),
         ({"weights_of": "../../etc"}, "names no model beside it"),
         ({"weights_of": "digits-vq"}, "names no model beside it"),
-        ({"weights_of": "digits-ddpm"}, "which has none of its own"),
+        ({"weights_of": "digits-ddpm"}, "which has no weights of its own"),
         ({"sha256": "0" * 64}, "SHA-256 is not the one"),
     ],
 )  # fmt: skip

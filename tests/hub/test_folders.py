@@ -81,7 +81,7 @@ def test_what_cannot_be_saved(tmp_path):
     (tmp_path / "full" / "thesis.tex").write_text("")
     good = ScoreModel(net(), VP())
     cases = [
-        (good, tmp_path / "full", {}, "holds something else than a model"),
+        (good, tmp_path / "full", {}, "holds something other than a model"),
         (replace(good, time=lambda t: t.time), tmp_path / "a", {}, "whose clock is a function"),
         (replace(good, sde=Mine()), tmp_path / "b", {}, "a Mine cannot be saved: give one of"),
         (replace(good, net=torch.nn.Identity()), tmp_path / "c", {}, "a Identity cannot be saved"),

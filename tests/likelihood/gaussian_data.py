@@ -76,5 +76,5 @@ PLANE = Gaussian([0.5, -0.3], [[1.0, 0.6], [0.6, 0.5]])
 SPACE = Gaussian([0.5, -1.0, 2.0], [[0.6, 0.2, 0.0], [0.2, 0.3, -0.1], [0.0, -0.1, 1.5]])
 
 
-def true_prior(problem, sde):
-    return lambda z: problem.log_prob(z, sde, sde.t_max)
+def true_prior(target, sde):
+    return lambda z: target.log_prob(z, sde, sde.t_max)

@@ -40,7 +40,7 @@ def test_integrators_of_scipy_and_torchdiffeq_agree(make, integrator, variable):
 @pytest.mark.parametrize("variable", ["angle", "t"])
 def test_torchode_takes_steps_of_each_samples_own(variable):
     pytest.importorskip("torchode", reason="torchode, of the extra `peers`, is not installed")
-    m, sde = sd.problem("target_m"), sd.VP()
+    m, sde = sd.target("target_m"), sd.VP()
     x, options = m.sample(16, seed=2, dtype=F64), {"trace": "exact", "variable": variable, "rtol": 1e-7, "atol": 1e-7}
     theirs, ours = (ode(m.model(sde), x, integrator=name, **options) for name in ("torchode_tsit5", "dopri5"))
     torch.testing.assert_close(theirs.log_prob, ours.log_prob, rtol=0, atol=1e-5)

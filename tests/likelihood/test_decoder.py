@@ -13,7 +13,7 @@ F64 = torch.float64
 
 @pytest.fixture(scope="module")
 def m():
-    return sd.problem("target_m")
+    return sd.target("target_m")
 
 
 @pytest.mark.parametrize(

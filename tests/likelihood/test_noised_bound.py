@@ -18,7 +18,7 @@ Z = 4.9
 
 @pytest.fixture(scope="module")
 def m():
-    return sd.problem("target_m")
+    return sd.target("target_m")
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +36,15 @@ def _coins(std=1e-4):
 @pytest.mark.parametrize("t0", [0.02, 0.08])
 @pytest.mark.parametrize("method", ["two_pass", "ode"])
 def test_the_noised_bound_of_levels(t0, method):
-    bins, weights, problem = _coins()
+    bins, weights, target = _coins()
     x = bins.values[:, None]
-    model = problem.model(sd.VP())
+    model = target.model(sd.VP())
     draws = 256
     every = x.repeat(draws, 1)
     options = {"rtol": 1e-4, "atol": 1e-4} if method == "two_pass" else {}
     found = sd.log_likelihood(
         model, every, method=method, end="noised", t0=t0, discrete=bins, trace="exact", **options, micro_batch=1024,
-        prior=lambda z: problem.log_prob(z, sd.VP(), 1.0),
+        prior=lambda z: target.log_prob(z, sd.VP(), 1.0),
     )  # fmt: skip
     each = found.log_prob.reshape(draws, 4)
     mean, error = each.mean(0), each.std(0) / math.sqrt(draws)
@@ -56,7 +56,7 @@ def test_the_noised_bound_of_levels(t0, method):
     # The mean of the weights of importance is the probability: of p_t0 seen through the decoder, by quadrature.
     here = sd.level(sd.VP(), t0)
     z = torch.linspace(-2, 2, 4001, dtype=F64)[:, None]
-    density = problem.log_prob(z, sd.VP(), t0).exp() * 1e-3
+    density = target.log_prob(z, sd.VP(), t0).exp() * 1e-3
     exact = torch.stack([(density * level_log_prob(v.expand(4001, 1), z, here, bins).exp()).sum() for v in x])
     assert exact.sum().item() == pytest.approx(1, abs=1e-6)
     weight = each.exp()

@@ -25,7 +25,7 @@ def covariances(g, sde, kappa):
 
 @pytest.fixture(scope="module")
 def g():
-    return sd.problem("gaussian")
+    return sd.target("gaussian")
 
 
 # --- closed forms -------------------------------------------------------------------------------------------------
@@ -82,8 +82,8 @@ def test_latents_of_the_prior_have_even_p_values(g):
 
 
 def test_probes_know_their_error_and_the_likelihood_is_the_one_of_two_passes():
-    problem = sd.problem("gmm64")
-    model, x = problem.model(sd.VP()), problem.sample(24, seed=2, dtype=F64)
+    target = sd.target("gmm64")
+    model, x = target.model(sd.VP()), target.sample(24, seed=2, dtype=F64)
     exact = sd.path_statistics(model, x, kappa=4, trace="exact", rtol=1e-3, atol=1e-3)
     found = sd.path_statistics(model, x, kappa=4, probes=8, seed=3)
     for name in ("divergence", "dimension"):
@@ -100,8 +100,8 @@ def test_probes_know_their_error_and_the_likelihood_is_the_one_of_two_passes():
 
 
 def test_a_sample_does_not_know_its_batch():
-    problem = sd.problem("target_m")
-    model, x = problem.model(sd.VP()), problem.sample(20, seed=1, dtype=F64)
+    target = sd.target("target_m")
+    model, x = target.model(sd.VP()), target.sample(20, seed=1, dtype=F64)
     whole = sd.path_statistics(model, x, kappa=4, probes=1, seed=2)
     columns = ("score_norm", "bend", "divergence", "dimension", "p_value", "calls")
     for size, pick in ((3, [0, 1, 2, 3, 4]), (2, [9, 3, 5])):
@@ -114,9 +114,9 @@ def test_a_sample_does_not_know_its_batch():
 
 
 def test_conditions_go_with_their_sample():
-    base = sd.problem("target_m").model(sd.VP())
+    base = sd.target("target_m").model(sd.VP())
     model = sd.ScoreModel(lambda x, t, shift: base.net(x - shift, t), sd.VP(), predicts="v", time="t")
-    x, shift = sd.problem("target_m").sample(5, seed=1, dtype=F64), torch.linspace(0, 1, 5, dtype=F64)[:, None]
+    x, shift = sd.target("target_m").sample(5, seed=1, dtype=F64), torch.linspace(0, 1, 5, dtype=F64)[:, None]
     found = sd.path_statistics(model, x, kappa=3, cond={"shift": shift}, micro_batch=2, trace="exact")
     alone = sd.path_statistics(model, x[4:], kappa=3, cond={"shift": shift[4].item()}, trace="exact")
     torch.testing.assert_close(found.score_norm[4:], alone.score_norm, rtol=0, atol=1e-9)

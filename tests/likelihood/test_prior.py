@@ -11,7 +11,7 @@ F64 = torch.float64
 
 @pytest.fixture(scope="module")
 def m():
-    return sd.problem("target_m")
+    return sd.target("target_m")
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def points(m):
 
 
 def test_moment_matched_priors_are_the_normals_they_name():
-    g, sde = sd.problem("gaussian"), sd.VP()
+    g, sde = sd.target("gaussian"), sd.VP()
     z = torch.randn(6, 2, generator=torch.Generator().manual_seed(4), dtype=F64)
     alpha, sigma = (v.item() for v in sde.marginal(1.0))
     mean, eye = alpha * g.mean, torch.eye(2, dtype=F64)

@@ -15,7 +15,7 @@ TIGHT = {"rtol": 1e-8, "atol": 1e-8, "nodes": 5, "trace": "exact"}
 
 @pytest.fixture(scope="module")
 def ring():
-    return sd.problem("ring")
+    return sd.target("ring")
 
 
 @pytest.mark.parametrize("end", ["heat", "t0"])
@@ -33,7 +33,7 @@ def test_it_is_what_scoring_the_samples_gives(ring, end, prior):
 
 
 def test_the_latents_are_the_priors_own():
-    g = sd.problem("gaussian")
+    g = sd.target("gaussian")
     stats = sd.statistics(g.sample(5000, seed=1))
     model = dataclasses.replace(g.model(sd.VP()), stats=stats)
     _, told = sd.sample_with_log_prob(model, (4000, *g.shape), rtol=1e-2, atol=1e-2, probes=2, micro_batch=4000)

@@ -14,7 +14,7 @@ F64 = torch.float64
 
 @pytest.fixture(scope="module")
 def m():
-    return sd.problem("target_m")
+    return sd.target("target_m")
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def points(m):
 @pytest.mark.parametrize("name", ["vp", "subvp", "ve", "edm", "cosine", "flow"])
 @pytest.mark.parametrize("known", [False, True])
 def test_a_gaussians_closed_form_under_every_process(processes, name, known):
-    sde, g = processes[name], sd.problem("gaussian")
+    sde, g = processes[name], sd.target("gaussian")
     model = with_stats(g, sde) if known else g.model(sde)
     x = g.sample(4, seed=2, dtype=F64)
     found = sd.log_likelihood(model, x, **TIGHT, end="t0", prior=true_prior(g, sde))
@@ -49,15 +49,15 @@ def test_a_round_gaussian_of_the_models_statistics_stands_still():
 
 @pytest.mark.parametrize("name", ["target_m", "ring"])
 def test_mixtures_and_the_error_that_is_told(name):
-    problem, sde = sd.problem(name), sd.VP()
-    x = problem.sample(48, seed=3, dtype=F64)
-    options = {"trace": "exact", "end": "t0", "prior": true_prior(problem, sde)}
-    found = sd.log_likelihood(with_stats(problem, sde), x, rtol=1e-7, atol=1e-7, nodes=5, **options)
-    error = (found.log_prob - problem.log_prob(x, sde, 1e-5)).abs()
+    target, sde = sd.target(name), sd.VP()
+    x = target.sample(48, seed=3, dtype=F64)
+    options = {"trace": "exact", "end": "t0", "prior": true_prior(target, sde)}
+    found = sd.log_likelihood(with_stats(target, sde), x, rtol=1e-7, atol=1e-7, nodes=5, **options)
+    error = (found.log_prob - target.log_prob(x, sde, 1e-5)).abs()
     assert error.max() < 1e-4
     for rough in (1e-3, 1e-4):
-        found = sd.log_likelihood(with_stats(problem, sde), x, rtol=rough, atol=rough, **options)
-        error = (found.log_prob - problem.log_prob(x, sde, 1e-5)).abs()
+        found = sd.log_likelihood(with_stats(target, sde), x, rtol=rough, atol=rough, **options)
+        error = (found.log_prob - target.log_prob(x, sde, 1e-5)).abs()
         # Told is what was measured, within a factor: most are covered, none is ten times worse.
         assert (error <= found.solver_error).double().mean() > 0.8
         assert (error / found.solver_error).max() < 10
@@ -65,13 +65,13 @@ def test_mixtures_and_the_error_that_is_told(name):
 
 
 def test_gmm64_and_the_measured_error():
-    problem, sde = sd.problem("gmm64"), sd.VP()
-    x = problem.sample(12, seed=3, dtype=F64)
-    options = {"trace": "exact", "end": "t0", "prior": true_prior(problem, sde), "rtol": 1e-4, "atol": 1e-4}
+    target, sde = sd.target("gmm64"), sd.VP()
+    x = target.sample(12, seed=3, dtype=F64)
+    options = {"trace": "exact", "end": "t0", "prior": true_prior(target, sde), "rtol": 1e-4, "atol": 1e-4}
     plain, found = (
-        sd.log_likelihood(with_stats(problem, sde), x, **options, solver_error=how) for how in ("estimate", "measure")
+        sd.log_likelihood(with_stats(target, sde), x, **options, solver_error=how) for how in ("estimate", "measure")
     )
-    error = (found.log_prob - problem.log_prob(x, sde, 1e-5)).abs()
+    error = (found.log_prob - target.log_prob(x, sde, 1e-5)).abs()
     assert error.max() < 0.05
     assert torch.equal(found.log_prob, plain.log_prob)
     # The second run is paid for and told; its figure is of the size of the error.

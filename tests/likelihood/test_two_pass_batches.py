@@ -15,7 +15,7 @@ F64 = torch.float64
 
 @pytest.fixture(scope="module")
 def m():
-    return sd.problem("target_m")
+    return sd.target("target_m")
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def points(m):
 
 
 def test_a11_a_sample_does_not_know_its_batch(points):
-    m, sde = sd.problem("target_m"), sd.VP()
+    m, sde = sd.target("target_m"), sd.VP()
     model, x = with_stats(m, sde), points[:64]
     whole = sd.log_likelihood(model, x, micro_batch=64, seed=2)
     for size, count in ((1, 5), (7, 21)):
@@ -128,13 +128,13 @@ def test_a_sample_that_needs_too_many_steps_is_told(m, points):
 
 
 def test_conditions_with_a_row_a_sample_go_with_their_sample():
-    base = sd.problem("target_m").model(sd.VP())
+    base = sd.target("target_m").model(sd.VP())
 
     def net(x, t, shift, scale=1.0):
         return base.net(x - scale * shift, t)
 
     model = sd.ScoreModel(net, sd.VP(), predicts="v", time="t")
-    x = sd.problem("target_m").sample(5, seed=1, dtype=F64)
+    x = sd.target("target_m").sample(5, seed=1, dtype=F64)
     shift = torch.linspace(0, 1, 5, dtype=F64)[:, None]
     found = sd.log_likelihood(model, x, cond={"shift": shift, "scale": 2.0}, micro_batch=3, trace="exact")
     for i in (0, 4):
@@ -174,6 +174,6 @@ def test_wrong_arguments_are_refused(m, points, options, message):
 
 
 def test_statistics_of_other_samples_are_refused(m, points):
-    model = dataclasses.replace(m.model(sd.VP()), stats=stats_of(sd.problem("gmm64")))
+    model = dataclasses.replace(m.model(sd.VP()), stats=stats_of(sd.target("gmm64")))
     with pytest.raises(ValueError, match=r"statistics are of samples \(1, 8, 8\), x has samples \(2,\)"):
         sd.log_likelihood(model, points[:2])

@@ -21,7 +21,7 @@ Z = 4.9
 
 @pytest.fixture(scope="module")
 def m():
-    return sd.problem("target_m")
+    return sd.target("target_m")
 
 
 @pytest.fixture(scope="module")
@@ -104,12 +104,12 @@ def test_fresh_probes_are_unbiased_and_know_their_error(kind, probes):
 
 
 def test_fresh_probes_beat_fixed_ones(m, points):
-    problem = sd.problem("gmm64")
-    sde, x = sd.VP(), problem.sample(32, seed=4, dtype=F64)
-    shared = {"trace": "rademacher", "probes": 1, "end": "t0", "prior": true_prior(problem, sde)}
-    truth = problem.log_prob(x, sde, 1e-5)
+    target = sd.target("gmm64")
+    sde, x = sd.VP(), target.sample(32, seed=4, dtype=F64)
+    shared = {"trace": "rademacher", "probes": 1, "end": "t0", "prior": true_prior(target, sde)}
+    truth = target.log_prob(x, sde, 1e-5)
     spread = {
-        method: (sd.log_likelihood(problem.model(sde), x, method=method, **shared).log_prob - truth).std().item()
+        method: (sd.log_likelihood(target.model(sde), x, method=method, **shared).log_prob - truth).std().item()
         for method in ("two_pass", "ode")
     }
     # About 2 and more; 32 errors know their spread to 13 %.
@@ -143,9 +143,9 @@ def test_the_exact_trace_sees_a_node_of_all_samples_at_once(m, points):
 
 
 def test_probes_go_where_the_steps_are_long():
-    problem, sde = sd.problem("gmm64"), sd.VP()
-    x = problem.sample(64, seed=4, dtype=F64)
-    model, truth = problem.model(sde), problem.log_prob(x)
+    target, sde = sd.target("gmm64"), sd.VP()
+    x = target.sample(64, seed=4, dtype=F64)
+    model, truth = target.model(sde), target.log_prob(x)
     nodes = Nodes("bosh3", 2, 1)
     nodes.row, nodes.weight = torch.zeros(5, dtype=torch.int64), torch.tensor([0.01, 0.1, 0.4, 0.4, 0.09])
     assert nodes.probes(8, 64).tolist() == [2, 4, 16, 16, 4]

@@ -1,4 +1,4 @@
-"""Exact statistics and priors of problems, and tight tolerances."""
+"""Exact statistics and priors of targets, and tight tolerances."""
 
 import dataclasses
 
@@ -9,16 +9,16 @@ import sdediff as sd
 TIGHT = {"rtol": 1e-8, "atol": 1e-8, "nodes": 5, "trace": "exact"}
 
 
-def stats_of(problem):
+def stats_of(target):
     """The exact statistics of a mixture, not a sample's."""
-    values, vectors = torch.linalg.eigh(problem.cov)
-    dims = problem.cov.diagonal().reshape(problem.shape)
-    return sd.Statistics(problem.mean, dims, vectors.T.contiguous(), values, values[0].item())
+    values, vectors = torch.linalg.eigh(target.cov)
+    dims = target.cov.diagonal().reshape(target.shape)
+    return sd.Statistics(target.mean, dims, vectors.T.contiguous(), values, values[0].item())
 
 
-def with_stats(problem, sde):
-    return dataclasses.replace(problem.model(sde), stats=stats_of(problem))
+def with_stats(target, sde):
+    return dataclasses.replace(target.model(sde), stats=stats_of(target))
 
 
-def true_prior(problem, sde):
-    return lambda z: problem.log_prob(z, sde, sde.t_max)
+def true_prior(target, sde):
+    return lambda z: target.log_prob(z, sde, sde.t_max)

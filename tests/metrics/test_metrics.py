@@ -90,15 +90,15 @@ def test_sliced_wasserstein_of_a_shift(rng, dims):
 
 @pytest.mark.parametrize(("n", "m", "p"), [(40, 40, 2), (40, 57, 2), (33, 50, 1), (30, 41, 3)])
 def test_sliced_wasserstein_equals_pots_on_the_same_directions(rng, monkeypatch, n, m, p):
-    from sdediff import metrics
+    from sdediff.metrics import distances
 
     x, y = gaussian(rng, n), gaussian(rng, m, (1.0, -0.5), 2.0)
     whole = sliced_wasserstein(x, y, projections=30, p=p, seed=5)
-    directions = metrics.normals(5, np.arange(30), metrics._DIRECTIONS, (2,))
+    directions = distances.normals(5, np.arange(30), distances._DIRECTIONS, (2,))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     assert whole.value == pytest.approx(pot.sliced_wasserstein_distance(x, y, projections=directions.T, p=p))
     assert whole.name == f"sliced_w{p}"
-    monkeypatch.setattr(metrics, "_AT_ONCE", 500)
+    monkeypatch.setattr(distances, "_AT_ONCE", 500)
     pieces = sliced_wasserstein(x, y, projections=30, p=p, seed=5)
     assert pieces.std_error == pytest.approx(whole.std_error, rel=1e-9)
 

@@ -43,7 +43,7 @@ def test_it_is_listed_and_runs_by_its_name(site: Path) -> None:
     code = (
         "import json, sdediff as sd\n"
         "info = sd.list_solvers()['ab2']\n"
-        "model = sd.problem('ring').model(sd.VP())\n"
+        "model = sd.target('ring').model(sd.VP())\n"
         "run = sd.sample(model, (512, 2), solver='ab2', steps=40, full=True)\n"
         "radius = run.x.norm(dim=1).median().item()\n"
         "print(json.dumps([info.name, info.kind, info.order, info.calls, info.grid, run.calls, radius]))\n"

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from sdediff.sampling.api.cuda_graph import Drawn, Recorded, replayed
-from sdediff.sampling.api.run import prepare
 
 import sdediff as sd
 from sdediff import graphs, tensors
+from sdediff.sampling.cuda_graph import Drawn, Recorded, replayed
+from sdediff.sampling.run import prepare
 from sdediff.solvers import model_statistics
 
 

@@ -92,8 +92,8 @@ def test_interpolate_goes_from_one_end_to_the_other(normals: Any) -> None:
 
 @pytest.mark.parametrize("sde", PROCESSES, ids=lambda p: type(p).__name__)
 def test_ode_round_trip_shrinks_with_its_tolerance(sde: sd.LinearSDE) -> None:
-    problem = sd.problem("target_m")
-    model, x = problem.model(sde), problem.sample(32, dtype=F64)
+    target = sd.target("target_m")
+    model, x = target.model(sde), target.sample(32, dtype=F64)
     for tolerance, allowed in ((1e-5, 1e-3), (1e-9, 1e-6)):
         solver = sd.solver("ode", rtol=tolerance, atol=tolerance)
         back = sd.decode(model, sd.encode(model, x, solver=solver), solver=solver)
@@ -103,8 +103,8 @@ def test_ode_round_trip_shrinks_with_its_tolerance(sde: sd.LinearSDE) -> None:
 @pytest.mark.parametrize("sde", PROCESSES, ids=lambda p: type(p).__name__)
 def test_ddim_inversion_has_order_one(sde: sd.LinearSDE) -> None:
     """The latent against the flow's own and the round trip: both errors halve with the step (median of 64)."""
-    problem = sd.problem("target_m")
-    model, x = problem.model(sde), problem.sample(64, dtype=F64)
+    target = sd.target("target_m")
+    model, x = target.model(sde), target.sample(64, dtype=F64)
     options: dict[str, Any] = {"grid": "log_snr", "t0": 0.01 if sde.T > 1 else 1e-3}
     fine = sd.solver("ode", method="DOP853", rtol=1e-10, atol=1e-10)
     # Both begin where a log-SNR grid may.
@@ -145,10 +145,10 @@ def test_the_whitened_basis_inverts_gaussian_data_exactly(steps: int, normals: A
 
 def test_between_two_latents_lie_samples() -> None:
     """Half way between two data points, the arc decodes to likely states, the straight line of data does not."""
-    problem = sd.problem("ring")
-    model, x = problem.model(sd.VP()), problem.sample(64, dtype=F64)
+    target = sd.target("ring")
+    model, x = target.model(sd.VP()), target.sample(64, dtype=F64)
     z = sd.encode(model, x)
     middle = sd.decode(model, sd.latent.slerp(z[:32], z[32:], 0.5))
     line = sd.latent.lerp(x[:32], x[32:], 0.5)
-    assert problem.log_prob(middle).median() > problem.log_prob(x).median() - 1.5
-    assert problem.log_prob(line).median() < problem.log_prob(x).median() - 10
+    assert target.log_prob(middle).median() > target.log_prob(x).median() - 1.5
+    assert target.log_prob(line).median() < target.log_prob(x).median() - 10

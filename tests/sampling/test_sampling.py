@@ -16,7 +16,7 @@ F64 = torch.float64
 
 
 def _mixture(**options: Any) -> sd.ScoreModel:
-    return sd.problem("target_m").model(sd.VP())
+    return sd.target("target_m").model(sd.VP())
 
 
 @pytest.mark.parametrize("name", [n for n, info in sd.list_solvers().items() if info.moves and not info.adaptive])
@@ -41,14 +41,14 @@ def test_shapes_of_the_record_and_the_calls_budget() -> None:
 
 def test_start_from_a_noised_state() -> None:
     """Image to image: noise data to t = 0.3, solve from there; the mixture's component is kept."""
-    problem, sde = sd.problem("target_m"), sd.VP()
-    x0 = problem.sample(256, dtype=F64)
+    target, sde = sd.target("target_m"), sd.VP()
+    x0 = target.sample(256, dtype=F64)
     at = sde.marginal(0.3)
     x = at.scale * x0 + at.std * torch.randn(256, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
-    back = sd.sample(problem.model(sde), x=x, start=0.3, solver="heun", steps=20)
-    whole = sd.sample(problem.model(sde), (256, 2), solver="heun", steps=20, dtype=F64)
+    back = sd.sample(target.model(sde), x=x, start=0.3, solver="heun", steps=20)
+    whole = sd.sample(target.model(sde), (256, 2), solver="heun", steps=20, dtype=F64)
     assert (back - x0).norm(dim=1).median() < 0.75 * (whole - x0).norm(dim=1).median()
-    assert abs(problem.log_prob(back).mean() - problem.log_prob(x0).mean()) < 0.5
+    assert abs(target.log_prob(back).mean() - target.log_prob(x0).mean()) < 0.5
 
 
 def test_conditions_reach_the_network() -> None:
@@ -112,9 +112,9 @@ def test_half_precision_states_stay_half() -> None:
 
 
 def test_encode_then_decode_is_the_identity() -> None:
-    problem = sd.problem("target_m")
+    target = sd.target("target_m")
     for sde in (sd.VP(), sd.VE(), sd.RectifiedFlow(), sd.EDM(), sd.SubVP()):
-        model, x = problem.model(sde), problem.sample(32, dtype=F64)
+        model, x = target.model(sde), target.sample(32, dtype=F64)
         fine = sd.solver("ode", rtol=1e-8, atol=1e-8)
         z = sd.encode(model, x, solver=fine)
         assert (sd.decode(model, z, solver=fine) - x).abs().max() < 1e-4
@@ -130,7 +130,7 @@ def test_encode_after_sample_returns_the_start() -> None:
 
 def test_grid_solvers_encode_too() -> None:
     """Heun run backwards with its own steps inverts itself to its order."""
-    model, x = _mixture(), sd.problem("target_m").sample(32, dtype=F64)
+    model, x = _mixture(), sd.target("target_m").sample(32, dtype=F64)
     gaps = []
     for n in (50, 100):
         z = sd.encode(model, x, solver="heun", steps=n)
@@ -227,7 +227,7 @@ def test_a_process_of_drift_and_diffusion_alone() -> None:
 
 @pytest.mark.parametrize("name", ["dpmpp_2m", "unipc", "dpm_solver_2", "restart", "pndm"])
 def test_a_state_of_a_long_run_is_pickled_and_resumed(name):
-    model, options = sd.problem("target_m").model(sd.VP()), {"solver": name, "steps": 400}
+    model, options = sd.target("target_m").model(sd.VP()), {"solver": name, "steps": 400}
     states = list(sd.iterate(model, (3, 2), dtype=torch.float64, **options))
     for i in (1, 2, 399, 400):
         told = pickle.dumps(states[i]._replace(prediction=None))

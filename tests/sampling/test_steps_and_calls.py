@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from sdediff.sampling.api.plan import plan
 
 import sdediff as sd
+from sdediff.sampling.plan import plan
 from tests.grids.counted import Counted
 
 F64 = torch.float64

@@ -18,7 +18,7 @@ def first_states(sde: sd.LinearSDE, seed: int = 0) -> Tensor:
 
 
 def model_on(sde: sd.LinearSDE) -> sd.ScoreModel:
-    return sd.problem("target_m").model(sde)
+    return sd.target("target_m").model(sde)
 
 
 def run_on(sde: sd.LinearSDE, solver: sd.Solver, times: Any, **options: Any) -> Tensor:

@@ -18,7 +18,7 @@ from sdediff.solvers.angle import Angle
 from sdediff.solvers.multistep import Adams, Multistep
 from sdediff.solvers.weights import BASES, VARIABLES
 from sdediff.testing import check_solver, measured_order
-from sdediff.testing import solvers as kit
+from tests.references import reference
 
 F64 = torch.float64
 MEMBERS = list(itertools.product(("x0", "eps", "F"), VARIABLES))
@@ -34,23 +34,24 @@ def _points(*times: float) -> list[Level]:
 @pytest.mark.parametrize(("basis", "variable"), SMOOTH)
 def test_measured_order(basis: str, variable: str, points: int, corrector: int) -> None:
     solver = Adams(points, corrector, variable, basis)
-    slope = measured_order(solver)
+    slope = measured_order(solver, reference=reference(sd.VP()))
     assert abs(slope - solver.order) < 0.15, f"{solver!r}: measured {slope:.3f}"
 
 
 @pytest.mark.parametrize(("basis", "variable"), [("x0", "lam"), ("eps", "lam"), ("F", "angle")])
 def test_order_four_with_a_corrector(basis: str, variable: str) -> None:
     """Its limit is reached late: 320 to 1280 steps."""
-    assert abs(measured_order(Adams(3, 4, variable, basis), counts=(320, 640, 1280)) - 4) < 0.15
+    slope = measured_order(Adams(3, 4, variable, basis), counts=(320, 640, 1280), reference=reference(sd.VP()))
+    assert abs(slope - 4) < 0.15
 
 
 @pytest.mark.parametrize("scale", ["std", "dims", "pca"])
-def test_the_whitened_basis_keeps_its_order_at_every_scale(scale: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, z, end = kit._reference(sd.VP())
-    model = replace(model, stats=sd.statistics(sd.problem("target_m").sample(4000, seed=0)))
-    monkeypatch.setattr(kit, "_reference", lambda sde: (model, z, end))
-    assert abs(measured_order(Angle(scale=scale)) - 3) < 0.15
-    assert abs(measured_order(Angle(2, 0, scale=scale)) - 2) < 0.15
+def test_the_whitened_basis_keeps_its_order_at_every_scale(scale: str) -> None:
+    exact = reference(sd.VP())
+    model = replace(exact.model, stats=sd.statistics(sd.target("target_m").sample(4000, seed=0)))
+    exact = replace(exact, model=model)
+    assert abs(measured_order(Angle(scale=scale), reference=exact) - 3) < 0.15
+    assert abs(measured_order(Angle(2, 0, scale=scale), reference=exact) - 2) < 0.15
 
 
 def test_the_whitened_basis_is_exact_on_gaussian_data_in_one_step() -> None:
@@ -81,11 +82,11 @@ def test_the_whitened_basis_is_exact_on_gaussian_data_in_one_step() -> None:
 @pytest.mark.parametrize("scale", ["std", "dims", "pca"])
 def test_a_first_run_in_inference_mode_leaves_later_ones_their_gradients(scale: str) -> None:
     """What is kept of statistics, and the statistics themselves, may be saved for a backward pass."""
-    problem = sd.problem("target_m")
+    target = sd.target("target_m")
     options = {"solver": Angle(scale=scale), "steps": 5}
     with torch.inference_mode():
-        x = problem.sample(64, seed=1, dtype=F64)
-        model = replace(problem.model(sd.VP()), stats=sd.statistics(x))
+        x = target.sample(64, seed=1, dtype=F64)
+        model = replace(target.model(sd.VP()), stats=sd.statistics(x))
         first = sd.sample(model, x=x, **options)
     start = x.clone().requires_grad_()
     second = sd.sample(model, x=start, grad=True, **options)
@@ -140,8 +141,8 @@ def _keeping_x(solver: Multistep, model: sd.ScoreModel, x: torch.Tensor, steps: 
 )  # fmt: skip
 def test_the_correction_is_one_of_outputs_alone(solver: Multistep) -> None:
     """So no x is kept, and the corrector shares the next step's sums: both ways agree to rounding."""
-    problem = sd.problem("target_m")
-    model = replace(problem.model(sd.VP()), stats=sd.statistics(problem.sample(512, seed=1)))
+    target = sd.target("target_m")
+    model = replace(target.model(sd.VP()), stats=sd.statistics(target.sample(512, seed=1)))
     x = torch.randn(5, 2, dtype=F64, generator=torch.Generator().manual_seed(2))
     found = sd.sample(model, x=x, solver=solver, steps=9, seed=4, denoise=False)
     torch.testing.assert_close(found, _keeping_x(solver, model, x, 9, 4), rtol=0, atol=1e-12)
@@ -218,8 +219,8 @@ def test_bases_are_exact_for_a_constant_output() -> None:
 )
 def test_calls_for_a_median_error_of_a_thousandth(solver: sd.Solver, grid: str, at_most: int) -> None:
     """A2: the whitened basis needs half of the calls of the best published method, AB3's 32."""
-    model, z, end = kit._reference(sd.VP())
-    model = replace(model, stats=sd.statistics(sd.problem("target_m").sample(4000, seed=0)))
+    exact = reference(sd.VP())
+    model = replace(exact.model, stats=sd.statistics(sd.target("target_m").sample(4000, seed=0)))
     steps = at_most // solver.calls
-    x = sd.sample(model, x=z, solver=solver, grid=sd.grid(grid, sd.VP(), steps), denoise=False)
-    assert (x - end).norm(dim=1).median().item() < 1e-3
+    x = sd.sample(model, x=exact.starts, solver=solver, grid=sd.grid(grid, sd.VP(), steps), denoise=False)
+    assert (x - exact.ends).norm(dim=1).median().item() < 1e-3

@@ -68,7 +68,7 @@ def test_weights_integrate_the_lagrange_polynomials(basis: str, variable: str, c
 
 
 def _assert_same(a: sd.Solver, b: sd.Solver, sde: sd.LinearSDE, atol: float = 1e-12, steps: int = 12) -> None:
-    model = sd.problem("target_m").model(sde)
+    model = sd.target("target_m").model(sde)
     x = [sd.sample(model, (8, 2), solver=v, steps=steps, grid="log_snr", dtype=F64, seed=3) for v in (a, b)]
     torch.testing.assert_close(x[0], x[1], rtol=0, atol=atol)
 
@@ -86,7 +86,7 @@ def test_one_point_is_ddim_in_every_basis_and_the_ancestral_step_at_eta_one(proc
 @PROCESSES
 def test_dpmpp_2m_is_the_papers_algorithm_2(process: sd.LinearSDE) -> None:
     """Lu et al. 2022b: x_s = (sigma_s/sigma_t) x - alpha_s (e^-h - 1) ((1 + 1/(2r)) D - D_last/(2r)), r = h_last/h."""
-    model = sd.problem("target_m").model(process)
+    model = sd.target("target_m").model(process)
     x = torch.randn(8, 2, dtype=F64, generator=torch.Generator().manual_seed(3)) * process.prior_std()
     row = sd.levels(process, sd.grid("log_snr", process, 12))
     found, last, h_last = x, None, math.inf
@@ -112,7 +112,7 @@ def _rows(model: sd.ScoreModel, times: list[float]) -> list[sd.Level]:
 @PROCESSES
 def test_dpmpp_3m_is_the_published_formula(process: sd.LinearSDE) -> None:
     """Lu et al. 2022b, appendix B.2, and its second-order warm-up, written out."""
-    model = sd.problem("target_m").model(process)
+    model = sd.target("target_m").model(process)
     x = process.prior_std() * torch.randn(6, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
     times = sd.grid("log_snr", process, 8)
     found = sd.sample(model, x=x, solver="dpmpp_3m", grid=times, denoise=False)
@@ -142,7 +142,7 @@ def test_dpmpp_3m_is_the_published_formula(process: sd.LinearSDE) -> None:
 @PROCESSES
 def test_unipc_is_the_papers_linear_system(process: sd.LinearSDE, order: int, variant: str) -> None:
     """Zhao et al. 2023, algorithms 5 to 8 in the data prediction: R_p a = g, a = 1/2 at two points."""
-    model = sd.problem("target_m").model(process)
+    model = sd.target("target_m").model(process)
     x = process.prior_std() * torch.randn(6, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
     times = sd.grid("log_snr", process, 8)
     found = sd.sample(model, x=x, solver=sd.solver("unipc", order=order, variant=variant), grid=times, denoise=False)
@@ -177,7 +177,7 @@ def test_unipc_is_the_papers_linear_system(process: sd.LinearSDE, order: int, va
 
 def test_linear_multistep_in_sigma_is_k_diffusions_lms() -> None:
     """k-diffusion's LMS integrates the Lagrange polynomials of d = eps over sigma by quadrature."""
-    sde, model = sd.EDM(), sd.problem("target_m").model(sd.EDM())
+    sde, model = sd.EDM(), sd.target("target_m").model(sd.EDM())
     times = sd.grid("karras", sde, 10)
     x = 80.0 * torch.randn(4, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
     found = sd.sample(model, x=x, solver="lms", grid=times, denoise=False)
@@ -197,7 +197,7 @@ def test_linear_multistep_in_sigma_is_k_diffusions_lms() -> None:
 
 def test_er_sde_is_the_papers_step() -> None:
     """Cui et al. 2023 in x/alpha: r = h(kappa_s)/h(kappa_t), Taylor terms with the paper's derivative estimates."""
-    sde, model = sd.EDM(), sd.problem("target_m").model(sd.EDM())
+    sde, model = sd.EDM(), sd.target("target_m").model(sd.EDM())
     times = sd.grid("karras", sde, 8)
     x = 80.0 * torch.randn(4, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
     noise = sd.Counter(5)

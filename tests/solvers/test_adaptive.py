@@ -36,7 +36,7 @@ def test_it_follows_the_exact_flow_of_a_gaussian(sde: sd.LinearSDE, variable: st
 
 
 def test_the_angle_of_a_wider_scale_is_the_same_flow() -> None:
-    model = sd.problem("target_m").model(sd.VP())
+    model = sd.target("target_m").model(sd.VP())
     x = draws(6, 2)
     runs = [
         sd.sample(model, x=x, solver=AdaptiveRK(rtol=1e-9, atol=1e-9, scale=scale), denoise=False)
@@ -49,7 +49,7 @@ def test_the_angle_of_a_wider_scale_is_the_same_flow() -> None:
 def test_own_steps_in_the_angle_need_fewer_calls_than_a_library_s_shared_step(marches: list[Any]) -> None:
     """target_m under EDM: per sample under half of torchdiffeq's dopri5 at 1e-5, at no larger an error (x 1.5)."""
     sde = sd.EDM()
-    model = sd.problem("target_m").model(sde)
+    model = sd.target("target_m").model(sde)
     x = 80 * draws(48, 2)
     exact = sd.sample(model, x=x, solver=AdaptiveRK(rtol=1e-11, atol=1e-11), denoise=False)
     theirs = sd.sample(model, x=x, solver="ode", denoise=False, full=True)

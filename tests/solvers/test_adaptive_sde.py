@@ -50,7 +50,7 @@ def _ggf_alone(model: Any, x: torch.Tensor, w: Any, rtol: float, atol: float) ->
 
 @pytest.mark.parametrize("sde", [sd.VP(), sd.VE(sigma_max=10.0)], ids=["VP", "VE"])
 def test_adaptive_sde_is_algorithm_1_on_one_path(sde: sd.LinearSDE, marches: list[Any]) -> None:
-    model = sd.problem("target_m").model(sde)
+    model = sd.target("target_m").model(sde)
     x = sde.prior_std() * draws(3, 2)
     path = Brownian(seed=8, index=20, span=sde.T)
     found = sd.sample(model, x=x, solver=AdaptiveSDE(rtol=0.1), noise=path, denoise=False)
@@ -74,7 +74,7 @@ def test_values_of_a_path_are_its_increments_from_0() -> None:
 
 def test_adaptive_sde_converges_along_its_path() -> None:
     """Smaller tolerances come nearer to a fine solution on the same Brownian path (64 paths, medians)."""
-    model = sd.problem("target_m").model(sd.VP())
+    model = sd.target("target_m").model(sd.VP())
     x = draws(64, 2)
     options = {"x": x, "noise": "brownian", "seed": 5, "start": 0.8, "stop": 0.3, "denoise": False}
     fine = sd.sample(model, solver="sde", steps=200, **options)

@@ -20,7 +20,7 @@ F64 = torch.float64
 @pytest.mark.parametrize("method", integrate.TORCHSDE)
 def test_torchsde_methods_have_their_strong_order_and_their_calls(method: str) -> None:
     """Median distance from a fine solution on the same path; srk's claim is a lower bound here (about 1.9)."""
-    model = sd.problem("target_m").model(sd.VP())
+    model = sd.target("target_m").model(sd.VP())
     x = draws(128, 2)
     solver = ReverseSDE(method)
 

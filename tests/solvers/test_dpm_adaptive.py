@@ -56,7 +56,7 @@ def _dpm_alone(model: Any, x: torch.Tensor, p: int, rtol: float, atol: float) ->
 @pytest.mark.parametrize(("rtol", "atol"), [(0.05, 0.0078), (1e-3, 1e-4)])
 @pytest.mark.parametrize("pair", [12, 23])
 def test_dpm_adaptive_is_dpm_solver_12_and_23(pair: int, rtol: float, atol: float, marches: list[Any]) -> None:
-    model = sd.problem("gmm64").model(sd.EDM())
+    model = sd.target("gmm64").model(sd.EDM())
     x = 80 * draws(3, 1, 8, 8)
     found = sd.sample(model, x=x, solver=DPMAdaptive(pair, rtol, atol), start=80.0, stop=0.002, denoise=False)
     result = marches[-1]
@@ -70,7 +70,7 @@ def test_dpm_adaptive_is_dpm_solver_12_and_23(pair: int, rtol: float, atol: floa
 
 
 def test_dpm_adaptive_moves_x_over_alpha_alike_on_every_process() -> None:
-    target, lam = sd.problem("target_m"), torch.tensor([-1.5, 3.0], dtype=F64)
+    target, lam = sd.target("target_m"), torch.tensor([-1.5, 3.0], dtype=F64)
     x, ends = draws(4, 2), []
     for sde in (sd.VP(), sd.EDM()):
         times = sde.t_of_lam(lam)

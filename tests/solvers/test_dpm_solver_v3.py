@@ -15,6 +15,7 @@ import sdediff as sd
 from sdediff.solvers import Adams, DPMSolverV3, ModelStatistics, model_statistics
 from sdediff.testing import check_solver, measured_order
 from sdediff.testing.gaussian import MEAN, STD, gaussian_model
+from tests.references import reference
 
 F64 = torch.float64
 NOISE = ModelStatistics((0.0,), (0.0,), (-1.0,), (0.0,))
@@ -28,7 +29,7 @@ def test_special_statistics_are_the_known_bases(
     statistics: ModelStatistics, basis: str, points: int, corrector: int, process: sd.LinearSDE
 ) -> None:
     """Zheng et al. 2023, section 3.1: (l, s, b) = (1, 0, 0) is DPM-Solver++, (0, -1, 0) is DPM-Solver."""
-    model = sd.problem("target_m").model(process)
+    model = sd.target("target_m").model(process)
     pair = (DPMSolverV3(points, corrector, statistics), Adams(points, corrector, basis=basis))
     found, expected = (
         sd.sample(model, (8, 2), solver=s, steps=20, grid="log_snr", dtype=F64, seed=3, denoise=False) for s in pair
@@ -37,7 +38,7 @@ def test_special_statistics_are_the_known_bases(
 
 
 def test_one_step_is_ddim_and_two_points_are_dpmpp_2m() -> None:
-    model = sd.problem("target_m").model(sd.VP())
+    model = sd.target("target_m").model(sd.VP())
     ddim, *others = (
         sd.sample(model, (8, 2), solver=solver, steps=20, grid="log_snr", dtype=F64)
         for solver in ("ddim", DPMSolverV3(1, 0), DPMSolverV3(1, 0, NOISE))
@@ -82,7 +83,7 @@ def test_one_call_is_exact_where_the_statistics_say_all(statistics: ModelStatist
 def test_measured_order(points: int, corrector: int, order: int, statistics: ModelStatistics) -> None:
     solver = DPMSolverV3(points, corrector, statistics)
     assert solver.order == order
-    slope = measured_order(solver)
+    slope = measured_order(solver, reference=reference(sd.VP()))
     # Any statistics keep the order; far from the model's own its limit comes at more steps than these.
     assert abs(slope - order) < (0.15 if statistics == ModelStatistics() else 0.4), slope
 
@@ -135,7 +136,7 @@ def test_statistics_of_a_linear_model_are_its_regression() -> None:
 
 def test_a_linear_model_is_solved_in_one_step_by_a_number_a_dimension() -> None:
     """Each dimension a Gaussian of its own: l and b say all of it, f stands still, whatever the step."""
-    g, sde = sd.problems.gaussian([0.3, -0.5, 0.1], std=torch.tensor([0.2, 1.0, 0.05])), sd.VP()
+    g, sde = sd.targets.gaussian([0.3, -0.5, 0.1], std=torch.tensor([0.2, 1.0, 0.05])), sd.VP()
     x0 = g.sample(64, dtype=F64)
     found = model_statistics(g.model(sde), x0, knots=200)
     assert found.dims == 3
@@ -152,7 +153,7 @@ def test_a_linear_model_is_solved_in_one_step_by_a_number_a_dimension() -> None:
 
 
 def test_numbers_a_dimension_that_agree_are_shared_ones() -> None:
-    model = sd.problem("target_m").model(sd.VP())
+    model = sd.target("target_m").model(sd.VP())
     wide = ModelStatistics(CURVED.lam, *(np.stack([row, row], 1) for row in (CURVED.l, CURVED.s, CURVED.b)))
     options = {"steps": 10, "grid": "log_snr", "dtype": F64}
     # The numbers are kept as tensors of every kind asked for, so another kind comes first.
@@ -160,21 +161,19 @@ def test_numbers_a_dimension_that_agree_are_shared_ones() -> None:
     run = [sd.sample(model, (8, 2), solver=DPMSolverV3(2, 3, s), **options) for s in (CURVED, wide)]
     torch.testing.assert_close(run[1], run[0], rtol=1e-10, atol=1e-10)
     with pytest.raises(sd.SolverError, match="statistics of 2 dimensions for states"):
-        sd.sample(sd.problem("gmm64").model(sd.VP()), (2, 1, 8, 8), solver=DPMSolverV3(2, 3, wide), steps=3)
+        sd.sample(sd.target("gmm64").model(sd.VP()), (2, 1, 8, 8), solver=DPMSolverV3(2, 3, wide), steps=3)
 
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_measured_statistics_help_at_few_calls(shared: bool) -> None:
     """Zheng et al. 2023, section 4: fewer calls for the same distance from the exact flow, here on a mixture."""
-    from sdediff.testing.solvers import _reference
-
-    model, z, end = _reference(sd.VP())
-    fitted = model_statistics(model, sd.problem("target_m").sample(512).double(), shared=shared)
+    exact = reference(sd.VP())
+    fitted = model_statistics(exact.model, sd.target("target_m").sample(512).double(), shared=shared)
+    solvers = {"x0": DPMSolverV3(), "fitted": sd.solver("dpm_solver_v3", statistics=fitted)}
     for steps in (6, 8, 10):
-        error = {
-            name: (sd.sample(model, x=z, solver=s, steps=steps, grid="log_snr", denoise=False) - end).norm(dim=1)
-            for name, s in (("x0", DPMSolverV3()), ("fitted", sd.solver("dpm_solver_v3", statistics=fitted)))
-        }
+        options = {"x": exact.starts, "steps": steps, "grid": "log_snr", "denoise": False}
+        ends = {name: sd.sample(exact.model, solver=solver, **options) for name, solver in solvers.items()}
+        error = {name: (x - exact.ends).norm(dim=1) for name, x in ends.items()}
         assert error["fitted"].median() < 0.5 * error["x0"].median()
 
 

@@ -45,7 +45,7 @@ def test_dpmpp_sde_draws_the_rises_of_one_path_over_sigma(eta: float, noise: str
 
 def test_dpmpp_sde_is_k_diffusions_two_substeps() -> None:
     """Written out with sigma_down and sigma_up on x at alpha = 1, draws as they come."""
-    model, times = sd.problem("target_m").model(sd.EDM()), [5.0, 1.2, 0.3]
+    model, times = sd.target("target_m").model(sd.EDM()), [5.0, 1.2, 0.3]
     x = 5.0 * torch.randn(4, 2, dtype=F64, generator=torch.Generator().manual_seed(2))
     noise, eta, r = sd.Counter(9), 0.8, 0.4
     solver = DPMppSDE(eta=eta, s_noise=1.1, r=r)

@@ -72,7 +72,7 @@ def test_the_first_state_of_a_run_is_the_prior(sde):
 
 def test_the_straight_path_needs_fewer_calls_than_vp() -> None:
     """A14: dopri5 at 1e-5 in the process's own time between the same log-SNR, to sample and to score."""
-    target, vp, calls = sd.problem("target_m"), sd.VP(), []
+    target, vp, calls = sd.target("target_m"), sd.VP(), []
     for sde in (vp, sd.RectifiedFlow()):
         model, t0 = target.model(sde), sde.t_of_lam(vp.lam(1e-3)).item()
         drawn = sd.sample(model, (64, 2), solver="ode", stop=t0, dtype=torch.float64, full=True)

@@ -55,7 +55,7 @@ def test_runs_that_cannot_be_are_refused(solver: sd.Solver, times: Any, said: st
 
 @pytest.mark.parametrize("solver", [AncestralStep(DDIM()), sd.solver("edm"), sd.solver("restart")], ids=repr)
 def test_where_alpha_is_zero_it_says_so(solver: sd.Solver) -> None:
-    model = sd.problem("target_m").model(sd.RectifiedFlow())
+    model = sd.target("target_m").model(sd.RectifiedFlow())
     with pytest.raises(sd.SolverError, match="alpha is 0"):
         sd.sample(model, (2, 2), solver=solver, steps=4, start=1.0, grid="uniform")
 

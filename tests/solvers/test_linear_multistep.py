@@ -12,6 +12,7 @@ import torch
 import sdediff as sd
 from sdediff.solvers.linear_multistep import ADAMS_BASHFORTH, LinearMultistep
 from sdediff.testing import check_solver, measured_order
+from tests.references import reference
 
 F64 = torch.float64
 TIMES = (0.9, 0.75, 0.63, 0.5, 0.41, 0.3, 0.22, 0.1)
@@ -92,7 +93,7 @@ def _gradient_estimation(x: torch.Tensor, eps: Eps) -> torch.Tensor:
 )
 def test_the_papers_formula_step_by_step(name: str, formula: Callable[..., torch.Tensor]) -> None:
     """Zhang and Chen 2023, eq. 23 onwards; Liu et al. 2022, algorithm 2; Permenter and Yuan 2023, algorithm 2."""
-    model = sd.problem("target_m").model(sd.VP())
+    model = sd.target("target_m").model(sd.VP())
     x = torch.randn(16, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
     found = sd.sample(model, x=x, solver=name, grid=list(TIMES), denoise=False)
     expected = formula(x, lambda x, t: model(x, t).eps)
@@ -111,12 +112,12 @@ def test_the_weights_integrate_polynomials_over_the_next_of_equal_steps() -> Non
 def test_measured_order_of_fewer_values(points: int, process: sd.LinearSDE) -> None:
     solver = sd.solver("ipndm", points=points)
     assert solver.order == min(points, 2)
-    slope = measured_order(solver, process)
+    slope = measured_order(solver, reference=reference(process))
     assert abs(slope - solver.order) < 0.15, slope
 
 
 def test_one_value_is_ddim() -> None:
-    model = sd.problem("target_m").model(sd.VP())
+    model = sd.target("target_m").model(sd.VP())
     found = [
         sd.sample(model, (8, 2), solver=s, steps=9, dtype=F64, seed=2, grid="log_snr")
         for s in (sd.solver("ipndm", points=1), sd.solver("ddim"), sd.solver("gradient_estimation", gamma=1.0))
@@ -132,7 +133,7 @@ def test_half_a_step_ahead_is_adams_and_of_order_two() -> None:
 
 @pytest.mark.parametrize(("name", "extra"), [("ipndm", (0, 0, 0)), ("plms", (1, 1, 1)), ("pndm", (3, 6, 9))])
 def test_calls_are_counted_to_the_last(name: str, extra: tuple[int, ...]) -> None:
-    model, solver = sd.problem("target_m").model(sd.VP()), sd.solver(name)
+    model, solver = sd.target("target_m").model(sd.VP()), sd.solver(name)
     for steps in (1, 2, 3, 4, 9):
         calls = steps + extra[min(steps, 3) - 1]
         assert solver.spent(steps) == calls
@@ -143,14 +144,14 @@ def test_calls_are_counted_to_the_last(name: str, extra: tuple[int, ...]) -> Non
 
 
 def test_a_budget_between_two_warm_up_steps_is_not_overspent() -> None:
-    model = sd.problem("target_m").model(sd.VP())
+    model = sd.target("target_m").model(sd.VP())
     assert sd.sample(model, (2, 2), solver="pndm", calls=12, full=True).calls == 9  # 2 steps of 4 calls and the last
     with pytest.raises(ValueError, match="needs at least 5"):
         sd.sample(model, (2, 2), solver="pndm", calls=4)
 
 
 def test_a_lower_order_goes_on_with_the_history() -> None:
-    model = sd.problem("target_m").model(sd.VP())
+    model = sd.target("target_m").model(sd.VP())
     states = list(sd.iterate(model, (4, 2), solver="ipndm", grid=list(TIMES), dtype=F64, denoise=False))
     state = states[4]
     low = sd.solver("ipndm").lowered(1)

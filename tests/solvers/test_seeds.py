@@ -79,7 +79,7 @@ def _paper(order: int, eps: Any, x: torch.Tensor, row: Any, z: list[torch.Tensor
 @pytest.mark.parametrize("process", [sd.VP(), sd.SubVP(), sd.EDM()], ids=lambda p: type(p).__name__)
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_the_papers_algorithm(order: int, process: sd.LinearSDE) -> None:
-    model = sd.problem("target_m").model(process)
+    model = sd.target("target_m").model(process)
     t, s = (0.7, 0.5) if process.T == 1 else (3.0, 2.0)
     row = _row(order, process, t, s)
     x = torch.randn(16, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
@@ -118,7 +118,7 @@ def test_exact_moments_on_gaussian_data() -> None:
 
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_strong_order_one_along_a_brownian_path(order: int) -> None:
-    model, solver = sd.problem("target_m").model(sd.VP()), sd.solver("seeds", order=order)
+    model, solver = sd.target("target_m").model(sd.VP()), sd.solver("seeds", order=order)
     assert solver.strong_order == 1.0
     x = torch.randn(128, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
 

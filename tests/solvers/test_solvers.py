@@ -15,6 +15,7 @@ from sdediff.model.prediction import PARAMETRISATIONS
 from sdediff.testing import check_sde, check_solver, measured_order
 from sdediff.testing.gaussian import gaussian_model
 from sdediff.testing.solvers import processes
+from tests.references import reference
 
 ALL = sd.list_solvers()
 DETERMINISTIC = [name for name, info in ALL.items() if info.order is not None]
@@ -25,7 +26,7 @@ LIGHT = {"adaptive_sde": {"rtol": 0.1, "atol": 0.05}}
 
 @pytest.mark.parametrize("name", ALL)
 def test_conformance(name: str) -> None:
-    passed = check_solver(sd.solver(name, **LIGHT.get(name, {})))
+    passed = check_solver(sd.solver(name, **LIGHT.get(name, {})), reference=reference(sd.VP()))
     assert passed[0].name == "value"
     assert len(passed) == 10
 
@@ -34,7 +35,7 @@ def test_conformance(name: str) -> None:
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_measured_order_is_the_declared_one(name: str, process: sd.LinearSDE) -> None:
     solver = sd.solver(name)
-    slope = measured_order(solver, process)
+    slope = measured_order(solver, reference=reference(process))
     assert abs(slope - solver.order) < 0.15, f"{name} on {process!r}: declared {solver.order}, measured {slope:.3f}"
 
 
@@ -83,7 +84,7 @@ def test_strong_order_along_one_brownian_path(name: str, claimed: float) -> None
 
     torchsde's srk gains its order-2 part here (measured 1.9 to 2.1), so its claim is a lower bound.
     """
-    model, solver = sd.problem("target_m").model(sd.VP()), sd.solver(name)
+    model, solver = sd.target("target_m").model(sd.VP()), sd.solver(name)
     assert solver.strong_order == claimed
     x = torch.randn(128, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
     run = lambda s, n: sd.sample(  # noqa: E731

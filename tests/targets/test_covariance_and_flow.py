@@ -1,4 +1,4 @@
-"""Problems have the covariances and flows that they claim."""
+"""Targets have the covariances and flows that they claim."""
 
 import pytest
 import torch
@@ -7,10 +7,10 @@ from sdediff.sde.processes import VP, RectifiedFlow
 from sdediff.targets import (
     Mixture,
     gaussian,
-    problem,
+    target,
     target_m,
 )
-from tests.targets.problems import SMALL, dense, every_process, noised
+from tests.targets.examples import SMALL, dense, every_process, noised
 
 
 def test_low_rank_and_diagonal_forms_agree():
@@ -41,7 +41,7 @@ def test_mean_covariance_and_spectrum():
 
 @pytest.mark.parametrize(
     "m",
-    [problem("gaussian"), gaussian([1.0, 2.0, 0.0], std=[0.1, 1.0, 2.0]), gaussian([0.0] * 3, spectrum=[4, 1, 1e-4])],
+    [target("gaussian"), gaussian([1.0, 2.0, 0.0], std=[0.1, 1.0, 2.0]), gaussian([0.0] * 3, spectrum=[4, 1, 1e-4])],
     ids=["cov", "std", "spectrum"],
 )
 @every_process
@@ -59,9 +59,9 @@ def test_flow_solves_the_probability_flow_ode(m, sde):
 
 
 def test_flow_starts_where_alpha_is_zero_and_refuses_mixtures():
-    m, sde = problem("gaussian"), RectifiedFlow()
+    m, sde = target("gaussian"), RectifiedFlow()
     x = m.sample(5, dtype=torch.float64)
     z = m.flow(x, sde, 1e-9, 1.0)
     torch.testing.assert_close(m.flow(z, sde, 1.0, 1e-9), x, rtol=1e-9, atol=1e-9)
-    with pytest.raises(ValueError, match="one Gaussian alone"):
+    with pytest.raises(ValueError, match="one Gaussian only"):
         target_m().flow(x, sde, 1.0, 0.5)

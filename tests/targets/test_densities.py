@@ -1,13 +1,13 @@
-"""Problems have the densities and scores that they claim, checked by other routes."""
+"""Targets have the densities and scores that they claim, checked by other routes."""
 
 import pytest
 import torch
 
 from sdediff.sde.processes import EDM, VP, RectifiedFlow
 from sdediff.targets import (
-    problem,
+    target,
 )
-from tests.targets.problems import SMALL, dense, every_process, noised
+from tests.targets.examples import SMALL, dense, every_process, noised
 
 every_small = pytest.mark.parametrize("name", SMALL)
 
@@ -77,5 +77,5 @@ def test_log_prob_equals_the_dense_mixture_of_torch(name):
 def test_density_integrates_to_one(name, t):
     axis = torch.arange(-6, 6, 0.04, dtype=torch.float64)
     points = torch.cartesian_prod(axis, axis)
-    logs = problem(name).log_prob(points, None if t is None else VP(), t)
+    logs = target(name).log_prob(points, None if t is None else VP(), t)
     assert abs(logs.exp().sum().item() * 0.04**2 - 1) < 2e-7

@@ -1,4 +1,4 @@
-"""The exact networks of problems: precision, clocks, derivatives, copies."""
+"""The exact networks of targets: precision, clocks, derivatives, copies."""
 
 import copy
 import io
@@ -10,14 +10,14 @@ import torch
 from sdediff.sde.processes import EDM, VP, RectifiedFlow
 from sdediff.targets import (
     ExactNet,
-    problem,
+    target,
 )
-from tests.targets.problems import SMALL, noised
+from tests.targets.examples import SMALL, noised
 
 
 @pytest.mark.parametrize("name", ["target_m", "gmm64", "gmm768"])
 def test_float32_keeps_its_digits_and_its_dtype(name):
-    m = problem(name)
+    m = target(name)
     for sde, t in ((RectifiedFlow(), 1e-5), (VP(), 1e-3), (VP(), 0.5), (EDM(), 5.0), (EDM(), 80.0)):
         x = noised(m, sde, t, n=50).float()
         t32 = torch.tensor([t], dtype=torch.float32).expand(len(x))
@@ -32,7 +32,7 @@ def test_float32_keeps_its_digits_and_its_dtype(name):
 
 @pytest.mark.parametrize("name", ["ring", "gmm64"])
 def test_one_clock_for_the_batch_changes_nothing(name):
-    m, sde = problem(name), VP()
+    m, sde = target(name), VP()
     x = m.sample(12, dtype=torch.float64)
     net = m.model(sde).net
     clock = torch.linspace(0.01, 0.99, 12, dtype=torch.float64)
@@ -69,7 +69,7 @@ def test_differentiable_by_every_route(name):
 
 @pytest.mark.parametrize("name", ["target_m", "gmm64"])
 def test_net_copies_pickles_and_keeps_its_constants(name):
-    m = problem(name)
+    m = target(name)
     net, x = m.model(VP()).net, m.sample(4)
     clock = torch.full((4,), 0.3)
     expected = net(x, clock)

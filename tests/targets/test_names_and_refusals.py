@@ -1,4 +1,4 @@
-"""Problems by name, and what does not fit."""
+"""Targets by name, and what does not fit."""
 
 import math
 
@@ -14,19 +14,19 @@ from sdediff.targets import (
     low_rank_mixture,
     mixture,
     moons,
-    problem,
     ring,
+    target,
     target_m,
 )
 
 
-def test_low_rank_problems_have_the_shapes_and_widths_they_state():
+def test_low_rank_targets_have_the_shapes_and_widths_they_state():
     for name, shape, rank in (("gmm64", (1, 8, 8), 6), ("gmm768", (3, 16, 16), 16)):
-        m = problem(name)
+        m = target(name)
         assert (m.shape, m.variances.shape) == (shape, (6, rank))
         torch.testing.assert_close(m.variances.sum(1) / m.dim, torch.full((6,), 0.16).double())
         assert m.floor.tolist() == pytest.approx([0.15**2] * 6)
-    assert torch.equal(problem("gmm64").means, problem("gmm64").means)
+    assert torch.equal(target("gmm64").means, target("gmm64").means)
     assert not torch.equal(low_rank_mixture(8, 2, 1, seed=1).means, low_rank_mixture(8, 2, 1).means)
     assert moons().means.mean(0).abs().max() < 1e-12
     assert ring(unequal=True).weights.tolist() == pytest.approx([k / 36 for k in range(1, 9)])
@@ -34,7 +34,7 @@ def test_low_rank_problems_have_the_shapes_and_widths_they_state():
 
 def test_unknown_names_answer_with_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'gmm"):
-        problem("gmm65")
+        target("gmm65")
 
 
 class Wiggly(SDE):
@@ -62,7 +62,7 @@ class Wiggly(SDE):
         (lambda: gaussian([0.0, 0.0], std=[1.0, 1.0, 1.0]), r"variances must have the shape \(1, 2\)"),
         (lambda: low_rank_mixture(4, 2, 5), "rank <= dim"),
         (lambda: low_rank_mixture(4, 2, 2, floor=0.0), "floors must be positive"),
-        (lambda: Mixture(torch.ones(1), torch.zeros(1, 2), torch.ones(1, 1), torch.ones(1, 2, 1)), "come together"),
+        (lambda: Mixture(torch.ones(1), torch.zeros(1, 2), torch.ones(1, 1), torch.ones(1, 2, 1)), "belong together"),
         (
             lambda: Mixture(torch.ones(1), torch.zeros(1, 2), torch.ones(1, 1), torch.ones(1, 2, 1), torch.ones(1)),
             "orthonormal",

@@ -1,4 +1,4 @@
-"""Problems have the samples that they claim."""
+"""Targets have the samples that they claim."""
 
 import math
 
@@ -8,15 +8,15 @@ import torch
 from sdediff.grids.levels import levels
 from sdediff.sde.processes import VP
 from sdediff.targets import (
-    PROBLEMS,
+    TARGETS,
     gaussian,
-    problem,
+    target,
 )
 
 
 @pytest.mark.parametrize("name", ["gaussian", "target_m", "ring_unequal", "moons", "gmm64"])
 def test_samples_have_the_exact_mean_and_covariance(name):
-    m, n = problem(name), 20000
+    m, n = target(name), 20000
     x = m.sample(n, seed=5, dtype=torch.float64).reshape(n, -1)
     away = x - m.mean.reshape(-1)
     # Six standard errors on each entry, estimated from the samples: 64^2 entries pass at a chance of 1e-5 below.
@@ -27,16 +27,16 @@ def test_samples_have_the_exact_mean_and_covariance(name):
 
 
 def test_samples_have_the_exact_weights():
-    m, n = problem("ring_unequal"), 20000
+    m, n = target("ring_unequal"), 20000
     nearest = torch.cdist(m.sample(n, dtype=torch.float64), m.means).argmin(1)
     share = torch.bincount(nearest, minlength=8) / n
     # Modes are 10 standard deviations apart, so the nearest mean is the component.
     assert ((share - m.weights).abs() <= 5.5 * (m.weights * (1 - m.weights) / n).sqrt()).all()
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("name", TARGETS)
 def test_a_sample_depends_on_its_number_alone(name):
-    m = problem(name)
+    m = target(name)
     x = m.sample(70, seed=3)
     assert x.shape == (70, *m.shape)
     assert x.dtype == torch.float32

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import sdediff as sd
-from sdediff.training.objectives import WEIGHTINGS, times
+from sdediff.training.objectives import WEIGHTINGS, training_times
 
 F64 = torch.float64
 MEAN = torch.tensor([0.5, -1.0, 0.0], dtype=F64)
@@ -153,7 +153,7 @@ def test_default_times_are_stratified_and_cover_the_process():
     torch.testing.assert_close(gaps, torch.full((63,), 1 / 64, dtype=F64), rtol=1e-9, atol=1e-12)
     assert 0 <= shares[0] < 1 / 64
     # In lam they are even in the half log-SNR.
-    spread = sde.lam(times(sde, torch.linspace(0, 1, 9, dtype=F64), "lam")).diff()
+    spread = sde.lam(training_times(sde, torch.linspace(0, 1, 9, dtype=F64), "lam")).diff()
     torch.testing.assert_close(spread, spread.mean().expand(8), rtol=1e-8, atol=0)
 
 
@@ -172,7 +172,7 @@ def test_times_stay_where_eps_is_defined(make):
     sde = make()
     found = sd.loss(sd.ScoreModel(lambda x, t: x, sde), torch.zeros(500, 2, dtype=F64))
     assert found.isfinite().all()
-    assert times(sde, torch.ones(1, dtype=F64)).item() == sde.t_max
+    assert training_times(sde, torch.ones(1, dtype=F64)).item() == sde.t_max
 
 
 @pytest.mark.parametrize(

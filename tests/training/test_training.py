@@ -9,8 +9,7 @@ from torch import nn
 from sdediff.model.score_model import ScoreModel
 from sdediff.nets import MLP, UNet
 from sdediff.sde.processes import VE, VP
-from sdediff.training import Options, build, dequantised, train
-from sdediff.training.loop import TrainingError
+from sdediff.training import TrainingError, TrainingSettings, build, dequantised, train
 
 
 def small(**changes):
@@ -41,15 +40,15 @@ def test_dequantised_fills_every_bin_and_draws_afresh():
 
 
 @pytest.mark.parametrize("sde", [VP(), VE(sigma_max=20.0)], ids=["vp", "ve"])
-def test_twenty_steps_are_the_same_to_the_bit(sde):
+def test_twenty_updates_are_the_same_to_the_bit(sde):
     def run(seed):
         score = isinstance(sde, VE)
         net = build(lambda: small(clock="log", input="ve" if score else "plain"), seed)
         model = ScoreModel(net, sde, *(("score", "sigma") if score else ("eps", "t")))
         batches = dequantised(images(), 17, 32, torch.Generator().manual_seed(seed))
-        record = train(model, batches, Options(steps=20, warmup=5, seed=seed))
+        log = train(model, batches, TrainingSettings(updates=20, warmup=5, seed=seed))
         assert not net.training
-        return record.losses, net.state_dict()
+        return log.losses, net.state_dict()
 
     before = torch.random.get_rng_state()
     (losses, weights), (again, same), (other, _) = run(0), run(0), run(1)
@@ -64,7 +63,7 @@ def test_training_fits_a_gaussian():
     sde, generator = VP(), torch.Generator().manual_seed(0)
     model = ScoreModel(build(lambda: MLP(1, 32, 2, clock="log")), sde)
     batches = iter(lambda: 0.5 * torch.randn(256, 1, generator=generator), None)
-    train(model, batches, Options(steps=250, rate=5e-3, average=0.98))
+    train(model, batches, TrainingSettings(updates=250, rate=5e-3, average=0.98))
     x, t = torch.linspace(-1, 1, 21)[:, None], torch.linspace(0.05, 1, 21, dtype=torch.float64)
     alpha, sigma = sde.alpha(t)[:, None], sde.sigma(t)[:, None]
     with torch.no_grad():
@@ -73,7 +72,7 @@ def test_training_fits_a_gaussian():
 
 
 def test_rate_rises_then_falls_as_a_cosine():
-    options = Options(steps=110, rate=1.0, warmup=10, floor=0.1)
+    options = TrainingSettings(updates=110, rate=1.0, warmup=10, floor=0.1)
     assert options.rate_at(0) == pytest.approx(0.1)
     assert options.rate_at(9) == options.rate_at(10) == 1.0
     assert options.rate_at(60) == pytest.approx(0.55)
@@ -82,12 +81,12 @@ def test_rate_rises_then_falls_as_a_cosine():
 
 def test_faults_of_training_are_named():
     model = ScoreModel(MLP(1, 8, 1), VP())
-    with pytest.raises(TrainingError, match="the loss is nan at step 0: lower rate"):
-        train(model, iter([torch.full((2, 1), math.nan)]), Options(steps=1))
+    with pytest.raises(TrainingError, match="the loss is nan at update 0: lower rate"):
+        train(model, iter([torch.full((2, 1), math.nan)]), TrainingSettings(updates=1))
     with pytest.raises(TrainingError, match=r"needs an nn\.Module"):
-        train(ScoreModel(lambda x, t: x, VP()), iter([torch.zeros(2, 1)]), Options(steps=1))
-    with pytest.raises(TrainingError, match="steps=0"):
-        Options(steps=0)
+        train(ScoreModel(lambda x, t: x, VP()), iter([torch.zeros(2, 1)]), TrainingSettings(updates=1))
+    with pytest.raises(TrainingError, match="updates=0"):
+        TrainingSettings(updates=0)
     with pytest.raises(TrainingError, match="average=1"):
-        Options(average=1.0)
+        TrainingSettings(average=1.0)
     assert isinstance(model.net, nn.Module)

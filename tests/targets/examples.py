@@ -1,4 +1,4 @@
-"""Processes and small problems, and their densities by torch."""
+"""Processes and small targets, and their densities by torch."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from sdediff.sde.table import Table
 from sdediff.targets import (
     gaussian,
     low_rank_mixture,
-    problem,
+    target,
     target_m,
 )
 
@@ -16,9 +16,9 @@ DDPM = Table.from_betas(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))
 NCSN = Table.from_sigmas(torch.logspace(-2, 1, 10, dtype=torch.float64))
 PROCESSES = [VP(), SubVP(), VE(), VE(zero_start=True), EDM(), Cosine(), RectifiedFlow(), DDPM, NCSN]
 SMALL = {
-    "gaussian": problem("gaussian"),
+    "gaussian": target("gaussian"),
     "target_m": target_m(),
-    "ring_unequal": problem("ring_unequal"),
+    "ring_unequal": target("ring_unequal"),
     "low_rank": low_rank_mixture(5, 3, 2, floor=0.1, shape=(1, 5)),
     "no_rank": low_rank_mixture(4, 3, 0, floor=0.5),
 }

@@ -1,0 +1,14 @@
+"""Tables for notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+
+def html_table(columns: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
+    """Rows of text as an HTML table, each line of the caption on its own line."""
+    head = "".join(f"<th>{escape(title)}</th>" for title in columns)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    lines = "<br>".join(escape(line) for line in caption.split("\n"))
+    return f"<table><caption>{lines}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
