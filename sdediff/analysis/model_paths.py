@@ -14,7 +14,7 @@ from torch import Tensor
 from sdediff.analysis.tuning import fixed_grids, search
 from sdediff.model.score_model import ScoreModel
 from sdediff.sampling.api import Sampler, sample
-from sdediff.sampling.plan import make_plan
+from sdediff.sampling.run import make_plan
 from sdediff.solvers import Solver, SolverError
 from sdediff.solvers import solver as resolve_solver
 

@@ -19,7 +19,7 @@ from sdediff.analysis.tuning import spectrum, tuned
 from sdediff.grids.grids import GRIDS
 from sdediff.model.data_statistics import Statistics, statistics
 from sdediff.model.score_model import ScoreModel
-from sdediff.sampling.plan import make_plan
+from sdediff.sampling.run import make_plan
 from sdediff.solvers import Solver, SolverError
 
 # The number of starts that every candidate is screened on, and of separate starts that grids are tuned on.

@@ -17,8 +17,7 @@ from sdediff.grids.grids import grid
 from sdediff.model.data_statistics import Statistics, statistics
 from sdediff.model.score_model import ScoreModel
 from sdediff.noise.counter import Counter
-from sdediff.sampling.plan import Plan
-from sdediff.sampling.run import Run
+from sdediff.sampling.run import Plan, Run
 from sdediff.sde.base import LinearSDE
 from sdediff.solvers import Solver, SolverError
 from sdediff.solvers import solver as resolve_solver

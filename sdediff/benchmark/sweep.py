@@ -30,7 +30,7 @@ from sdediff.benchmark.trials import (
     run_trial,
 )
 from sdediff.integrate import IntegrationError
-from sdediff.sampling.plan import check_eval, placement
+from sdediff.sampling.run import check_eval, placement
 from sdediff.solvers import Solver
 from sdediff.solvers import solver as resolve_solver
 

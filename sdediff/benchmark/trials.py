@@ -17,7 +17,7 @@ from sdediff.benchmark.results import SolverResult
 from sdediff.benchmark.tasks import Task
 from sdediff.model.score_model import ScoreModel
 from sdediff.sampling.api import sample
-from sdediff.sampling.plan import make_plan
+from sdediff.sampling.run import make_plan
 from sdediff.solvers import Solver
 
 Distance = Callable[[Tensor, Tensor], metrics.Estimate]

@@ -22,7 +22,7 @@ from sdediff.jobs.summary import Summary
 from sdediff.jobs.work import Job
 from sdediff.model.score_model import ScoreModel
 from sdediff.noise.counter import Counter
-from sdediff.sampling.plan import check_eval, placement
+from sdediff.sampling.run import check_eval, placement
 
 _MOST_SHARDS = 512
 

@@ -17,8 +17,8 @@ from sdediff.likelihood.settings import Settings, checked, settled
 from sdediff.likelihood.units import Discrete
 from sdediff.model.score_model import ScoreModel
 from sdediff.noise.counter import Counter as Draws
-from sdediff.noise.philox import indices
-from sdediff.sampling.plan import check_eval, placement
+from sdediff.noise.counter import indices
+from sdediff.sampling.run import check_eval, placement
 from sdediff.sde.base import LinearSDE
 
 _SCORED: dict[str, Callable[..., Likelihood]] = {

@@ -20,7 +20,7 @@ from sdediff.likelihood.network import Network
 from sdediff.likelihood.result import Likelihood
 from sdediff.likelihood.settings import NODES, STEPS, Settings
 from sdediff.model.prediction import Prediction
-from sdediff.noise.philox import normals
+from sdediff.noise.counter import normals
 from sdediff.sde.base import linear
 
 _STREAM = 0x48000000

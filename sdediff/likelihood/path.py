@@ -24,8 +24,8 @@ from sdediff.likelihood.two_pass import flow
 from sdediff.likelihood.typical import PathStatistics
 from sdediff.likelihood.whitened import Whitened
 from sdediff.model.score_model import ScoreModel
-from sdediff.noise.philox import indices
-from sdediff.sampling.plan import placement
+from sdediff.noise.counter import indices
+from sdediff.sampling.run import placement
 from sdediff.sde.base import LinearSDE
 
 # Probes are numbered by the place where they are used: no node of a path, nor the heat term, has these numbers.

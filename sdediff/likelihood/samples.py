@@ -15,9 +15,8 @@ from sdediff.likelihood.ends import Prior
 from sdediff.likelihood.result import Likelihood, joined
 from sdediff.likelihood.settings import settled
 from sdediff.model.score_model import ScoreModel
-from sdediff.noise.counter import Counter
-from sdediff.noise.philox import indices
-from sdediff.sampling.plan import check_eval, placement
+from sdediff.noise.counter import Counter, indices
+from sdediff.sampling.run import check_eval, placement
 from sdediff.sde.base import LinearSDE
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sdediff._utils.suggestions import nearest
-from sdediff.noise.philox import normals, uniforms
+from sdediff.noise.counter import normals, uniforms
 
 TRACES = ("exact", "hadamard", "rademacher", "gaussian")
 # Vectors pulled back at once: bounds the memory. On a CPU so many that their product with the batch is about _ROWS,

@@ -19,7 +19,7 @@ from torch import Tensor
 from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
 from sdediff.datasets import needed
-from sdediff.noise.philox import normals, uniforms
+from sdediff.noise.counter import normals, uniforms
 
 _BLOCKS = 10
 # Streams of a seed that nothing else uses.

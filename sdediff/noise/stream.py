@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff.noise.counter import Noise
-from sdediff.noise.philox import INITIAL, WORD, philox
+from sdediff.noise.counter import INITIAL, WORD, Noise, philox
 
 
 @dataclass(frozen=True)

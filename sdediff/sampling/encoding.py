@@ -10,8 +10,8 @@ from torch import Tensor
 from sdediff.grids.grids import GridLike
 from sdediff.grids.levels import level
 from sdediff.model.score_model import ScoreModel
-from sdediff.sampling.api import Sampler
 from sdediff.sampling.run import Run
+from sdediff.sampling.sampler import Sampler
 from sdediff.solvers import Solver, SolverError
 
 

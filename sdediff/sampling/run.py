@@ -1,21 +1,129 @@
-"""What a run is: a solver's steps over a grid of levels, with everything that they need made before the first."""
+"""What a run is: its plan, then a solver's steps over a table with everything that they need, made before the first."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from sdediff._utils.errors import InputError
+from sdediff._utils.suggestions import nearest
+from sdediff.grids.grids import FROM_T_MAX, GridLike
+from sdediff.grids.grids import grid as grid_of
 from sdediff.grids.levels import Evaluation, Level
 from sdediff.model.bound import BoundModel
-from sdediff.model.prediction import Prediction
+from sdediff.model.prediction import ModelError, Prediction
 from sdediff.model.score_model import ScoreModel
-from sdediff.noise.counter import Noise
-from sdediff.sampling.plan import Plan
-from sdediff.solvers import SolverError
+from sdediff.noise.brownian import Brownian
+from sdediff.noise.counter import Counter, Noise
+from sdediff.noise.stream import Stream
+from sdediff.sde.base import linear
+from sdediff.solvers import Solver, SolverError
+from sdediff.solvers import solver as solver_of
 from sdediff.solvers.base import set_coefficients
+
+NOISES: dict[str, type[Noise]] = {"counter": Counter, "brownian": Brownian, "stream": Stream}
+
+
+# Names that choose solver and grid by measurement on a model: (model, shape, steps=, calls=, start=, stop=, denoise=,
+# cond=, dtype=, device=) -> (solver, grid). `auto` is added by the package's __init__: it stands above.
+CHOOSERS: dict[str, Callable[..., tuple[Solver, GridLike]]] = {}
+
+
+class Plan(NamedTuple):
+    """What a run will do: its solver, its times, and whether a last network evaluation jumps to data."""
+
+    solver: Solver
+    times: Tensor
+    denoise: bool
+
+
+def make_plan(
+    model: ScoreModel,
+    solver: str | Solver = "dpmpp_2m",
+    *,
+    steps: int | None = None,
+    calls: int | None = None,
+    grid: GridLike | None = None,
+    start: float | None = None,
+    stop: float | None = None,
+    denoise: bool = True,
+) -> Plan:
+    """Resolve names and counts: `steps` steps, or as many as fit into `calls` evaluations, the last included."""
+    solver, sde = solver_of(solver), model.sde
+    if solver.needs_alpha and not sde.linear:
+        raise SolverError(
+            f"{solver!r} needs alpha and sigma, which {type(sde).__name__} does not give: "
+            "use euler_maruyama, euler, heun or a black-box solver"
+        )
+    denoise = denoise and sde.linear
+    fixed = grid is not None and not isinstance(grid, str) and not callable(grid)
+    if fixed and (steps is not None or calls is not None):
+        raise InputError("the grid's times were given: leave steps and calls out")
+    if calls is not None:
+        solver, steps = _fitted(solver, calls, denoise, steps)
+    if grid is None:
+        grid = (solver.grid if sde.linear else "") or sde.grid
+    if start is None and not fixed and grid not in FROM_T_MAX:
+        latest = sde.t_max
+        if latest < sde.T and not _starts_at_zero_alpha(solver, model):
+            start = latest
+    if steps is None and not fixed and grid != "knots":
+        steps = solver.steps
+    return Plan(solver, grid_of(grid, sde, steps, start, stop), denoise)
+
+
+def _starts_at_zero_alpha(solver: Solver, model: ScoreModel) -> bool:
+    """Whether a run may begin at T where alpha(T) = 0; what follows the flow in t needs its slope there."""
+    able = solver.at_zero_alpha and model.at_zero_alpha
+    if able and not solver.needs_alpha:
+        return bool(torch.isfinite(linear(model.sde).slopes([model.sde.T])[0]).all())
+    return able
+
+
+def _fitted(solver: Solver, calls: int, denoise: bool, steps: int | None) -> tuple[Solver, int]:
+    if steps is not None:
+        raise InputError(f"given steps={steps} and calls={calls}: write one of them")
+    least = solver.spent(1)
+    if least is None:
+        raise SolverError(f"{solver!r} chooses its calls at run time: set rtol and atol in place of calls={calls}")
+    fitted = solver.fit(calls - denoise)
+    if fitted is None:
+        raise InputError(f"calls={calls} is too few for {solver!r}: it needs at least {least + denoise}")
+    return fitted
+
+
+def noise_for(kind: str | Noise, model: ScoreModel, seed: int, index: int | Sequence[int]) -> Noise:
+    """A noise by name ("counter", "brownian", "stream") for these samples; objects pass through."""
+    if isinstance(kind, Noise):
+        return kind
+    if kind not in NOISES:
+        raise InputError(nearest(kind, NOISES, "noise"))
+    return Brownian(seed, index, span=model.sde.T) if kind == "brownian" else NOISES[kind](seed, index)
+
+
+def placement(
+    model: ScoreModel, dtype: torch.dtype | None, device: Any, like: Tensor | None = None
+) -> tuple[torch.dtype, torch.device]:
+    """Dtype and device of the states: as asked, else the network's, else those of `like`, else torch's defaults."""
+    known = None
+    if isinstance(model.net, nn.Module):
+        known = next((p for p in (*model.net.parameters(), *model.net.buffers()) if p.is_floating_point()), None)
+    known = like if known is None else known
+    dtype = dtype or (known.dtype if known is not None else torch.get_default_dtype())
+    return dtype, torch.device(device or (known.device if known is not None else "cpu"))
+
+
+def check_eval(model: ScoreModel) -> None:
+    """Refuse a network that is still training: its dropout or batch statistics would change the result."""
+    net = model.net
+    if isinstance(net, nn.Module) and net.training:
+        for name, part in net.named_modules():
+            if isinstance(part, nn.modules.dropout._DropoutNd | nn.modules.batchnorm._BatchNorm):
+                raise ModelError(f"the network is in train mode and {name or 'it'} is active there: write net.eval()")
 
 
 class State(NamedTuple):

@@ -1,5 +1,6 @@
 """Solvers: one step from noise towards data, by name or as objects."""
 
+from sdediff.solvers.adams import Adams
 from sdediff.solvers.adaptive import AdaptiveRK, DPMAdaptive
 from sdediff.solvers.adaptive_sde import AdaptiveSDE
 from sdediff.solvers.angle import Angle
@@ -10,7 +11,6 @@ from sdediff.solvers.dpm_solver_v3 import DPMSolverV3
 from sdediff.solvers.exponential import DDIM
 from sdediff.solvers.langevin import AnnealedLangevin, ConsistentAnnealedLangevin, Langevin
 from sdediff.solvers.linear_multistep import LinearMultistep
-from sdediff.solvers.multistep import Adams
 from sdediff.solvers.registry import REGISTRY, list_solvers, lower_order_final, names, predictor_corrector, solver
 from sdediff.solvers.restart import Restart
 from sdediff.solvers.reverse_sde import Ancestral, EulerMaruyama, ReverseDiffusion

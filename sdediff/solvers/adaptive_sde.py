@@ -14,8 +14,7 @@ from sdediff.grids.levels import Level
 from sdediff.integrate import Counted, Step, Tried, rows_of
 from sdediff.model.score_model import Model
 from sdediff.noise.brownian import Brownian
-from sdediff.noise.counter import Noise
-from sdediff.noise.philox import indices
+from sdediff.noise.counter import Noise, indices
 from sdediff.sde.base import SDE
 from sdediff.solvers.adaptive import Left, OwnSteps, arrived, positive
 from sdediff.solvers.base import finite

@@ -24,9 +24,8 @@ from sdediff.model.data_statistics import Axes
 from sdediff.model.prediction import Prediction
 from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
-from sdediff.sde.base import linear
 from sdediff.solvers.base import Solver, SolverError
-from sdediff.solvers.weights import VARIABLES, Rule, Weights, whitened
+from sdediff.solvers.weights import VARIABLES
 
 _VARIABLES = (*VARIABLES, "t")
 
@@ -197,80 +196,3 @@ def _combined(
     for weight, (_, output) in zip(on_outputs, past, strict=False):
         y.addcmul_(output, weight)
     return axes.join(y, x.shape)
-
-
-@dataclass(frozen=True)
-class Adams(Multistep):
-    """x_s = c x_t + sum_j w_j P_j + sigma_s sqrt(1 - e^(-2 eta^2 h)) z over the last `points` outputs P.
-
-    basis: x0, eps, or F (the whitened velocity, over `scale`). variable: lam, sigma, rho = sigma^(1/7),
-    angle, t. eta: 0 the flow, 1 the reverse SDE (x0 basis), where sigma/alpha lies in `within`.
-    scaler: "power", or "er" for ER-SDE's noise. second, third: how two and three points are weighted
-    (`weights.Weights.of`). Order `points`, with a corrector one more; 1 call a step.
-    """
-
-    basis: str = "x0"
-    eta: float = 0.0
-    scale: float = 1.0
-    second: str = "exact"
-    third: str = "exact"
-    scaler: str = "power"
-    within: tuple[float, float] | None = None
-
-    reference = "Lu et al. 2022b; Zhang and Chen 2023; Zhao et al. 2023"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise SolverError(nearest(getattr(self, name), choices, name))
-        if not self.eta >= 0 or not self.scale > 0:
-            raise SolverError(f"eta={self.eta}, scale={self.scale}: eta must not be negative, scale must be positive")
-        if self.stochastic and self.basis != "x0":
-            raise SolverError(f"eta={self.eta}, scaler={self.scaler!r} need basis='x0', given {self.basis!r}")
-        if self.within is not None and self.scaler == "er":
-            raise SolverError("within= limits the noise of scaler='power': leave it out beside scaler='er'")
-
-    @property
-    def order(self) -> int | None:
-        if self.stochastic:
-            return None
-        return 2 if self.third != "exact" and self.points > 2 and not self.corrector_points else super().order
-
-    @property
-    def at_zero_alpha(self) -> bool:
-        return self.basis != "eps"
-
-    @property
-    def stochastic(self) -> bool:
-        return self.eta > 0 or self.scaler == "er"
-
-    def family(self, model: BoundModel, levels: Sequence[Level]) -> Family:
-        if self.basis == "eps" and not levels[0].alpha:
-            raise SolverError(
-                f"at t={levels[0].time} alpha is 0, where eps does not change x: start below it (start=sde.t_max)"
-            )
-        basis = "er" if self.scaler == "er" else self.basis
-        inverse = linear(model.sde).t_of_lam if self.variable == "t" else None
-        rule = Rule(basis, self.variable, self.scale, self.second, self.third, inverse)
-        parameter = np.array([[self.scale if basis == "F" else self.eta**2]])
-        if self.within is not None:
-            kappa = np.array([v.sigma / v.alpha if v.alpha else np.inf for v in levels[:-1]])
-            inside = (self.within[0] <= kappa) & (kappa <= self.within[1])
-            parameter = np.where(inside, self.eta**2, 0.0)[:, None]
-        weights = Weights(levels, rule, parameter)
-        transfer, noise = weights.transfer, None
-        if self.stochastic:
-            t, s = weights.columns(np.s_[:-1]), weights.columns(np.s_[1:])
-            kept = transfer * t.sigma / s.sigma
-            noise = (s.sigma * np.sqrt(np.maximum(1 - kept, 0.0) * (1 + kept)))[:, 0]
-        output = whitened(weights.columns(np.s_[:]), self.scale) if basis == "F" else self.basis
-        return Family(transfer, weights.of, output, noise=noise)
-
-
-_CHOICES = {
-    "basis": ("x0", "eps", "F"),
-    "second": ("exact", "bh1", "bh2"),
-    "third": ("exact", "half", "er"),
-    "scaler": ("power", "er"),
-}

@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from sdediff._utils.suggestions import nearest
-from sdediff.solvers import presets
+from sdediff.solvers import adams
 from sdediff.solvers.adaptive import AdaptiveRK, DPMAdaptive
 from sdediff.solvers.adaptive_sde import AdaptiveSDE
 from sdediff.solvers.angle import Angle
@@ -19,7 +19,6 @@ from sdediff.solvers.dpm_solver_v3 import dpm_solver_v3
 from sdediff.solvers.exponential import DDIM
 from sdediff.solvers.langevin import AnnealedLangevin, ConsistentAnnealedLangevin, Langevin
 from sdediff.solvers.linear_multistep import LinearMultistep, gradient_estimation, ipndm
-from sdediff.solvers.multistep import Adams
 from sdediff.solvers.restart import Restart
 from sdediff.solvers.reverse_sde import Ancestral, EulerMaruyama, ReverseDiffusion
 from sdediff.solvers.runge_kutta import RungeKutta
@@ -74,24 +73,24 @@ REGISTRY: dict[str, Callable[..., Solver]] = {
     "dpm_solver_1": functools.partial(Singlestep, stages=1),
     "dpm_solver_2": functools.partial(Singlestep, stages=2),
     "dpm_solver_3": functools.partial(Singlestep, stages=3),
-    "dpm_solver_2m": presets.dpm_solver_multistep,
-    "dpm_solver_3m": functools.partial(presets.dpm_solver_multistep, order=3),
+    "dpm_solver_2m": adams.dpm_solver_multistep,
+    "dpm_solver_3m": functools.partial(adams.dpm_solver_multistep, order=3),
     "dpm2": functools.partial(Singlestep, stages=2),
     "dpm_fast": DPMFast,
     "dpmpp_2s": functools.partial(Singlestep, stages=2, basis="x0"),
     "dpmpp_3s": functools.partial(Singlestep, stages=3, basis="x0"),
     "dpmpp_sde": DPMppSDE,
-    "dpmpp_2m": functools.partial(Adams, 2, second="bh2"),  # Lu et al. 2022b, algorithm 2
-    "dpmpp_3m": presets.dpmpp_3m,
-    "dpmpp_2m_sde": presets.dpmpp_2m_sde,
-    "dpmpp_3m_sde": presets.dpmpp_3m_sde,
-    "unipc": presets.unipc,
-    "deis": presets.deis,
-    "lms": presets.lms,
-    "sa_solver": presets.sa_solver,
-    "er_sde": presets.er_sde,
-    "res_multistep": presets.res_multistep,
-    "adams": Adams,
+    "dpmpp_2m": adams.dpmpp_2m,
+    "dpmpp_3m": adams.dpmpp_3m,
+    "dpmpp_2m_sde": adams.dpmpp_2m_sde,
+    "dpmpp_3m_sde": adams.dpmpp_3m_sde,
+    "unipc": adams.unipc,
+    "deis": adams.deis,
+    "lms": adams.lms,
+    "sa_solver": adams.sa_solver,
+    "er_sde": adams.er_sde,
+    "res_multistep": adams.res_multistep,
+    "adams": adams.Adams,
     "angle": Angle,
     "ipndm": ipndm,
     "plms": functools.partial(LinearMultistep, warm_up="improved_euler"),

@@ -13,7 +13,7 @@ import torch
 from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import times64
-from sdediff.noise.philox import normals
+from sdediff.noise.counter import normals
 from sdediff.targets.gaussian_mixture import Mixture
 
 

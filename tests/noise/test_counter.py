@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from sdediff.noise.brownian import Brownian
-from sdediff.noise.counter import Counter
-from sdediff.noise.philox import philox
+from sdediff.noise.counter import Counter, philox
 from sdediff.noise.stream import Stream
 from tests.noise.draws import at, empty
 

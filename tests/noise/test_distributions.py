@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from sdediff import noise as noises
-from sdediff.noise.philox import normals, uniforms
+from sdediff.noise.counter import normals, uniforms
 from tests.noise.draws import correlation_z
 
 Z, ALPHA = 5.4, 1e-8

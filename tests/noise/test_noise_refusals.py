@@ -8,8 +8,7 @@ from scipy import stats
 from sdediff.noise.base import Noise
 
 from sdediff.noise.brownian import Brownian
-from sdediff.noise.counter import Counter
-from sdediff.noise.philox import indices
+from sdediff.noise.counter import Counter, indices
 from sdediff.noise.stream import Stream
 from tests.noise.draws import at, correlation_z, empty
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import sdediff as sd
-from sdediff.sampling.plan import plan
+from sdediff.sampling.run import plan
 from tests.grids.counted import Counted
 
 F64 = torch.float64

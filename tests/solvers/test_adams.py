@@ -14,8 +14,9 @@ from scipy.integrate import quad
 import sdediff as sd
 from sdediff.grids.levels import Level, level
 from sdediff.solvers import model_statistics
+from sdediff.solvers.adams import Adams
 from sdediff.solvers.angle import Angle
-from sdediff.solvers.multistep import Adams, Multistep
+from sdediff.solvers.multistep import Multistep
 from sdediff.solvers.weights import BASES, VARIABLES
 from sdediff.testing import check_solver, measured_order
 from tests.references import reference

@@ -12,8 +12,8 @@ from scipy.integrate import quad
 
 import sdediff as sd
 from sdediff.grids.levels import Level, level
+from sdediff.solvers.adams import Adams
 from sdediff.solvers.angle import Angle
-from sdediff.solvers.multistep import Adams
 from sdediff.solvers.weights import VARIABLES, Rule, weights
 
 F64 = torch.float64
