@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sdediff.likelihood import (
         Discrete,
         Likelihood,
+        LikelihoodSettings,
         PathStatistics,
         bits_per_dim,
         log_likelihood,
@@ -39,6 +40,7 @@ _LAZY = {
     "log_likelihood": "likelihood",
     "bits_per_dim": "likelihood",
     "Likelihood": "likelihood",
+    "LikelihoodSettings": "likelihood",
     "Discrete": "likelihood",
     "sample_with_log_prob": "likelihood",
     "path_statistics": "likelihood",
@@ -60,10 +62,10 @@ _ROOMS = (
 )  # fmt: skip
 
 __all__ = [
-    "EDM", "SDE", "VE", "VP", "Brownian", "Cosine", "Counter", "Discrete", "Level", "Likelihood", "LinearSDE",
-    "ModelError", "Noise", "PathStatistics", "Prediction", "Record", "RectifiedFlow", "SDEError", "ScoreModel",
-    "Solver", "SolverError", "State", "Statistics", "Stream", "SubVP", "Table", "analyse", "analysis", "bench",
-    "benchmark", "bits_per_dim", "data", "datasets", "decode", "encode", "grid", "grids", "guidance", "hub",
+    "EDM", "SDE", "VE", "VP", "Brownian", "Cosine", "Counter", "Discrete", "Level", "Likelihood", "LikelihoodSettings",
+    "LinearSDE", "ModelError", "Noise", "PathStatistics", "Prediction", "Record", "RectifiedFlow", "SDEError",
+    "ScoreModel", "Solver", "SolverError", "State", "Statistics", "Stream", "SubVP", "Table", "analyse", "analysis",
+    "bench", "benchmark", "bits_per_dim", "data", "datasets", "decode", "encode", "grid", "grids", "guidance", "hub",
     "iterate", "jobs", "latent", "level", "levels", "likelihood", "likelihood_job", "list_solvers", "load",
     "log_likelihood", "loss", "metrics", "model", "models", "nets", "noise", "path_statistics", "problem",
     "recommend", "reschedule", "sample", "sample_with_log_prob", "sampling", "save", "sde", "solver", "solvers",
