@@ -1,0 +1,63 @@
+"""The models and data in the package."""
+
+import json
+
+import pytest
+import torch
+from sdediff.model.score_model.score_model import ScoreModel
+from sdediff.sde.base.processes import VP
+
+from sdediff import hub
+from sdediff.nets import UNet
+from tests.hub.folders import T
+
+EMBEDDED = ["digits-ddpm", "digits-ve", "digits-vp"]
+
+
+def test_models_lists_the_embedded_ones():
+    found = hub.models()
+    assert sorted(found) == EMBEDDED
+    assert found["digits-ddpm"]["weights_of"] == "digits-vp"
+    for name in EMBEDDED:
+        assert found[name]["bits_per_dim_error"] > 0
+        assert found[name]["frechet"] > found[name]["frechet_of_real"] > 0
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_embedded_model(name):
+    model = hub.load(name)
+    shape = {"range": [-1, 1], "shape": [1, 8, 8]}
+    assert model.card["data"] == {"name": "digits", "levels": 17, "dequantised": True, **shape}
+    assert sum(f.stat().st_size for f in (hub.ASSETS / name).iterdir()) < 2_000_000
+    x = hub.data().tensor(index=[0, 1, 2])
+    times = torch.tensor([model.sde.t_min, model.sde.T / 2, model.sde.T], dtype=torch.float64)
+    prediction = model(x, times)
+    assert prediction.x0.shape == x.shape
+    assert prediction.eps.isfinite().all()
+    readme = (hub.ASSETS / name / "README.md").read_text()
+    assert readme == hub.readme(name, json.loads((hub.ASSETS / name / "config.json").read_text()))
+
+
+@pytest.mark.parametrize(("name", "t"), [("digits-vp", 0.1), ("digits-ve", 0.5), ("digits-ddpm", 100.0)])
+def test_embedded_model_removes_noise(name, t):
+    # The mean square error of x0 is far below that of the best constant, the variance of the data.
+    model, x0 = hub.load(name), hub.data().tensor(index=range(100))
+    eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
+    here = model.sde.marginal(t)
+    x_t = here.scale.float() * x0 + here.std.float() * eps
+    error = (model(x_t, t).x0 - x0).square().mean()
+    assert error < 0.25 * x0.var(dim=0).mean()
+
+
+def test_data():
+    train, test = hub.data("digits", "train"), hub.data("digits")
+    assert (len(train), len(test), train.shape, test.levels) == (3823, 1797, (1, 8, 8), 17)
+    assert test.tensor().min() == pytest.approx(-1 + 1 / 17)
+    assert set(test.labels.reshape(-1).tolist()) == set(range(10))
+
+
+def test_unet_folder(tmp_path):
+    model = ScoreModel(UNet(width=8, blocks=1, attention=2), VP())
+    again = hub.load(hub.save(model, tmp_path / "u"))
+    x = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(again(x, T).eps, model(x, T).eps)

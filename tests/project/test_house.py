@@ -1,0 +1,37 @@
+"""The files around the package agree with each other and with the package."""
+
+import re
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+PINS = {
+    canonicalize_name(name): version
+    for name, version in re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M)
+}
+
+
+def test_readme_commands_set_up_their_own_environment():
+    # .ci/run takes the second line from the README, so what a newcomer types is what is checked.
+    setup = "python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt"
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert f"{setup} . && .venv/bin/sdediff bench" in lines
+    assert f"{setup} -e '.[test]' && .venv/bin/python -m pytest" in lines
+
+
+@pytest.mark.parametrize("line", requires("sdediff") or [])
+def test_pin_lies_in_the_stated_range(line):
+    requirement = Requirement(line)
+    pin = PINS[canonicalize_name(requirement.name)]
+    assert requirement.specifier.contains(pin), f"constraints.txt has {pin}, pyproject.toml {line}"
+
+
+def test_every_public_module_stands_in_the_api_page():
+    package = ROOT / "sdediff"
+    found = {p.stem for p in package.glob("*.py")} | {p.parent.name for p in package.glob("*/__init__.py")}
+    listed = re.findall(r"automodule:: sdediff\.(\w+)$", (ROOT / "docs" / "api.md").read_text(), re.M)
+    assert sorted(listed) == sorted(name for name in found - {"cli"} if not name.startswith("_"))

@@ -1,0 +1,58 @@
+"""The conformance kit finds faults and passes what is sound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+
+import sdediff as sd
+from sdediff.testing import ConformanceError, check_solver
+
+
+@dataclass(frozen=True)
+class _Faulty(sd.Solver):
+    """A first-order step with one fault, for the kit to find."""
+
+    fault: str = ""
+    order = 1
+
+    def step(self, model: Any, x: Any, t: Any, s: Any, state: Any, noise: Any) -> Any:
+        velocity = model(x, t).velocity
+        if self.fault == "twice":
+            model(x, t)
+        if self.fault == "mutates":
+            x.add_(0.0).mul_(1.0 + 1e-3)
+        if self.fault == "global":
+            torch.randn(1)
+        if self.fault == "batch":
+            velocity = velocity + 1e-3 * velocity.mean()
+        if self.fault == "dtype":
+            return (x + (s.time - t.time) * velocity).double(), None
+        dt = -(t.grid[0].time - t.grid[-1].time) / (len(t.grid) - 1) if self.fault == "grid" else s.time - t.time
+        return x + dt * velocity, None
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("twice", "counts"),
+        ("mutates", "shapes"),
+        ("global", "shapes"),
+        ("batch", "batches"),
+        ("dtype", "shapes"),
+        ("grid", "order"),
+    ],
+)
+def test_the_kit_finds_a_fault(fault: str, said: str) -> None:
+    with pytest.raises(ConformanceError, match=said):
+        check_solver(_Faulty(fault))
+
+
+def test_the_kit_passes_a_sound_solver_and_refuses_what_is_none() -> None:
+    assert len(check_solver(_Faulty())) == 10
+
+    with pytest.raises(TypeError, match="a name or a Solver object"):
+        check_solver(type("Open", (), {})())  # type: ignore[arg-type]
