@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from sdediff.noise.counter.counter import indices
+from sdediff.noise.counter import indices
 
 import sdediff as sd
 from sdediff.likelihood import divergence, probe_vectors
