@@ -91,8 +91,8 @@ def likelihood(
         scored = sd.load(model, place, kind)
     with naming("--compare"):
         other = None if compare is None else sd.load(compare, place, kind)
-    for network in (scored, *(() if other is None else (other,))):
-        with naming("--t0"):
+    with naming("--t0"):
+        for network in (scored, other or scored):
             settings.start_time(network.sde)
     rows = _data(data, split, levels, pair(range_, "--range"), key, limit)
     folder = writable(out)
@@ -105,20 +105,24 @@ def likelihood(
             )  # fmt: skip
 
     summary = run(scored, folder)
-    report: dict[str, Any] = {**summary.to_dict(), "model": model}
+    report: dict[str, Any] = {**summary.to_dict(), "model": model, "files": _files(folder)}
     if other is not None:
         run(other, folder / "compared")
         with naming("--compare"):
             report["compare"] = {"model": compare, **paired(folder, folder / "compared")}
-    files = {"parquet": "likelihood.parquet", "summary": "summary.json", "report": "report.html"}
-    report["files"] = {kind: str(folder / name) for kind, name in files.items()}
     if int(os.environ.get("RANK") or 0):
-        return
+        return  # the first rank reports for all
     if summary.refused:
         raise BadInput(
             f"DATA: {summary.refused}: the others are in {report['files']['parquet']}; add --skip-bad for a mean"
         )
     emit(report) if as_json else _print(report)
+
+
+def _files(folder: Path) -> dict[str, str]:
+    """The files of a finished job."""
+    names = {"parquet": "likelihood.parquet", "summary": "summary.json", "report": "report.html"}
+    return {kind: str(folder / name) for kind, name in names.items()}
 
 
 def _rank_device(device: str) -> str:

@@ -63,15 +63,12 @@ def score(task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Tensor]) -> 
 
 def _integrate(task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Tensor]) -> Likelihood:
     counter = _CallCounter()
-    conditioned = task.model.given(**cond)
-    model = conditioned.map_net(counter.wrap)
+    conditioned, sde = task.model.given(**cond), linear(task.model.sde)
     vectors = probe_vectors(task.trace, x, task.probes, task.seed, index)
-    size, dims = len(x), x[0].numel()
-    columns = 1 if vectors is None else len(vectors)
-    sde = linear(task.model.sde)
-    first = level_at(sde, task.t0)
-    coordinates = _Coordinates(sde, task.t0, task.variable)
-    velocity_at = partial(_velocity, model, vectors=vectors, graph=bool(task.gradient))
+    size, dims, columns = len(x), x[0].numel(), 1 if vectors is None else len(vectors)
+    first, coordinates = level_at(sde, task.t0), _Coordinates(sde, task.t0, task.variable)
+    graph = bool(task.gradient)
+    velocity_at = partial(_velocity, conditioned.map_net(counter.wrap), vectors=vectors, graph=graph)
 
     def field(u: Any, both: Tensor) -> Tensor:
         level, *rates = coordinates.level(u)
@@ -89,7 +86,7 @@ def _integrate(task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Tensor]
     if task.end == "heat":
         _, div, prediction = velocity_at(start.to(x.dtype), first)
         width += dims * math.log(first.alpha)
-        score = prediction.score if task.gradient else prediction.score.detach()
+        score = prediction.score if graph else prediction.score.detach()
         heat = heat_term(first, score, 2 / first.g2 * (dims * first.f - div)).T
     ends = integrate.odeint(
         field, torch.cat([start.reshape(size, dims) / low, zeros], 1), coordinates.start, coordinates.stop,

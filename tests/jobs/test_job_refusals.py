@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from sdediff.model.score_model import ModelError
 
 import sdediff as sd
 from sdediff.datasets import DataError, DataSet
 from sdediff.jobs import JobError
 from sdediff.jobs.manifest import described
 from sdediff.jobs.shards import MERGED
+from sdediff.model.score_model import ModelError
 from tests.jobs.networks import network
 
 REFUSED = [
