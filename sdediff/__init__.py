@@ -6,11 +6,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from sdediff import grids, guidance, model, noise, sampling, sde, solvers
+from sdediff._utils.errors import Error
 from sdediff.grids import Level, grid, level
 from sdediff.grids.levels import levels
 from sdediff.model import ModelError, Prediction, ScoreModel, Statistics, reschedule, statistics
 from sdediff.noise import Brownian, Counter, Noise, Stream
-from sdediff.sampling import Record, State, decode, encode, iterate, latent, sample
+from sdediff.sampling import Sampler, SampleRecord, State, decode, encode, iterate, latent, sample
 from sdediff.sde import EDM, SDE, VE, VP, Cosine, LinearSDE, RectifiedFlow, SDEError, SubVP, Table
 from sdediff.solvers import Solver, SolverError, list_solvers, solver
 
@@ -62,15 +63,34 @@ _ROOMS = (
 )  # fmt: skip
 
 __all__ = [
-    "EDM", "SDE", "VE", "VP", "Brownian", "Cosine", "Counter", "Discrete", "Level", "Likelihood", "LikelihoodSettings",
-    "LinearSDE", "ModelError", "Noise", "PathStatistics", "Prediction", "Record", "RectifiedFlow", "SDEError",
-    "ScoreModel", "Solver", "SolverError", "State", "Statistics", "Stream", "SubVP", "Table", "analyse", "analysis",
-    "bench", "benchmark", "bits_per_dim", "data", "datasets", "decode", "encode", "grid", "grids", "guidance", "hub",
-    "iterate", "jobs", "latent", "level", "levels", "likelihood", "likelihood_job", "list_solvers", "load",
-    "log_likelihood", "loss", "metrics", "model", "models", "nets", "noise", "path_statistics", "problem",
-    "recommend", "reschedule", "sample", "sample_with_log_prob", "sampling", "save", "sde", "solver", "solvers",
-    "statistics", "targets", "testing", "training",
+    "EDM", "SDE", "VE", "VP", "Brownian", "Cosine", "Counter", "Discrete", "Error", "Level", "Likelihood",
+    "LikelihoodSettings", "LinearSDE", "ModelError", "Noise", "PathStatistics", "Prediction", "RectifiedFlow",
+    "SDEError", "SampleRecord", "Sampler", "ScoreModel", "Solver", "SolverError", "State", "Statistics", "Stream",
+    "SubVP", "Table", "analyse", "analysis", "bench", "benchmark", "bits_per_dim", "data", "datasets", "decode",
+    "encode", "grid", "grids", "guidance", "hub", "iterate", "jobs", "latent", "level", "levels", "likelihood",
+    "likelihood_job", "list_solvers", "load", "log_likelihood", "loss", "metrics", "model", "models", "nets", "noise",
+    "path_statistics", "problem", "recommend", "reschedule", "sample", "sample_with_log_prob", "sampling", "save",
+    "sde", "solver", "solvers", "statistics", "targets", "testing", "training",
 ]  # fmt: skip
+
+
+def _auto(*args: Any, **options: Any) -> Any:
+    """solver="auto": the choice of `sdediff.analysis`."""
+    from sdediff.analysis import auto
+
+    return auto(*args, **options)
+
+
+def _tuned(*args: Any, **options: Any) -> Any:
+    """grid="tuned": the grid of `sdediff.analysis`."""
+    from sdediff.analysis import tuned
+
+    return tuned(*args, **options)
+
+
+# Names that rooms further down offer and that are made of what stands above them.
+sampling.CHOOSERS["auto"] = _auto
+grids.GRIDS["tuned"] = _tuned
 
 
 def __getattr__(name: str) -> Any:

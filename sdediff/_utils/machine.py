@@ -17,7 +17,7 @@ _PACKAGES = ("torch", "numpy", "scipy", "torchdiffeq", "torchsde")
 
 def versions() -> dict[str, str]:
     """Versions of sdediff, Python and what computes: name -> version."""
-    package = sys.modules[__name__.partition(".")[0]]  # not by an import: it stands above every room
+    package = sys.modules[__package__.partition(".")[0]]  # not by an import: it stands above every floor
     found = {"sdediff": package.__version__, "python": platform.python_version()}
     for name in _PACKAGES:
         try:

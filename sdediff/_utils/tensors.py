@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import math
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-
-_Made = TypeVar("_Made")
 
 
 def times64(t: Any) -> Tensor:
@@ -42,89 +35,17 @@ def product(x: Tensor, c: float) -> Tensor:
     return x * c if zero is None else torch.add(zero, x, alpha=c)
 
 
+def weighted_sum(x: Tensor, on_x: float, weights: Sequence[float], terms: Sequence[tuple[float, Tensor]]) -> Tensor:
+    """on_x x + sum of weight times factor times tensor over the terms (factor, tensor); a fresh tensor."""
+    zero = _ZEROS.get(x.dtype)
+    total = x * on_x if zero is None else torch.add(zero, x, alpha=on_x)
+    for weight, (factor, tensor) in zip(weights, terms, strict=False):
+        if weight:
+            total.add_(tensor, alpha=weight * factor)
+    return total
+
+
 def normal_log_prob(x: Tensor, std: float) -> Tensor:
     """log N(x; 0, std^2 I) summed over all but the first dimension, nats, float64 (B,)."""
     flat = x.reshape(x.shape[0], -1).to(torch.float64)
     return -0.5 * (flat / std).square().sum(1) - flat.shape[1] * (math.log(std) + 0.5 * math.log(2 * math.pi))
-
-
-class Columns:
-    """Rows of numbers, one a coordinate, (K, C) float64, and the tensors (C,) that they are beside states."""
-
-    def __init__(self, *rows: Any) -> None:
-        self._rows = rows
-        self._made: dict[Any, tuple[Tensor, ...]] = {}
-
-    def like(self, y: Tensor) -> tuple[Tensor, ...]:
-        """The rows, each (C,), of the kind of coordinates y (B, C); they travel to a device once, at a time."""
-        kind = y.dtype, y.device
-        if kind not in self._made:
-            rows = np.stack(np.broadcast_arrays(*self._rows))
-            with torch.inference_mode(mode=False):  # kept for runs that take gradients, too
-                self._made[kind] = torch.from_numpy(rows).to(y).unbind()
-        return self._made[kind]
-
-
-class _Lookup:
-    """Arrays by what made them; those not asked for the longest go where all of them need more than the room."""
-
-    def __init__(self, room: int) -> None:
-        self._kept: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
-        self._room = self._left = room
-        self._lock, self._held = threading.RLock(), list[list[Any]]()
-
-    def __call__(self, make: Callable[..., Any], size: int, *by: Any) -> Any:
-        key = make, by
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._seen(self._kept[key][0])
-        value, size = make(*by), size + 256  # what lies around the arrays takes room as well
-        with self._lock:
-            if size > self._room and not self._held:
-                return value
-            self._left += self._kept.pop(key, (None, 0))[1] - size
-            self._kept[key] = value, size
-            self._tidy()
-            return self._seen(value)
-
-    def _seen(self, value: Any) -> Any:
-        for held in self._held:
-            held.append(value)
-        return value
-
-    def _tidy(self) -> None:
-        while self._left < 0 and not self._held:
-            self._left += self._kept.popitem(last=False)[1][1]
-
-    @contextlib.contextmanager
-    def holding(self) -> Iterator[list[Any]]:
-        """A list of all that is asked for meanwhile, by whom ever; none of it goes before the end."""
-        held: list[Any] = []
-        with self._lock:
-            self._held.append(held)
-        try:
-            yield held
-        finally:
-            with self._lock:
-                self._held = [other for other in self._held if other is not held]
-                self._tidy()
-
-
-# In coordinates, of 60 to 90 bytes each: 500 to 800 MB for all together.
-ARRAYS = _Lookup(1 << 23)
-
-
-class LookedUp(Generic[_Made]):
-    """A function whose last values are kept: `numbers` where coefficients in them are floats, else `sized(count)`.
-
-    Plain numbers are kept for thousands of steps, arrays as far as there is room for all of them together.
-    """
-
-    def __init__(self, make: Callable[..., _Made]) -> None:
-        self.numbers: Callable[..., _Made] = functools.lru_cache(maxsize=1 << 12)(make)
-        self._make = make
-
-    def sized(self, count: int) -> Callable[..., _Made]:
-        """The function where a coefficient is an array of so many numbers, or with 0 a float."""
-        return functools.partial(ARRAYS, self._make, count) if count else self.numbers

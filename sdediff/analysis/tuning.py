@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff.analysis.gaussian import eigenvalues
 from sdediff.analysis.response import NotLinear, gaussian_model
 from sdediff.grids.grids import grid
@@ -87,7 +88,7 @@ def widened(spectrum: Sequence[float] | Tensor, widen: float) -> Tensor:
     """The spectrum with as many variances again (24 at least), log-spaced from its largest down to its mean / widen."""
     values = eigenvalues(spectrum)
     if not 1 <= widen < math.inf:
-        raise ValueError(f"widen={widen}: a factor of at least 1, such as 30")
+        raise InputError(f"widen={widen}: a factor of at least 1, such as 30")
     if widen == 1:
         return values
     low, high = math.log10(values.mean().item() / widen), math.log10(values.max().item())

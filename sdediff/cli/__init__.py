@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from sdediff.cli.options import BadInput, one_line
+from sdediff._utils.suggestions import nearest
+from sdediff.cli.options import REFUSALS, BadInput, one_line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,10 +38,20 @@ def _refused(error: Exception) -> int:
     if type(error).__name__ == "Abort":
         return _say("interrupted", 130)
     if hasattr(error, "format_message"):  # typer carries its own copy of click, so its errors go by what they do
-        return _say(error.format_message(), 2)
-    if isinstance(error, ValueError | TypeError | OSError | ImportError):
+        return _say(_usage(error), 2)
+    if isinstance(error, REFUSALS):
         return _say(str(error) or type(error).__name__, 2)
     return _say(f"{type(error).__name__}: {error} (SDEDIFF_DEBUG=1 shows where)", 1)
+
+
+def _usage(error: Any) -> str:
+    """A usage error in one sentence; an unknown option is answered with those of the command."""
+    if type(error).__name__ != "NoSuchOption" or error.ctx is None:
+        return error.format_message()
+    command = error.ctx.command
+    options = [name for param in command.get_params(error.ctx) for name in (*param.opts, *param.secondary_opts)]
+    options = [name for name in options if name.startswith("-")]
+    return nearest(error.option_name, options, f"option of {error.ctx.command_path}")
 
 
 def _say(message: str, code: int) -> int:

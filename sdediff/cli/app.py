@@ -12,7 +12,12 @@ from sdediff.cli.lists import check, models, solvers
 from sdediff.cli.recommend import recommend
 from sdediff.cli.sample import sample
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 def _version(asked: bool) -> None:
@@ -26,9 +31,9 @@ def _version(asked: bool) -> None:
 @app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="The version.")] = False,
 ) -> None:
-    """Score-based SDEs and ODEs: sample, score and compare solvers."""
+    """Score-based SDEs and ODEs: draw samples, compute likelihoods, compare solvers."""
     if context.invoked_subcommand is None:
         print(context.get_help())
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sdediff.cli.options import BadInput, Device, Dtype, Json, Out, Seed, made, naming, placed, writable
+from sdediff.cli.options import BadInput, Device, Dtype, Json, Out, Seed, make_solver, naming, placed, writable
 from sdediff.cli.output import emit, show
 
 
@@ -29,7 +29,7 @@ def bench(
     from sdediff.benchmark.sweep import measure
 
     place, kind = placed(device, dtype)
-    named = {text: made(text.partition(":")[0], _options(text), option_flag="--solver") for text in solver or ()}
+    named = {text: make_solver(text.partition(":")[0], _options(text), option_flag="--solver") for text in solver or ()}
     counts = _counts(calls) if calls else (5, 10, 20, 50)
     with naming("--distance"):
         measured = measure(distance)

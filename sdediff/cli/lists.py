@@ -9,45 +9,44 @@ from typing import Annotated, Any
 
 import typer
 
-from sdediff.cli.options import BadInput, Json, made, naming
+from sdediff.cli.options import BadInput, Json, make_solver, naming
 from sdediff.cli.output import emit, listed
 
 
 def solvers(as_json: Json = False) -> None:
-    """List the solvers: order, network calls a step, what they are and where they come from."""
-    from sdediff import list_solvers as registry
-    from sdediff import solver
+    """List the solvers with their kind, order, network evaluations a step, default grid and reference."""
+    from sdediff import list_solvers, solver
 
-    found = registry()
+    registry = list_solvers()
     if as_json:
-        emit([{**info._asdict(), "repr": repr(solver(name))} for name, info in found.items()])
+        emit([{**info._asdict(), "repr": repr(solver(name))} for name, info in registry.items()])
         return
     listed(
         ("name", "kind", "order", "calls a step", "adaptive", "grid", "reference"),
-        ((i.name, i.kind, i.order, i.calls, i.adaptive, i.grid, i.reference) for i in found.values()),
+        ((i.name, i.kind, i.order, i.calls, i.adaptive, i.grid, i.reference) for i in registry.values()),
     )
 
 
 def models(as_json: Json = False) -> None:
-    """List the models inside the package with the figures of their cards."""
-    from sdediff import models as stored
+    """List the models in the package with the figures of their cards."""
+    from sdediff import models as embedded_models
 
     with naming("models"):
-        found = stored()
+        summaries = embedded_models()
     if as_json:
-        emit([{"name": name, **about} for name, about in found.items()])
+        emit([{"name": name, **about} for name, about in summaries.items()])
         return
     keys = ("process", "predicts", "data", "parameters", "bits_per_dim", "frechet", "frechet_of_real")
     titles = ("name", *(key.replace("_", " ").replace("per dim", "/ dim") for key in keys))
-    listed(titles, ((name, *(about.get(key) for key in keys)) for name, about in found.items()))
+    listed(titles, ((name, *(about.get(key) for key in keys)) for name, about in summaries.items()))
 
 
 def check(
-    solver: Annotated[str, typer.Argument(metavar="SOLVER", help="package.module:MySolver, or a registered name.")],
+    solver: Annotated[str, typer.Argument(metavar="SOLVER", help="A registered name, or package.module:MySolver.")],
     as_json: Json = False,
 ) -> None:
-    """Run the conformance kit on a solver of your own, or on a registered one."""
-    subject = _imported(solver) if ":" in solver else made(solver, flag="SOLVER")
+    """Run the conformance checks on a registered solver or on one of your own."""
+    subject = _imported(solver) if ":" in solver else make_solver(solver, flag="SOLVER")
     from sdediff.testing import ConformanceError, check_solver
 
     try:
@@ -57,20 +56,20 @@ def check(
     if as_json:
         emit({"solver": repr(subject), "passed": [{"name": name, "detail": detail} for name, detail in passed]})
         return
-    listed(("check", "seen"), passed)
+    listed(("check", "result"), passed)
     typer.echo(f"{subject!r} passes {len(passed)} checks")
 
 
 def _imported(place: str) -> Any:
-    """The solver at package.module:Name; a class or function is called without arguments."""
+    """The solver that package.module:Name refers to; a class or function is called without arguments."""
     from sdediff.solvers import Solver
 
     module, _, name = place.partition(":")
     if os.getcwd() not in sys.path:  # the console script does not put it there, `python -m` does
         sys.path.insert(0, os.getcwd())
     try:
-        found = getattr(importlib.import_module(module), name)
-        subject = found if isinstance(found, Solver) else found()
+        value = getattr(importlib.import_module(module), name)
+        subject = value if isinstance(value, Solver) else value()
     except Exception as error:  # the user's own code may raise anything
         raise BadInput(
             f"SOLVER: {place} cannot be made ({type(error).__name__}: {error}): give package.module:MySolver, "

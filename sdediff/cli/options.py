@@ -1,4 +1,4 @@
-"""Options that commands share, and what turns their text into values."""
+"""Options that commands share, and the functions that parse them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sdediff._utils.errors import Error
+
 if TYPE_CHECKING:
     import torch
 
@@ -19,16 +21,20 @@ if TYPE_CHECKING:
     from sdediff.solvers import Solver
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Of all that is drawn.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
-Dtype = Annotated[str | None, typer.Option(help="float32, float64, ...; by default as the weights are stored.")]
-Out = Annotated[Path, typer.Option(help="Folder for the results; it is made.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed of every random draw.")]
+Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, ...")]
+Dtype = Annotated[str | None, typer.Option(help="float32, float64, ...; default: as the weights are stored.")]
+Out = Annotated[Path, typer.Option(help="Folder for the results; created where absent.")]
 
 _DTYPES = ("float32", "float64", "bfloat16", "float16")
 
 
-class BadInput(Exception):
-    """What the user gave cannot be used: one line that names the option or file and the mend."""
+# What an argument that cannot be used may raise.
+REFUSALS = (Error, ValueError, TypeError, OSError, ImportError)
+
+
+class BadInput(Error):
+    """An argument cannot be used: one line that names the option or file and what to write instead."""
 
     def __init__(self, message: str, code: int = 2) -> None:
         super().__init__(message)
@@ -42,10 +48,10 @@ def one_line(message: str) -> str:
 
 @contextmanager
 def naming(what: str) -> Iterator[None]:
-    """Errors of the package inside carry the name of the option or argument that brought them."""
+    """Errors raised inside begin with the name of the option or argument that caused them."""
     try:
         yield
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except REFUSALS as error:
         raise BadInput(f"{what}: {error}") from error
 
 
@@ -68,11 +74,24 @@ def placed(device: str, dtype: str | None) -> tuple[torch.device, torch.dtype | 
     return place, None if dtype is None else getattr(torch, dtype)
 
 
-def made(name: str, options: Sequence[str] = (), flag: str = "--solver", option_flag: str = "--option") -> Solver:
-    """A solver by name with options as key=value texts."""
+def solver_and_grid(name: str) -> tuple[str, str | None]:
+    """The solver, and the grid or None, that a name of another interface stands for; other names pass through."""
+    from sdediff._utils.suggestions import parse_ui_name
+    from sdediff.solvers.registry import names
+
+    return parse_ui_name(name, names()) or (name, None)
+
+
+def make_solver(
+    name: str, options: Sequence[str] = (), flag: str = "--solver", option_flag: str = "--option"
+) -> Solver:
+    """A solver by name with options as key=value texts; a name that brings a grid is refused."""
     from sdediff._utils.suggestions import nearest
     from sdediff.solvers import REGISTRY, solver
 
+    given, (name, grid) = name, solver_and_grid(name)
+    if grid is not None:
+        raise BadInput(f"{flag}: {given!r} names the grid {grid!r} too, which this command does not take: write {name}")
     with naming(flag):
         plain = solver(name)
     takes = inspect.signature(REGISTRY.get(name, type(plain))).parameters
@@ -113,7 +132,7 @@ def pair(text: str | None, flag: str) -> tuple[float, float] | None:
 
 
 def writable(out: Path) -> Path:
-    """The folder, made, and found to take files before any work is done."""
+    """The folder, created, and checked that it takes files before any work is done."""
     out = out.expanduser()
     trial = out / f".trial.{os.getpid()}"
     try:

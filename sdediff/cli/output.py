@@ -28,7 +28,7 @@ def emit(payload: Any) -> None:
 
 
 def show(table: Any) -> None:
-    """A rich table on stdout; where nobody watches it is as wide as its content."""
+    """A rich table on stdout; without a terminal it is as wide as its content."""
     from rich.console import Console
     from rich.measure import Measurement
 

@@ -1,4 +1,4 @@
-"""`recommend`: which solver and grid for so many calls on a model."""
+"""`recommend`: the best solver and grid for a model and a number of network evaluations."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from typing import Annotated
 
 import typer
 
-from sdediff.cli.options import Device, Dtype, Json, Seed, naming, placed, sample_shape
+from sdediff.cli.options import Device, Dtype, Json, Seed, naming, placed, sample_shape, solver_and_grid
 from sdediff.cli.output import emit, show
 
 
 def recommend(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `sdediff models`, a folder, or a hub id.")],
-    calls: Annotated[int, typer.Option(min=2, help="Network calls a sample, the last included.")] = 10,
-    solver: Annotated[list[str] | None, typer.Option(help="Choose among these; may be repeated.")] = None,
-    starts: Annotated[int, typer.Option(min=1, help="Starts that the best candidates are measured on.")] = 48,
-    shape: Annotated[str | None, typer.Option(help="Of one sample, such as 1,8,8, where the card has none.")] = None,
+    calls: Annotated[int, typer.Option(min=2, help="Network evaluations a sample, the last included.")] = 10,
+    solver: Annotated[list[str] | None, typer.Option(help="Choose among these; repeatable.")] = None,
+    starts: Annotated[int, typer.Option(min=1, help="Initial states on which the best candidates are measured.")] = 48,
+    shape: Annotated[str | None, typer.Option(help="Of one sample, such as 1,8,8; default: the card's.")] = None,
     seed: Seed = 0,
     device: Device = "cpu",
     dtype: Dtype = None,
     as_json: Json = False,
 ) -> None:
-    """Measure solvers and grids on a model and name the best, with its table and the lines to use it."""
+    """Measure solvers and grids on a model: prints a table, and the best as Python and as a command."""
     import sdediff as sd
     from sdediff.analysis import recommend as measured
 
@@ -29,9 +29,10 @@ def recommend(
     with naming("MODEL"):
         loaded = sd.load(model, place, kind)
     size = sample_shape(loaded, shape)
+    candidates = [(name, grid) if grid else name for name, grid in map(solver_and_grid, solver)] if solver else None
     with naming("--solver" if solver else "--calls"):
         found = measured(
-            loaded, calls=calls, shape=size, candidates=solver, starts=starts, seed=seed, dtype=kind, device=place
+            loaded, calls=calls, shape=size, candidates=candidates, starts=starts, seed=seed, dtype=kind, device=place
         )
     if as_json:
         emit({

@@ -1,4 +1,4 @@
-"""`sample`: a grid of pictures and the samples themselves."""
+"""`sample`: draws samples, and shows images in one picture."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from sdediff.cli.options import (
     Json,
     Out,
     Seed,
-    made,
+    make_solver,
     naming,
     pair,
     placed,
     sample_shape,
+    solver_and_grid,
     writable,
 )
 from sdediff.cli.output import emit
@@ -36,28 +37,30 @@ _BATCH, _SHOWN = 256, 400
 
 def sample(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `sdediff models`, a folder, or a hub id.")],
-    solver: Annotated[str, typer.Option(help="A name of `sdediff solvers`, or auto to measure.")] = "dpmpp_2m",
-    steps: Annotated[int | None, typer.Option(min=1, help="Moves; the last jump to data comes on top.")] = None,
-    calls: Annotated[int | None, typer.Option(min=1, help="Network calls, the last included; or give steps.")] = None,
-    grid: Annotated[str | None, typer.Option(help="log_snr, karras, beta, ...; default: the solver's own.")] = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many samples.")] = 64,
-    index: Annotated[int, typer.Option(min=0, help="Number of the first sample: sample i hangs on (seed, i).")] = 0,
-    option: Annotated[list[str] | None, typer.Option(help="key=value for the solver; may be repeated.")] = None,
-    lower_order_final: Annotated[bool, typer.Option(help="End a multistep solver at lower order.")] = False,
+    solver: Annotated[str, typer.Option(help="A name of `sdediff solvers`, or auto.")] = "dpmpp_2m",
+    steps: Annotated[int | None, typer.Option(min=1, help="Solver steps, without the final denoising.")] = None,
+    calls: Annotated[int | None, typer.Option(min=1, help="Network evaluations in all, instead of steps.")] = None,
+    grid: Annotated[str | None, typer.Option(help="log_snr, karras, beta, ...; default: the solver's.")] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of samples.")] = 64,
+    index: Annotated[int, typer.Option(min=0, help="Index of the first sample; sample i depends on (seed, i).")] = 0,
+    option: Annotated[list[str] | None, typer.Option(help="key=value of the solver; repeatable.")] = None,
+    lower_order_final: Annotated[bool, typer.Option(help="Lower a multistep solver's order at the end.")] = False,
     clip: Annotated[str | None, typer.Option(metavar="LOW,HIGH", help="Clip the predicted x0, as in -1,1.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Dynamic thresholding of x0, as in 0.995.")] = None,
-    shape: Annotated[str | None, typer.Option(help="Of one sample, such as 1,8,8, where the card has none.")] = None,
+    shape: Annotated[str | None, typer.Option(help="Of one sample, such as 1,8,8; default: the card's.")] = None,
     out: Out = Path("sample-results"),
     seed: Seed = 0,
     device: Device = "cpu",
     dtype: Dtype = None,
     as_json: Json = False,
 ) -> None:
-    """Draw samples of a model: samples.npz, and samples.png for images."""
+    """Draw samples of a model: writes samples.npz, and samples.png for images."""
     import sdediff as sd
     from sdediff.sampling.plan import plan
 
     place, kind = placed(device, dtype)
+    solver, named = solver_and_grid(solver)
+    grid = grid or named
     used = _chosen(solver, option or (), lower_order_final, grid)
     with naming("MODEL"):
         loaded = sd.load(model, place, kind)
@@ -70,7 +73,7 @@ def sample(
     folder, began = writable(out), time.perf_counter()
     x, counted = _drawn(loaded, n, size, index, solver=planned.solver, grid=planned.times, seed=seed)
     settings = {
-        "model": model, "solver": repr(planned.solver), "moves": len(planned.times) - 1, "calls": counted, "n": n,
+        "model": model, "solver": repr(planned.solver), "steps": len(planned.times) - 1, "calls": counted, "n": n,
         "index": index, "seed": seed, "guidance": [repr(change) for change in getattr(loaded, "changes", ())],
         "device": str(place), "dtype": str(x.dtype).removeprefix("torch."),
         "seconds": round(time.perf_counter() - began, 3),
@@ -80,20 +83,20 @@ def sample(
     if as_json:
         emit({**settings, "files": files})
         return
-    typer.echo(f"{n} samples of {model} by {planned.solver!r}: {counted} calls, {settings['seconds']} s")
+    typer.echo(f"{n} samples of {model} by {planned.solver!r}: {counted} network evaluations, {settings['seconds']} s")
     typer.echo("\n".join(str(path) for path in files.values()))
 
 
 def _chosen(name: str, options: Sequence[str], lower: bool, grid: str | None) -> Solver | str:
-    """The solver as asked for; "auto" stands for itself and takes nothing beside it."""
+    """The solver with its options; "auto" passes through and takes no options."""
     from sdediff.solvers import lower_order_final
 
     if name == "auto":
         given = {"--option": options, "--lower-order-final": lower, "--grid": grid}
         for flag in [flag for flag, value in given.items() if value]:
-            raise BadInput(f"{flag}: --solver auto measures that too: leave {flag} out, or name a solver")
+            raise BadInput(f"{flag}: --solver auto chooses that too: leave {flag} out, or name a solver")
         return name
-    used = made(name, options)
+    used = make_solver(name, options)
     with naming("--lower-order-final"):
         return lower_order_final(used) if lower else used
 
@@ -124,7 +127,7 @@ def _known_grid(name: str | None) -> None:
 
 
 def _drawn(model: ScoreModel, n: int, size: tuple[int, ...], index: int, **options: Any) -> tuple[Tensor, int]:
-    """The samples and the network calls of one of them, at most."""
+    """The samples, and the most network evaluations that one of them took."""
     import torch
 
     import sdediff as sd
@@ -140,7 +143,7 @@ def _drawn(model: ScoreModel, n: int, size: tuple[int, ...], index: int, **optio
     x = torch.cat(parts)
     bad = int((~torch.isfinite(x.flatten(1)).all(1)).sum())
     if bad:
-        raise BadInput(f"--solver: {bad} of {n} samples are not finite: give it more calls, or another solver", 1)
+        raise BadInput(f"--solver: {bad} of {n} samples are not finite: give more calls, or another solver", 1)
     return x, counted
 
 

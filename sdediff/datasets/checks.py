@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import Error, MissingPackageError
+
 Range = tuple[float, float]
 # Values handled at once: bounds the memory used, so that a memory-mapped set may be larger than it.
 _AT_ONCE = 1 << 18
 
 
-class DataError(ValueError):
+class DataError(Error, ValueError):
     """Data that cannot be used: one sentence with the file, what was given, what is needed, what to write."""
 
 
 def needed(module: str, install: str) -> Any:
-    """The module of that name, imported now; ImportError with the line to write where it is absent."""
+    """The module of that name, imported now; MissingPackageError with the line to write where it is absent."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(f"this needs {module}, not importable here: pip install '{install}'") from error
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """The tail of an error about an unknown name: the nearest of `names`, or nothing when none is near."""
-    found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.4)
-    return f"; did you mean {found[0]!r}?" if found else ""
+        raise MissingPackageError(f"this needs {module}, not importable here: pip install '{install}'") from error
 
 
 def interval(given: Sequence[float], what: str) -> Range:

@@ -12,7 +12,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from sdediff.datasets.checks import DataError, Range, nearest, needed
+from sdediff._utils.suggestions import hint
+from sdediff.datasets.checks import DataError, Range, needed
 from sdediff.datasets.sets import DataSet
 
 _IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
@@ -68,7 +69,7 @@ def _load(path: Path, key: str | None, limit: int | None) -> np.ndarray:
 def _reader(path: Path) -> Callable[[Path, str | None, int | None], np.ndarray]:
     if not path.exists():
         others = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise DataError(f"{path}: no such file or folder{nearest(path.name, others)}")
+        raise DataError(f"{path}: no such file or folder{hint(path.name, others)}")
     if path.is_dir():
         return _folder
     if path.stat().st_size == 0:
@@ -123,7 +124,7 @@ def _npz(path: Path, key: str | None, limit: int | None) -> np.ndarray:
         if key is None and len(names) > 1:
             raise DataError(f"{path}: several arrays ({', '.join(names)}): name one, as key={names[0]!r}")
         if key is not None and key not in names:
-            raise DataError(f"{path}: no array {key!r}{nearest(key, names)} (it has {', '.join(names)})")
+            raise DataError(f"{path}: no array {key!r}{hint(key, names)} (it has {', '.join(names)})")
         member = archive.getinfo(f"{key or names[0]}.npy")
         with archive.open(member) as stream:
             shape, dtype = _header(stream, path)
@@ -171,7 +172,7 @@ def _parquet(path: Path, key: str | None, limit: int | None) -> np.ndarray:
         chosen = key.split(",") if key else numeric
         for name in chosen:
             if name not in numeric:
-                raise DataError(f"{path}: no numeric column {name!r}{nearest(name, numeric)}")
+                raise DataError(f"{path}: no numeric column {name!r}{hint(name, numeric)}")
         if not chosen:
             raise DataError(f"{path}: no numeric column among {', '.join(schema.names)}: write numbers")
         values = table.read(columns=chosen)

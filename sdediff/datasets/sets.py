@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sdediff.datasets.checks import DataError, Range, checked, interval, numbers, pieces
-from sdediff.noise.counter import uniforms
+from sdediff.noise.philox import uniforms
 
 Rows = Sequence[int] | np.ndarray | None
 # Streams of a seed that no other user of `uniforms` may share.

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff._utils.suggestions import late, nearest
+from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import times64
-from sdediff.sde.base import SDE, LinearSDE, SDEError, kept
+from sdediff.sde.base import SDE, LinearSDE, SDEError, linear
 
 GridLike = str | Callable[..., Tensor] | Sequence[float] | Tensor
 
@@ -125,25 +125,19 @@ def _count(sde: SDE) -> int:
     return int(n)
 
 
-# A function (sde, n, start, stop, **options) -> times, or "module:function" where it lies on a higher floor.
-GRIDS: dict[str, Callable[..., Tensor] | str] = {
+# A function (sde, n, start, stop, **options) -> times. `tuned` is added by the package's __init__, as the analysis that
+# it rests on stands above this module.
+GRIDS: dict[str, Callable[..., Tensor]] = {
     **{f.__name__: f for f in (uniform, quadratic, beta, log_snr, polynomial, karras, angle, time_shift)},
     "exponential": log_snr,
     "polyexponential": polynomial,
     "knots": knots,
     "strided": strided,
-    "tuned": "sdediff.analysis:tuned",
 }
 # These know t alone; the others read alpha and sigma.
 _IN_TIME = ("uniform", "quadratic", "beta", "knots", "strided")
-# In these alpha(T) = 0 is no place to start: lam is not finite there.
-_NEED_LAM = ("log_snr", "exponential", "polynomial", "polyexponential", "karras", "tuned")
-
-
-def _function(kind: str | Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The function of a grid's name; functions pass through."""
-    found = GRIDS[kind] if isinstance(kind, str) else kind
-    return late(found) if isinstance(found, str) else found
+# These start at t_max unless told otherwise: where alpha = 0 lam is not finite.
+FROM_T_MAX = ("log_snr", "exponential", "polynomial", "polyexponential", "karras", "tuned")
 
 
 def grid(
@@ -164,46 +158,35 @@ def grid(
     if isinstance(kind, str) and kind not in GRIDS:
         raise ValueError(nearest(kind, GRIDS, "grid"))
     if isinstance(kind, str) or callable(kind):
+        make = GRIDS[kind] if isinstance(kind, str) else kind
         if (n is None and kind != "knots") or (n is not None and (n != int(n) or n < 1)):
             raise ValueError(f"steps={n}: a grid needs at least one step, a whole number of them")
-        needs_lam = kind in _NEED_LAM
-        if isinstance(kind, str) and kind not in _IN_TIME and not isinstance(sde, LinearSDE):
+        by_lam = isinstance(kind, str) and kind in FROM_T_MAX
+        if isinstance(kind, str) and kind not in _IN_TIME and not sde.linear:
             raise SDEError(f"the grid {kind!r} needs alpha and sigma, which {type(sde).__name__} does not give")
-        start = (sde.t_max if needs_lam else sde.T) if start is None else float(start)
+        limit = sde.t_max if by_lam else sde.T
+        start = limit if start is None else float(start)
         stop = sde.t_min if stop is None else float(stop)
         if not sde.T >= start > stop >= 0:
             raise ValueError(f"a grid falls from start to stop within [0, {sde.T}], given start={start}, stop={stop}")
-        if needs_lam and start > sde.t_max:
-            raise SDEError(f"the grid {kind!r} needs alpha > 0 at its start, not so at t={start}: start={sde.t_max}")
-        make = _kept if isinstance(kind, str) and all(map(_hashable, options.values())) else _made
-        return make(sde, _function(kind), n, start, stop, tuple(options.items())).clone()
-    return _checked(times64(kind), sde)
+        if start > limit:
+            raise SDEError(f"the grid {kind!r} needs alpha > 0 at its start, not so at t={start}: start={limit}")
+        times = times64(make(sde, n, start, stop, **options))
+        if make not in (knots, strided):
+            times[0], times[-1] = start, stop
+        return _checked(times, sde, at_data=not by_lam)
+    return _checked(times64(kind), sde, at_data=True)
 
 
-def _made(
-    sde: SDE, function: Callable[..., Tensor], n: int | None, start: float, stop: float, options: tuple[Any, ...]
-) -> Tensor:
-    times = times64(function(sde, n, start, stop, **dict(options)))
-    if function not in (knots, strided):
-        times[0], times[-1] = start, stop
-    return _checked(times, sde)
-
-
-_kept = kept(_made)
-
-
-def _hashable(value: Any) -> bool:
-    return isinstance(value, (int, float, str))
-
-
-def _checked(times: Tensor, sde: SDE) -> Tensor:
+def _checked(times: Tensor, sde: SDE, at_data: bool) -> Tensor:
+    """at_data: whether the last time may be one where sigma is 0."""
     if times.ndim != 1 or len(times) < 2:
         raise ValueError(f"a grid is a row of at least two times, given the shape {tuple(times.shape)}")
     if not bool((times.diff() < 0).all()):
         raise ValueError(f"a grid falls strictly from noise to data, given {times.tolist()[:4]}...: sort it downwards")
     if not (0 <= times[-1].item() and times[0].item() <= sde.T):
         raise ValueError(f"grid times must lie in [0, {sde.T}], given {times[0].item()} to {times[-1].item()}")
-    if isinstance(sde, LinearSDE) and sde.sigma(times[-1:]).item() == 0:
+    if at_data and sde.linear and linear(sde).sigma(times[-1:]).item() == 0:
         raise ValueError(
             f"sigma is 0 at t={times[-1].item()}: end above it, at t_min={sde.t_min}; denoise=True jumps on"
         )

@@ -1,37 +1,36 @@
-"""Levels: the process at the times where a solver stops, evaluated once over a whole grid."""
+"""Levels: the process at the times where a solver stops, evaluated together for a whole run."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sdediff._utils.tensors import times64
-from sdediff.sde.base import SDE, LinearSDE, SDEError, kept, linear
+from sdediff.sde.base import SDE, SDEError, drift_and_diffusion, linear
 
 
 class AtLam(float):
-    """A place between two levels by half its log-SNR; the times of all of a run's are found at once."""
+    """A place between two levels by half its log-SNR; the times of all of a run's places are found together."""
 
 
-_FIELDS = ("alpha", "sigma", "lam", "alpha_dot", "sigma_dot", "f", "g2")
+_VALUES = ("time", "alpha", "sigma", "lam")
+_SLOPES = ("alpha_dot", "sigma_dot", "f", "g2")
 
 
 class Level:
-    """The process at one time: t, alpha, sigma, lam, their slopes, f, g2; its place: index, grid, inner.
+    """The process at one time: time, alpha, sigma, lam, alpha_dot, sigma_dot, f, g2; and its place in a run.
 
-    On a grid every coefficient is a Python float, and a level is one object for as long as its grid is kept, so
-    that it can be looked up by. In losses and likelihoods they are (B,) float64 tensors and index is 0. `inner`
-    holds the levels that a single-step solver asked for between the one before and this one. A process without
-    alpha and sigma has t and g2 alone.
+    On a grid the values are floats; in losses and likelihoods they are (B,) float64 tensors. index: the level's number
+    on its grid. inner: the levels that the step to this one visits in between, as the solver's `inner` asks.
+    coefficients: what the solver's `coefficients` gives for the step to this level. Slopes, f and g2 are evaluated for
+    all levels of a run when one of them is first read. A process without alpha and sigma has time and g2 alone.
     """
 
-    __slots__ = (*_FIELDS, "grid", "index", "inner", "time")
+    __slots__ = (*_VALUES, *_SLOPES, "coefficients", "evaluation", "index", "inner", "row")
     time: Any
     alpha: Any
     sigma: Any
@@ -40,17 +39,18 @@ class Level:
     sigma_dot: Any
     f: Any
     g2: Any
-
-    def __init__(self, time: Any, **fields: Any) -> None:
-        self.time = time
-        self.index = 0
-        self.grid: tuple[Level, ...] = (self,)
-        self.inner: tuple[Level, ...] = ()
-        for name, value in fields.items():
-            setattr(self, name, value)
+    index: int
+    inner: tuple[Level, ...]
+    coefficients: Any
+    evaluation: Evaluation | _Batch | None
+    row: int
 
     def __getattr__(self, name: str) -> Any:
-        if name in _FIELDS:
+        # Reached only where the slot is empty.
+        if name in _SLOPES and self.evaluation is not None and self.evaluation.sde.linear:
+            self.evaluation.fill_slopes()
+            return getattr(self, name)
+        if name in (*_VALUES, *_SLOPES):
             raise SDEError(
                 f"this process has no {name}: it gives drift and diffusion alone, so use euler_maruyama "
                 "or a black-box solver, or write it as a LinearSDE with alpha(t) and sigma(t)"
@@ -58,67 +58,134 @@ class Level:
         raise AttributeError(name)
 
     def __repr__(self) -> str:
-        return f"Level(time={self.time!r}, index={self.index} of {len(self.grid)})"
-
-    @property
-    def next(self) -> Level | None:
-        """The level after this one on the grid; None at the last."""
-        return self.grid[self.index + 1] if self.index + 1 < len(self.grid) else None
-
-    def within(self, inner: Iterable[Level]) -> Level:
-        """This level as the end of a step that visits `inner`; this one is left as it is."""
-        twin = Level(**dict(_values(self)))
-        twin.index, twin.grid, twin.inner = self.index, self.grid, tuple(inner)
-        return twin
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Level by level a grid would be written once within itself for every level that it has.
-        rows = tuple([(_values(v), tuple(map(_values, v.inner))) for v in self.grid])
-        return _restored, (
-            rows if self.grid != (self,) else (),
-            self.index,
-            _values(self),
-            tuple(map(_values, self.inner)),
-        )
+        return f"Level(time={self.time!r}, index={self.index})"
 
     @property
     def kappa(self) -> Any:
         """sigma / alpha, the noise level of x / alpha."""
         return self.sigma / self.alpha
 
+    def copy(self) -> Level:
+        """The same level as the end of another step, or the start of one: without inner levels and coefficients."""
+        twin = Level()
+        for name, value in self._numbers().items():
+            setattr(twin, name, value)
+        twin.inner, twin.coefficients, twin.evaluation, twin.row = (), None, self.evaluation, self.row
+        if self.evaluation is not None:
+            self.evaluation.levels.append(twin)
+        return twin
 
-def _values(here: Level) -> tuple[tuple[str, Any], ...]:
-    """What a level knows of the process, by name."""
-    found: list[tuple[str, Any]] = [("time", here.time)]
-    for name in _FIELDS:
-        with contextlib.suppress(SDEError):
-            found.append((name, getattr(here, name)))
-    return tuple(found)
+    def _numbers(self) -> dict[str, Any]:
+        names = (*_VALUES, *_SLOPES, "index")
+        return {name: value for name in names if (value := _slot(self, name)) is not None}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The numbers alone; what belongs to the run stays with it."""
+        return self._numbers()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.inner, self.coefficients, self.evaluation, self.row = (), None, None, 0
+        for name, value in state.items():
+            setattr(self, name, value)
 
 
-def _restored(rows: tuple[Any, ...], index: int, own: Any, inner: Any) -> Level:
-    """A level from what it was pickled as: one of its grid, or one that lies off it and knows its place there."""
-    grid = _regained(rows)
-    if grid and (own, inner) == rows[index]:
-        return grid[index]
-    found = Level(**dict(own))
-    found.inner = tuple([Level(**dict(v)) for v in inner])
-    found.index, found.grid = index, grid or (found,)
-    return found
+def _slot(level_: Level, name: str) -> Any:
+    """What a slot holds; None where it is empty, without an evaluation of the slopes."""
+    try:
+        return object.__getattribute__(level_, name)
+    except AttributeError:
+        return None
 
 
-@functools.lru_cache(maxsize=64)
-def _regained(rows: tuple[Any, ...]) -> tuple[Level, ...]:
-    """The levels of a pickled grid, as `levels` would give them."""
+class Evaluation:
+    """The process at all times of one run: a row a level, in the order in which times were added.
 
-    def made(values: Sequence[Any]) -> tuple[Level, ...]:
-        names = tuple([name for name, _ in values[0][1:]])
-        columns = zip(*[[number for _, number in one[1:]] for one in values], strict=True)
-        return _made(tuple([one[0][1] for one in values]), names, tuple(columns))
+    levels: every level made of a row; copies share theirs.
+    """
 
-    nodes = [one for _, inner in rows for one in inner]
-    row = made([own for own, _ in rows]) if rows else ()
-    return _visiting(row, made(nodes), tuple([len(inner) for _, inner in rows[1:]])) if nodes else row
+    def __init__(self, sde: SDE) -> None:
+        self.sde, self.levels = sde, list[Level]()
+        self._rows: tuple[list[float], ...] = ([], [], [], [])
+        self._columns: Level | None = None
+
+    def __len__(self) -> int:
+        return len(self._rows[0])
+
+    def at(self, times: Sequence[float] | Tensor, first_index: int | None = None) -> tuple[Level, ...]:
+        """One level a time, numbered from `first_index` where given, else 0."""
+        values = times64(times)
+        row, index, self._columns = len(self._rows[0]), first_index or 0, None
+        fields = [values.tolist()]
+        if self.sde.linear:
+            fields += [column.tolist() for column in linear(self.sde).values(values)]
+        else:
+            fields.append((times64(self.sde.diffusion(values)).expand_as(values) ** 2).tolist())
+        for rows, column in zip(self._rows, fields, strict=False):
+            rows += column
+        names, added = _VALUES if self.sde.linear else ("time", "g2"), []
+        for numbers in zip(*fields, strict=True):
+            level_ = Level()
+            for name, number in zip(names, numbers, strict=True):
+                setattr(level_, name, number)
+            level_.inner, level_.coefficients, level_.evaluation, level_.row = (), None, self, row
+            level_.index, row = index, row + 1
+            index += first_index is not None
+            added.append(level_)
+        self.levels += added
+        return tuple(added)
+
+    def at_lam(self, lams: Sequence[float]) -> tuple[Level, ...]:
+        """One level for each half log-SNR; at the process's ends where it does not reach that far."""
+        return self.at(linear(self.sde).t_of_lam(lams)) if len(lams) else ()
+
+    def at_places(self, places: Sequence[float]) -> tuple[Level, ...]:
+        """One level for each place: a time, or an AtLam."""
+        if not places:
+            return ()
+        times, by_lam = np.array(places, dtype=np.float64), np.array([isinstance(v, AtLam) for v in places])
+        if by_lam.any():
+            times[by_lam] = linear(self.sde).t_of_lam(times[by_lam]).numpy()
+        return self.at(torch.from_numpy(times))
+
+    def columns(self) -> Level:
+        """All rows as one level of (rows,) float64 arrays."""
+        if self._columns is None:
+            self._columns = columns = Level()
+            columns.evaluation, columns.index = self, 0
+            for name, rows in zip(_VALUES if self.sde.linear else ("time", "g2"), self._rows, strict=False):
+                setattr(columns, name, np.array(rows))
+        return self._columns
+
+    def fill_slopes(self) -> None:
+        """Evaluate the slopes, f and g^2 of every level together."""
+        columns, sde = self.columns(), linear(self.sde)
+        alpha_dot, sigma_dot = (v.numpy() for v in sde.slopes(columns.time))
+        with np.errstate(all="ignore"):
+            slopes = (alpha_dot, sigma_dot, *drift_and_diffusion(columns.alpha, columns.sigma, alpha_dot, sigma_dot))
+        for name, values in zip(_SLOPES, slopes, strict=True):
+            setattr(columns, name, values)
+            numbers = values.tolist()
+            for level_ in self.levels:
+                setattr(level_, name, numbers[level_.row])
+
+
+class _Batch:
+    """One level of (B,) tensors, whose slopes are evaluated when one is first read."""
+
+    def __init__(self, sde: SDE, times: Tensor) -> None:
+        self.sde, self.levels, self.level = sde, list[Level](), Level()
+        level_ = self.level
+        level_.index, level_.row, level_.inner, level_.coefficients, level_.evaluation = 0, 0, (), None, self
+        level_.time = times
+        if sde.linear:
+            level_.alpha, level_.sigma, level_.lam = linear(sde).values(times)
+        else:
+            level_.g2 = times64(sde.diffusion(times)).expand_as(times) ** 2
+
+    def fill_slopes(self) -> None:
+        level_ = self.level
+        level_.alpha_dot, level_.sigma_dot = slopes = linear(self.sde).slopes(level_.time)
+        level_.f, level_.g2 = drift_and_diffusion(level_.alpha, level_.sigma, *slopes)
 
 
 def level(sde: SDE, t: Any) -> Level:
@@ -126,74 +193,9 @@ def level(sde: SDE, t: Any) -> Level:
     if isinstance(t, Level):
         return t
     times = times64(t)
-    fields = _coefficients(sde, times)
-    if times.ndim == 0:
-        return Level(times.item(), **{k: v.item() for k, v in fields.items()})
-    return Level(times, **fields)
+    return _Batch(sde, times).level if times.ndim else Evaluation(sde).at(times[None])[0]
 
 
-def levels(sde: SDE, times: Any, inner: Callable[..., Sequence[float]] | None = None) -> tuple[Level, ...]:
-    """One level a time, each knowing its place; the process is evaluated once, over all times.
-
-    inner: (sde, t, s) -> times, or AtLam, between two neighbouring levels, kept on the later one. Grids are kept:
-    asked again for equal ones, this gives the same levels.
-    """
-    row = _row(sde, tuple(times64(times).tolist()))
-    if inner is None:
-        return row
-    nodes = [tuple(inner(sde, a, b)) for a, b in itertools.pairwise(row)]
-    flat = tuple(itertools.chain(*nodes))
-    if not flat:
-        return row
-    found = _row(sde, _times(sde, flat, tuple([isinstance(v, AtLam) for v in flat])))
-    return _visiting(row, found, tuple(map(len, nodes)))
-
-
-@kept
-def _times(sde: SDE, nodes: tuple[float, ...], by_lam: tuple[bool, ...]) -> tuple[float, ...]:
-    times, chosen = times64(nodes), torch.tensor(by_lam)
-    if any(by_lam):
-        times[chosen] = linear(sde).t_of_lam(times[chosen])
-    return tuple(times.tolist())
-
-
-@kept
-def _row(sde: SDE, times: tuple[float, ...]) -> tuple[Level, ...]:
-    if not times:
-        return ()
-    found = _coefficients(sde, times64(times))
-    return _made(times, tuple(found), tuple([tuple(column.tolist()) for column in found.values()]))
-
-
-@functools.lru_cache(maxsize=64)
-def _made(
-    times: tuple[float, ...], names: tuple[str, ...], columns: tuple[tuple[float, ...], ...]
-) -> tuple[Level, ...]:
-    """The levels of these coefficients, also of a process that may have changed since it was last asked."""
-    rows = zip(times, *columns, strict=True)
-    return _placed(tuple([Level(t, **dict(zip(names, values, strict=True))) for t, *values in rows]))
-
-
-@functools.lru_cache(maxsize=64)
-def _visiting(row: tuple[Level, ...], nodes: tuple[Level, ...], counts: tuple[int, ...]) -> tuple[Level, ...]:
-    """The same row, whose moves visit so many of the nodes each."""
-    rest = iter(nodes)
-    found = _placed(tuple([v.within(itertools.islice(rest, n)) for v, n in zip(row, (0, *counts), strict=True)]))
-    for level_ in found:
-        level_.inner = tuple([node.within(()) for node in level_.inner])
-        for node in level_.inner:
-            node.index, node.grid = level_.index - 1, found
-    return found
-
-
-def _placed(row: tuple[Level, ...]) -> tuple[Level, ...]:
-    for i, here in enumerate(row):
-        here.index, here.grid = i, row
-    return row
-
-
-def _coefficients(sde: SDE, times: Tensor) -> dict[str, Tensor]:
-    if isinstance(sde, LinearSDE):
-        found = sde.schedule(times)
-        return {name: getattr(found, name) for name in _FIELDS}
-    return {"g2": times64(sde.diffusion(times)).expand_as(times) ** 2}
+def levels(sde: SDE, times: Any) -> tuple[Level, ...]:
+    """One level a time, numbered from 0; the process is evaluated once, over all times."""
+    return Evaluation(sde).at(times, 0)

@@ -1,5 +1,5 @@
 """Guidance: functions from model to model that change what is predicted."""
 
-from sdediff.guidance.changes import Change, Clip, Guided, Threshold, clip, map_prediction, of_x0, threshold
+from sdediff.guidance.changes import Clip, Threshold, clip, map_prediction, of_x0, threshold
 
-__all__ = ["Change", "Clip", "Guided", "Threshold", "clip", "map_prediction", "of_x0", "threshold"]
+__all__ = ["Clip", "Threshold", "clip", "map_prediction", "of_x0", "threshold"]

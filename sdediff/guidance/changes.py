@@ -2,61 +2,29 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from sdediff._utils.tensors import per_sample
-from sdediff.model.prediction import ModelError, Prediction
-from sdediff.model.score_model import ScoreModel
-
-Change = Callable[[Prediction, ScoreModel], Prediction]
-
-
-@dataclass(frozen=True, eq=False)
-class Guided(ScoreModel):
-    """A model whose predictions are changed, by each of `changes` in turn: `map_prediction` makes it.
-
-    Conditions, counting, compiling and a run's coefficients reach the network as in any ScoreModel.
-    """
-
-    changes: tuple[Change, ...] = ()
-
-    @functools.cached_property
-    def plain(self) -> ScoreModel:
-        """The model before the last of the changes."""
-        return _copied(self, self.changes[:-1])
-
-    def __call__(self, x: Tensor, t: Any) -> Prediction:
-        """The changed prediction at states x (B, ...) and time t."""
-        found = self.changes[-1](self.plain(x, t), self.plain)
-        if not isinstance(found, Prediction):
-            raise ModelError(f"{self.changes[-1]!r} gave {type(found).__name__}, needed: a Prediction")
-        return found
-
-
-def _copied(model: ScoreModel, changes: tuple[Change, ...]) -> ScoreModel:
-    values = {field.name: getattr(model, field.name) for field in fields(ScoreModel)}
-    return Guided(**values, changes=changes) if changes else ScoreModel(**values)
+from sdediff.model.prediction import LinearPrediction, ModelError, Prediction
+from sdediff.model.score_model import Change, Model, ScoreModel
 
 
 def map_prediction(model: ScoreModel, change: Change) -> ScoreModel:
-    """The model with change(prediction, model) in place of each prediction; the one given may be asked again.
+    """The model with change(prediction, model) in place of each prediction; the model given may be called again.
 
     A changed prediction is usually `of_x0(prediction, x0)`. Give a plain value, such as a frozen dataclass
-    with __call__, to have the change show in the model's repr. Changes add up, the last is made last.
+    with __call__, to have the change show in the model's repr. Changes add up, the last is applied last.
     """
-    return _copied(model, (*getattr(model, "changes", ()), change))
+    return replace(model, changes=(*model.changes, change))
 
 
 def of_x0(prediction: Prediction, x0: Tensor) -> Prediction:
     """The prediction of other data x0 (B, ...) at the same state: eps, score, v and velocity follow from it."""
-    return Prediction(prediction.x, x0, prediction.level, 0.0, 1.0, "x0", prediction.extra)
+    return LinearPrediction(prediction.x, x0, prediction.level, 0.0, 1.0, "x0", prediction.extra)
 
 
 @dataclass(frozen=True)
@@ -66,7 +34,7 @@ class Clip:
     low: float = -1.0
     high: float = 1.0
 
-    def __call__(self, prediction: Prediction, model: ScoreModel) -> Prediction:
+    def __call__(self, prediction: Prediction, model: Model) -> Prediction:
         return of_x0(prediction, prediction.x0.clamp(self.low, self.high))
 
 
@@ -77,7 +45,7 @@ class Threshold:
     quantile: float = 0.995
     limit: float = 1.0
 
-    def __call__(self, prediction: Prediction, model: ScoreModel) -> Prediction:
+    def __call__(self, prediction: Prediction, model: Model) -> Prediction:
         x0 = prediction.x0
         edge = per_sample(_quantile(x0.flatten(1).abs(), self.quantile).clamp(min=self.limit), x0)
         return of_x0(prediction, torch.minimum(torch.maximum(x0, -edge), edge) * (self.limit / edge))

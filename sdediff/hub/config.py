@@ -11,9 +11,10 @@ from typing import Any
 
 from torch import nn
 
-from sdediff import processes
-from sdediff.hub.errors import HubError, near
+from sdediff._utils.suggestions import meant, nearest
+from sdediff.hub.errors import HubError
 from sdediff.nets import NETS
+from sdediff.sde import processes
 from sdediff.sde.base import SDE, SDEError
 from sdediff.sde.table import Table
 
@@ -51,17 +52,17 @@ def sde_from(config: Any, where: Path | str) -> SDE:
     given = dict(_section(config, "sde", where))
     name = str(given.pop("class", None))
     if name not in SDES:
-        raise HubError(f"{where}: unknown process {name!r}: {near(name, SDES)}")
+        raise HubError(f"{where}: {nearest(name, SDES, 'process')}")
     try:
         if name == "Table":
             kind = str(given.get("kind"))
             if kind not in _TABLES:
-                raise HubError(f"{where}: unknown kind of table {kind!r}: {near(kind, _TABLES)}")
+                raise HubError(f"{where}: {nearest(kind, _TABLES, 'kind of table')}")
             return _TABLES[kind]([float(v) for v in given["values"]])
         valid = {f.name for f in dataclasses.fields(SDES[name])}  # type: ignore[arg-type]
         for key, value in given.items():
             if key not in valid:
-                raise HubError(f"{where}: {name} has no field {key!r}: {near(key, valid)}")
+                raise HubError(f"{where}: {name} has no field {key!r}: {meant(key, valid)}")
             if not isinstance(value, bool | int | float) or not math.isfinite(value):
                 raise HubError(f"{where}: {name}'s {key}={value!r}: give a finite number")
         return SDES[name](**given)
@@ -85,7 +86,7 @@ def net_maker(config: Any, tensors: int, where: Path | str) -> Callable[[], nn.M
     given = _section(config, "net", where)
     name = str(given.get("class"))
     if name not in NETS:
-        raise HubError(f"{where}: unknown network {name!r}: {near(name, NETS)}")
+        raise HubError(f"{where}: {nearest(name, NETS, 'network')}")
     arguments = _section(given.get("config", {}), "net.config", where)
     for key, value in arguments.items():
         size = len(value) if isinstance(value, list) else value if key == "blocks" else 0

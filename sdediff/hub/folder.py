@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from sdediff._utils.suggestions import meant
 from sdediff.datasets import DataSet
 from sdediff.hub import config as configs
 from sdediff.hub import weights
 from sdediff.hub.card import readme, summary
-from sdediff.hub.errors import HubError, near
+from sdediff.hub.errors import HubError
 from sdediff.model.data_statistics import Statistics
 from sdediff.model.prediction import ModelError
 from sdediff.model.score_model import ScoreModel, reschedule
@@ -40,7 +41,7 @@ def save(
     folder = Path(folder).expanduser()
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "config.json").is_file())):
         raise HubError(f"{folder}: holds something else than a model: give a new or empty folder")
-    if getattr(model, "changes", ()):
+    if model.changes:
         raise HubError("a folder holds a plain model: save it before it is clipped, thresholded or guided")
     if not isinstance(model.time, str):
         raise HubError("a model whose clock is a function cannot be saved: name it (t, index, lam, sigma, ...)")
@@ -166,7 +167,7 @@ def _folder(name: str) -> Path:
     if folder.is_file():
         raise HubError(f"{name}: a file: give the folder that holds config.json and model.safetensors")
     if not _HUB_ID.fullmatch(name):
-        raise HubError(f"no model {name!r}, nor a folder of that name: {near(name, _embedded())}")
+        raise HubError(f"no model {name!r}, nor a folder of that name: {meant(name, _embedded())}")
     try:
         from huggingface_hub import snapshot_download  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
@@ -190,9 +191,9 @@ def models() -> dict[str, dict[str, Any]]:
 def data(name: str = "digits", split: str = "test") -> DataSet:
     """A data set inside the package: "digits", 8x8 images (N, 1, 8, 8) of 17 levels, 3823 train, 1797 test."""
     if name not in _DATA:
-        raise HubError(f"no data set {name!r} in the package: {near(name, _DATA)}")
+        raise HubError(f"no data set {name!r} in the package: {meant(name, _DATA)}")
     if split not in ("train", "test"):
-        raise HubError(f"no split {split!r} of {name}: {near(split, ('train', 'test'))}")
+        raise HubError(f"no split {split!r} of {name}: {meant(split, ('train', 'test'))}")
     file, levels = _DATA[name]
     with np.load(ASSETS / file, allow_pickle=False) as stored:
         images, labels = stored[f"{split}_images"], stored[f"{split}_labels"]

@@ -9,6 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import Error, InputError
+from sdediff._utils.suggestions import nearest
+
 TORCHDIFFEQ = (
     "dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun",
     "euler", "midpoint", "heun2", "heun3", "rk4", "explicit_adams", "implicit_adams",
@@ -32,7 +35,7 @@ ODES = (*TORCHDIFFEQ, *SCIPY, *TORCHODE)
 Field = Callable[[Any, Tensor], Tensor]
 
 
-class IntegrationError(RuntimeError):
+class IntegrationError(Error, RuntimeError):
     """A black-box integrator gave up; the message has its own words and what to change."""
 
 
@@ -55,15 +58,15 @@ def odeint(
     torchdiffeq and scipy is taken over the whole tensor, so a sample's result depends on its batch at the
     tolerance. gradient: by torchdiffeq, "direct" back through its steps, or "adjoint" by an ODE backwards in
     constant memory for x and the `parameters` of the field (Chen et al. 2018); None promises none.
-    Raises ValueError on bad arguments, IntegrationError when the method gives up.
+    Raises InputError on bad arguments, IntegrationError when the method gives up.
     """
     if not (rtol > 0 and atol > 0):
-        raise ValueError(f"tolerances must be positive, given rtol={rtol}, atol={atol}")
+        raise InputError(f"tolerances must be positive, given rtol={rtol}, atol={atol}")
     if method not in ODES:
-        raise ValueError(f"unknown ODE method {method!r}: write one of {', '.join(ODES)}")
+        raise InputError(nearest(method, ODES, "ODE method"))
     if method not in TORCHDIFFEQ:
         if gradient is not None:
-            raise ValueError(f"{method} gives no gradients here: write one of {', '.join(TORCHDIFFEQ)}")
+            raise InputError(f"{method} gives no gradients here: write one of {', '.join(TORCHDIFFEQ)}")
         return (_scipy if method in SCIPY else _torchode)(field, x, start, stop, method, rtol, atol)
     adjoint = tuple(parameters) if gradient == "adjoint" else None
     return _torchdiffeq(field, x, start, stop, method, rtol, atol, steps, gradient == "direct", adjoint)
@@ -114,7 +117,7 @@ def _torchode(field: Field, x: Tensor, start: float, stop: float, method: str, r
     try:
         import torchode
     except ImportError as missing:
-        raise ValueError(f"{method} needs torchode ({missing}): pip install torchode") from missing
+        raise InputError(f"{method} needs torchode ({missing}): pip install torchode") from missing
     low, high = min(start, stop), max(start, stop)
 
     def rhs(t: Tensor, flat: Tensor) -> Tensor:
@@ -138,7 +141,7 @@ def _scipy(field: Field, x: Tensor, start: float, stop: float, method: str, rtol
     from scipy.integrate import solve_ivp
 
     if method in IMPLICIT and x.numel() > MAX_IMPLICIT_DIMS:
-        raise ValueError(
+        raise InputError(
             f"{method} builds a dense Jacobian, {x.numel()} x {x.numel()} for states {tuple(x.shape)}: "
             f"it serves up to {MAX_IMPLICIT_DIMS} numbers in all; use RK45, DOP853 or dopri5, or a smaller batch"
         )
@@ -214,7 +217,7 @@ def sdeint(
     from torchsde import sdeint as solve
 
     if method not in TORCHSDE:
-        raise ValueError(f"unknown SDE method {method!r}: write one of {', '.join(TORCHSDE)}")
+        raise InputError(nearest(method, TORCHSDE, "SDE method"))
     flat = x.reshape(x.shape[0], -1)
     times = torch.tensor([-start, -stop], dtype=torch.float64, device=x.device)
     # A hair over the exact step: rounding must not leave a sliver that costs one more.

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
+from sdediff._utils.suggestions import nearest
 from sdediff.integrate.per_sample import (
     Counted,
     Result,
@@ -47,16 +49,16 @@ def adaptive(
     method: one of PAIRS. A sample's error is its own root mean square of error / (atol + rtol |x|). first_step:
     a size, by default Hairer's guess for one call. max_steps: tries a sample. at: times (n,) or (n, B) within
     start and stop, whose states are Result.path; visit, without it, is shown every try, as in `march`. Raises
-    ValueError on bad arguments; what fails is in status.
+    InputError on bad arguments; what fails is in status.
     """
     if method not in PAIRS:
-        raise ValueError(f"unknown embedded pair {method!r}: write one of {', '.join(PAIRS)}")
+        raise InputError(nearest(method, PAIRS, "embedded pair"))
     if not (rtol >= 0 and atol > 0):
-        raise ValueError(f"needed are rtol >= 0 and atol > 0, given rtol={rtol}, atol={atol}")
+        raise InputError(f"needed are rtol >= 0 and atol > 0, given rtol={rtol}, atol={atol}")
     tableau, batch = TABLEAUS[method], len(x)
     counted, t, end = Counted(field, batch), each(start, batch), each(stop, batch)
     if not (np.isfinite(t).all() and np.isfinite(end).all()):
-        raise ValueError(f"start and stop must be finite, given {start} and {stop}")
+        raise InputError(f"start and stop must be finite, given {start} and {stop}")
     order = tableau.embedded + 1
     kept: tuple[Tensor, ...] = ()
     moving = np.flatnonzero(t != end)
@@ -67,7 +69,7 @@ def adaptive(
     else:
         first = each(0.0 if first_step is None else first_step, batch)
         if not (np.abs(first)[moving] > 0).all():
-            raise ValueError(f"first_step={first_step}: it must be positive")
+            raise InputError(f"first_step={first_step}: it must be positive")
     attempt = _pair(tableau, counted, rtol, atol)
     see = visit if path is None else path.visit
     found = march(attempt, counted, x, t, end, pi_control(order), first, kept, max_steps, visit=see)
@@ -146,10 +148,10 @@ class _Path:
     def __init__(self, tableau: Tableau, x: Tensor, start: np.ndarray, stop: np.ndarray, at: Any) -> None:
         given = host(at)
         if given.ndim not in (1, 2) or (given.ndim == 2 and given.shape[1] != len(x)):
-            raise ValueError(f"at must be (n,) or (n, {len(x)}), given the shape {given.shape}")
+            raise InputError(f"at must be (n,) or (n, {len(x)}), given the shape {given.shape}")
         self._at = np.broadcast_to(given.reshape(len(given), -1), (len(given), len(x)))
         if not ((self._at >= np.minimum(start, stop)) & (self._at <= np.maximum(start, stop))).all():
-            raise ValueError(f"times to visit must lie between start and stop, given {at}")
+            raise InputError(f"times to visit must lie between start and stop, given {at}")
         self._tableau = tableau
         first = torch.from_numpy(self._at == start).to(x.device).reshape(*self._at.shape, *[1] * (x.ndim - 1))
         self.states = torch.where(first, x, math.nan)

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
+
 # What a sample's status number says.
 STATUS = ("ok", "step limit", "not finite", "step too small")
 _LIMIT, _NOT_FINITE, _TOO_SMALL = 1, 2, 3
@@ -82,7 +84,7 @@ class Counted:
     def __call__(self, t: np.ndarray, x: Tensor, rows: Tensor) -> Tensor:
         slope = self._field(torch.from_numpy(t), x, rows)
         if slope.shape != x.shape or slope.dtype != x.dtype:
-            raise ValueError(
+            raise InputError(
                 f"the field gave {tuple(slope.shape)} {slope.dtype} for states {tuple(x.shape)} {x.dtype}: "
                 "needed is a slope of the same shape and type"
             )

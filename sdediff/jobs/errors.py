@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 
+from sdediff._utils.errors import Error
 
-class JobError(ValueError):
+
+class JobError(Error, ValueError):
     """The job cannot start or continue; the message names the folder or field and says what to do."""
 
 

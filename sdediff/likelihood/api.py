@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff.likelihood import bounds, ode, two_pass
 from sdediff.likelihood.ends import Prior
 from sdediff.likelihood.result import Likelihood, joined
@@ -94,11 +95,11 @@ def log_likelihood(
 def _check_latents(model: ScoreModel, autoencoder: Tensor | None, size: int) -> None:
     """Refuse latents without the autoencoder's term, and a term of another shape."""
     if autoencoder is not None and tuple(autoencoder.shape) != (size,):
-        raise ValueError(
+        raise InputError(
             f"autoencoder has the shape {tuple(autoencoder.shape)}: give one number of nats a sample, ({size},)"
         )
     if autoencoder is None and (model.card.get("data") or {}).get("latent"):
-        raise ValueError(
+        raise InputError(
             "by its card this network models the latents of an autoencoder: log p of a latent is not that of an image, "
             "and changes with the latents' scale. Give autoencoder=, E_q[log p(image | x) - log q(x | image)] in nats, "
             "for a bound on log p(image); zeros of shape (B,) for the density of the latents alone"

@@ -22,7 +22,7 @@ from sdediff.likelihood.result import Likelihood
 from sdediff.likelihood.settings import NODES, STEPS
 from sdediff.likelihood.task import Task
 from sdediff.model.prediction import Prediction
-from sdediff.noise.counter import normals
+from sdediff.noise.philox import normals
 from sdediff.sde.base import linear
 
 _STREAM = 0x48000000
@@ -104,7 +104,7 @@ class _Bound:
         """The result: the bound is the sum of its terms."""
         task, count = self.task, len(self.x)
         log_prob = torch.stack(tuple(terms.values())).sum(0)
-        step_counts = torch.full((count,), steps, dtype=torch.int64)
+        counts = torch.full((count,), steps, dtype=torch.int64)
         statuses = [
             "ok" if ok else "not finite" if math.isnan(t) else f"the network is not finite at t={t:.4g}"
             for ok, t in zip(torch.isfinite(log_prob).tolist(), self.net.failed.tolist(), strict=True)
@@ -112,8 +112,8 @@ class _Bound:
         return Likelihood(
             log_prob=log_prob, std_error=self.variance.sqrt(), latent=self.noised(top, 0, 0),
             calls=torch.from_numpy(self.net.calls), status=tuple(statuses), dims=self.x[0].numel(), t0=t0,
-            end=task.end, prior_log_prob=terms["prior"], solver_error=torch.full_like(log_prob, error), steps=step_counts,
-            rejected=torch.zeros_like(step_counts), method=task.method,
+            end=task.end, prior_log_prob=terms["prior"], solver_error=torch.full_like(log_prob, error), steps=counts,
+            rejected=torch.zeros_like(counts), method=task.method,
             prior=prior_name(task.prior, task.model, tuple(self.x.shape[1:])), terms=terms,
             mass=task.discrete is not None,
         )  # fmt: skip

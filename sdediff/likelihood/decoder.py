@@ -11,7 +11,7 @@ from torch import Tensor
 from sdediff.grids.levels import Level
 from sdediff.likelihood.task import Task
 from sdediff.likelihood.units import Discrete
-from sdediff.noise.counter import normals
+from sdediff.noise.philox import normals
 
 _STREAM = (0x4C000000, 0)
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
 from sdediff.grids.levels import Level
 from sdediff.grids.levels import level as level_at
@@ -28,10 +29,10 @@ def prior_name(prior: Prior, model: ScoreModel, shape: tuple[int, ...]) -> str:
     if callable(prior):
         return "given"
     if prior not in PRIORS:
-        raise ValueError(nearest(prior, PRIORS, "prior"))
+        raise InputError(nearest(prior, PRIORS, "prior"))
     stats = model.stats
     if stats is not None and tuple(stats.mean.shape) != shape:
-        raise ValueError(f"the model's statistics are of samples {tuple(stats.mean.shape)}, x has samples {shape}")
+        raise InputError(f"the model's statistics are of samples {tuple(stats.mean.shape)}, x has samples {shape}")
     if prior == "auto":
         return "sigma" if stats is None else "full"
     if prior in ("std", "diagonal", "full"):
@@ -62,7 +63,7 @@ def log_prior(prior: Prior, model: ScoreModel, x: Tensor) -> Tensor:
 def prior_divergence(prior: Prior, model: ScoreModel, mean: Tensor, variance: float) -> Tensor:
     """KL(N(mean, variance I) || prior), (B,) nats, for means (B, ...) and a prior by name."""
     if callable(prior):
-        raise ValueError(f"a bound takes its prior by name, one of {', '.join(PRIORS)}: it is integrated exactly")
+        raise InputError(f"a bound takes its prior by name, one of {', '.join(PRIORS)}: it is integrated exactly")
     dims, name = mean[0].numel(), prior_name(prior, model, tuple(mean.shape[1:]))
     entropy = dims / 2 * (math.log(2 * math.pi * variance) + 1)
     return variance / 2 * _precision(name, model, dims) - log_prior(name, model, mean) - entropy
@@ -71,7 +72,7 @@ def prior_divergence(prior: Prior, model: ScoreModel, mean: Tensor, variance: fl
 def prior_sample(prior: Prior, model: ScoreModel, z: Tensor) -> Tensor:
     """States at T under a prior by name, float64, from unit normals z (B, ...)."""
     if callable(prior):
-        raise ValueError(f"to draw from a prior give its name, one of {', '.join(PRIORS)}")
+        raise InputError(f"to draw from a prior give its name, one of {', '.join(PRIORS)}")
     sde = linear(model.sde)
     name, z = prior_name(prior, model, tuple(z.shape[1:])), z.double()
     if name in ("sigma", "unit"):
@@ -94,7 +95,7 @@ def prior_sample(prior: Prior, model: ScoreModel, z: Tensor) -> Tensor:
 def _statistics(model: ScoreModel, prior: str) -> Statistics:
     """The model's statistics, which a moment-matched prior needs."""
     if model.stats is None:
-        raise ValueError(
+        raise InputError(
             f"prior={prior!r} needs the data's statistics, which this model lacks: "
             'ScoreModel(..., stats=sd.statistics(data)), or write prior="sigma"'
         )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sdediff import integrate
+from sdediff._utils.errors import InputError
 from sdediff._utils.tensors import times64
 from sdediff.grids.levels import Level, levels
 from sdediff.grids.levels import level as level_at
@@ -75,7 +76,7 @@ def path_statistics(
     chosen = merged(settings, rtol=rtol, atol=atol, trace=trace, probes=probes)
     values = chosen.values()
     if values["method"] != "two_pass":
-        raise ValueError(f"method={values['method']!r}: path_statistics takes two passes: leave method out")
+        raise InputError(f"method={values['method']!r}: path_statistics takes two passes: leave method out")
     if values["trace"] != "exact":
         chosen = chosen.with_defaults(probes=_PROBES)
     likelihood = log_likelihood(
@@ -99,7 +100,7 @@ def _noise_levels(model: ScoreModel, sde: LinearSDE, kappa: int | Sequence[float
     low, high = (level_at(sde, t).kappa for t in (sde.t0, sde.t_max))
     if isinstance(kappa, int):
         if kappa < 2:
-            raise ValueError(f"kappa={kappa}: at least two levels, or write the levels themselves")
+            raise InputError(f"kappa={kappa}: at least two levels, or write the levels themselves")
         scale = 1.0 if model.stats is None else model.stats.std
         ends = [math.log(min(max(share * scale, low), high)) for share in (_LOWEST, _HIGHEST)]
         # The exponential of a logarithm may lie an ulp beyond the end.
@@ -107,7 +108,7 @@ def _noise_levels(model: ScoreModel, sde: LinearSDE, kappa: int | Sequence[float
     given = times64(kappa).detach().cpu()
     rising = given.ndim == 1 and len(given) > 0 and bool((given.diff() > 0).all())
     if not rising or not bool(((given >= low) & (given <= high)).all()):
-        raise ValueError(
+        raise InputError(
             f"kappa={given.tolist()}: needed are rising noise levels sigma/alpha between {low:.4g}, "
             f"where t={sde.t0:.4g}, and {high:.4g}"
         )

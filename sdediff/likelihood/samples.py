@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff.likelihood import two_pass
 from sdediff.likelihood.ends import Prior
 from sdediff.likelihood.result import Likelihood, joined
@@ -57,7 +58,7 @@ def sample_with_log_prob(
         autograd=autograd, prior=prior, end=end, max_steps=max_steps, frozen=frozen,
     )  # fmt: skip
     if len(shape) < 2 or min(shape) < 1:
-        raise ValueError(f"shape={tuple(shape)}: needed are a batch size and at least one dimension, all positive")
+        raise InputError(f"shape={tuple(shape)}: needed are a batch size and at least one dimension, all positive")
     _check_settings(chosen)
     chosen = chosen.with_defaults(rtol=_TOLERANCE, atol=_TOLERANCE)
     task, per_sample = prepare(model, chosen, shape, seed, cond, micro_batch)
@@ -76,8 +77,8 @@ def _check_settings(settings: LikelihoodSettings) -> None:
     """Refuse settings that have a meaning for given data alone."""
     values = settings.values()
     if values["method"] != "two_pass":
-        raise ValueError(f"method={values['method']!r}: sample_with_log_prob takes two passes: leave method out")
+        raise InputError(f"method={values['method']!r}: sample_with_log_prob takes two passes: leave method out")
     if values["end"] == "noised":
-        raise ValueError('end="noised" bounds the density of data that are given: write "heat" or "t0"')
+        raise InputError('end="noised" bounds the density of data that are given: write "heat" or "t0"')
     if values["solver_error"] == "measure":
-        raise ValueError('solver_error="measure" scores given data twice: call log_likelihood on the samples')
+        raise InputError('solver_error="measure" scores given data twice: call log_likelihood on the samples')

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from sdediff import integrate
+from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
 from sdediff.likelihood.ends import PRIORS, Prior
 from sdediff.likelihood.trace import TRACES
@@ -131,10 +132,10 @@ class LikelihoodSettings:
         """t0, or that of the process; ValueError where it lies outside of (0, T) or would have no effect."""
         values = self.values()
         if self.t0 is not None and values["method"] == "vlb" and hasattr(sde, "n") and values["end"] == "data":
-            raise ValueError(f"t0={self.t0}: the chain of a table ends at its first training timestep: leave t0 out")
+            raise InputError(f"t0={self.t0}: the chain of a table ends at its first training timestep: leave t0 out")
         t0: float = sde.t0 if values["t0"] is None else values["t0"]
         if not 0 < t0 < sde.T:
-            raise ValueError(f"t0={t0} must lie between 0 and T={sde.T}")
+            raise InputError(f"t0={t0} must lie between 0 and T={sde.T}")
         return t0
 
     def with_defaults(self, **defaults: Any) -> LikelihoodSettings:
@@ -153,7 +154,7 @@ def merged(settings: LikelihoodSettings | None, **keywords: Any) -> LikelihoodSe
     if settings is None:
         return LikelihoodSettings(**given)
     if given:
-        raise ValueError(
+        raise InputError(
             f"settings= was given together with {', '.join(f'{name}=' for name in given)}: "
             "write dataclasses.replace(settings, ...), or leave settings= out"
         )
@@ -169,38 +170,38 @@ def _check_names(s: LikelihoodSettings) -> None:
     ]  # fmt: skip
     for value, names, what in choices:
         if value is not None and value not in names:
-            raise ValueError(nearest(value, names, what))
+            raise InputError(nearest(value, names, what))
     preset_method = PRESETS[s.preset]["method"] if s.preset is not None else None
     if preset_method and s.method not in (None, preset_method):
-        raise ValueError(f"method={s.method!r} with preset={s.preset!r}, which is of {preset_method!r}: leave one out")
+        raise InputError(f"method={s.method!r} with preset={s.preset!r}, which is of {preset_method!r}: leave one out")
     values, given = s.values(), s.given()
     method = values["method"]
     for name, value in given.items():
         if name not in DEFAULTS[method] and name not in ("method", "preset"):
             owners = " or ".join(repr(other) for other, defaults in DEFAULTS.items() if name in defaults)
-            raise ValueError(f"{name}={value!r} does not belong to method={method!r}: it is for {owners}")
+            raise InputError(f"{name}={value!r} does not belong to method={method!r}: it is for {owners}")
     for name, names in (("end", ENDS), ("variable", VARIABLES)):
         if name in given and given[name] not in names[method]:
-            raise ValueError(nearest(given[name], names[method], f"{name} of {method}"))
+            raise InputError(nearest(given[name], names[method], f"{name} of {method}"))
     if method == "two_pass" and values["integrator"] not in integrate.PAIRS:
-        raise ValueError(
+        raise InputError(
             f"integrator={s.integrator!r}: two passes take one of {', '.join(integrate.PAIRS)}; "
             'write method="ode" for the ODE methods of torchdiffeq and scipy'
         )
     if method == "ode" and values["integrator"] not in integrate.ODES:
-        raise ValueError(f"unknown ODE method {s.integrator!r}: write one of {', '.join(integrate.ODES)}")
+        raise InputError(nearest(values["integrator"], integrate.ODES, "ODE method"))
 
 
 def _check_numbers(s: LikelihoodSettings) -> None:
     """Refuse tolerances that are not positive, and counts below one."""
     values = s.values()
     if "rtol" in DEFAULTS[values["method"]] and not all(0 < values[key] < math.inf for key in ("rtol", "atol")):
-        raise ValueError(
+        raise InputError(
             f"tolerances must be positive, given rtol={values['rtol']}, atol={values['atol']}: write one such as 1e-5"
         )
     for name in ("probes", "nodes", "max_steps", "noises", "steps"):
         if values[name] is not None and values[name] < 1:
-            raise ValueError(f"{name}={values[name]}: at least one is needed")
+            raise InputError(f"{name}={values[name]}: at least one is needed")
 
 
 def _check_effects(s: LikelihoodSettings) -> None:
@@ -208,15 +209,15 @@ def _check_effects(s: LikelihoodSettings) -> None:
     values = s.values()
     method = values["method"]
     if s.probes is not None and values["trace"] == "exact":
-        raise ValueError(f"probes={s.probes} has no effect with trace='exact': leave one of them out")
+        raise InputError(f"probes={s.probes} has no effect with trace='exact': leave one of them out")
     if method == "ode" and values["integrator"] in _FIXED_STEP:
         for name in ("rtol", "atol"):
             if name in s.given():
-                raise ValueError(f"{name}={s.given()[name]} has no effect with {s.integrator}, whose steps are fixed")
+                raise InputError(f"{name}={s.given()[name]} has no effect with {s.integrator}, whose steps are fixed")
     if method == "vlb" and s.solver_error == "measure":
-        raise ValueError("solver_error='measure': the chain of method='vlb' has no solver error: leave it out")
+        raise InputError("solver_error='measure': the chain of method='vlb' has no solver error: leave it out")
     if s.discrete is not None and values["end"] not in LEVEL_ENDS:
-        raise ValueError(
+        raise InputError(
             f"discrete={s.discrete} makes log p a probability of levels, but end={values['end']!r} gives a density: "
             'write end="noised", or a bound with end="data"'
         )

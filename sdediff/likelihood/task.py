@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.progress import track
 from sdediff.likelihood.ends import Prior, prior_name
 from sdediff.likelihood.settings import NODES, LikelihoodSettings
 from sdediff.likelihood.units import Discrete
 from sdediff.model.score_model import ScoreModel
-from sdediff.noise.counter import Counter, indices
+from sdediff.noise.counter import Counter
+from sdediff.noise.philox import indices
 from sdediff.sampling.plan import check_eval
 from sdediff.sde.base import linear
 
@@ -75,7 +77,7 @@ def prepare(
     check_eval(model)
     sde = linear(model.sde)
     if micro_batch < 1:
-        raise ValueError(f"micro_batch={micro_batch}: at least one sample is scored at a time")
+        raise InputError(f"micro_batch={micro_batch}: at least one sample is scored at a time")
     Counter(seed)  # refuses a seed that is not an integer in [0, 2**64)
     per_sample = {
         name: value
@@ -113,10 +115,10 @@ def checked_states(x: Tensor) -> Tensor:
     """Data that can be scored: x itself, or a TypeError or ValueError that says what it lacks."""
     if not isinstance(x, Tensor) or not x.is_floating_point():
         given = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(f"x must be a floating-point tensor, given {given}: dequantise integer data first")
+        raise InputTypeError(f"x must be a floating-point tensor, given {given}: dequantise integer data first")
     if x.ndim < 2 or not x.numel():
-        raise ValueError(f"x must be (B, ...) with at least one sample and one dimension, given {tuple(x.shape)}")
+        raise InputError(f"x must be (B, ...) with at least one sample and one dimension, given {tuple(x.shape)}")
     bad = (~torch.isfinite(x.flatten(1)).all(1)).nonzero().flatten()
     if len(bad):
-        raise ValueError(f"row {bad[0].item()} of x holds NaN or infinity ({len(bad)} such rows)")
+        raise InputError(f"row {bad[0].item()} of x holds NaN or infinity ({len(bad)} such rows)")
     return x

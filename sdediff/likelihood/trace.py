@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
-from sdediff.noise.counter import normals, uniforms
+from sdediff.noise.philox import normals, uniforms
 
 TRACES = ("exact", "hadamard", "rademacher", "gaussian")
 # The number of vectors pulled back at once, which bounds the memory. On a CPU their product with the batch is about
@@ -29,11 +30,11 @@ def probe_vectors(
     node: the number of the node where they are used, None for probes that stay the same along a path.
     """
     if kind not in TRACES:
-        raise ValueError(nearest(kind, TRACES, "trace"))
+        raise InputError(nearest(kind, TRACES, "trace"))
     if kind == "exact":
         return None
     if probes < 1:
-        raise ValueError(f"probes={probes}: at least one is needed")
+        raise InputError(f"probes={probes}: at least one is needed")
     shape, word = tuple(x.shape[1:]), _PROBE if node is None else _PROBE + 1 + node
     if kind == "hadamard":
         vectors = _hadamard(x[0].numel(), probes, seed, index, word).reshape(probes, len(x), *shape)

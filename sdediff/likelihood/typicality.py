@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff.likelihood.result import Likelihood
 
 
@@ -77,7 +78,7 @@ class PathStatistics:
 def _reference_features(reference: PathStatistics, scored: PathStatistics) -> Tensor:
     """The reference's features (n, 3K), those of samples that failed left out."""
     if not torch.equal(reference.kappa, scored.kappa) or reference.likelihood.dims != scored.likelihood.dims:
-        raise ValueError(
+        raise InputError(
             f"the reference was taken at other levels or of other samples: {len(reference.kappa)} of "
             f"{reference.likelihood.dims} numbers, here {len(scored.kappa)} of {scored.likelihood.dims}; "
             "give both the same kappa"
@@ -85,7 +86,7 @@ def _reference_features(reference: PathStatistics, scored: PathStatistics) -> Te
     features = reference.features
     features = features[features.isfinite().all(1)]
     if len(features) < 2:
-        raise ValueError(f"a reference needs at least two samples that did not fail, given {len(features)}")
+        raise InputError(f"a reference needs at least two samples that did not fail, given {len(features)}")
     return features
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
 from sdediff.likelihood.result import Likelihood
 
@@ -28,10 +29,10 @@ class Discrete:
 
     def __post_init__(self) -> None:
         if self.mapping not in _MAPS:
-            raise ValueError(nearest(self.mapping, _MAPS, "mapping"))
+            raise InputError(nearest(self.mapping, _MAPS, "mapping"))
         low, high = self.range
         if self.levels < 2 or not high > low:
-            raise ValueError(
+            raise InputError(
                 f"levels={self.levels}, range={self.range}: at least two levels and a rising range are needed"
             )
 
@@ -53,7 +54,7 @@ class Discrete:
         distance = (level - level.round().clamp(0, self.levels - 1)).abs().flatten(1).amax(1)
         bad = (distance > 1e-3).nonzero().flatten()
         if len(bad):
-            raise ValueError(
+            raise InputError(
                 f"row {bad[0].item()} of x is {distance[bad[0]].item():.3g} of a bin away from the values of {self}: "
                 "a probability of levels takes the levels themselves, by DataSet.tensor(), not dequantised data"
             )
@@ -86,9 +87,9 @@ def bits_per_dim(
     log_prob, mass = (result, False) if isinstance(result, Tensor) else (result.log_prob, result.mass)
     size = dims if isinstance(result, Tensor) else result.dims
     if size is None:
-        raise ValueError("bits_per_dim of a tensor needs dims=, the numbers a sample")
+        raise InputError("bits_per_dim of a tensor needs dims=, the numbers a sample")
     if mass:
         return -log_prob / (size * math.log(2))
     if levels is None or range is None:
-        raise ValueError("bits_per_dim of a density needs levels= and range= of the map from levels to x")
+        raise InputError("bits_per_dim of a density needs levels= and range= of the map from levels to x")
     return -log_prob / (size * math.log(2)) + offset(levels, range, mapping)

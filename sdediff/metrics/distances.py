@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
 from sdediff.datasets import needed
-from sdediff.noise.counter import normals, uniforms
+from sdediff.noise.philox import normals, uniforms
 
 _BLOCKS = 10
 # Streams of a seed that no other user of `normals` and `uniforms` may share.
@@ -48,10 +49,10 @@ def sliced_wasserstein(x: Any, y: Any, projections: int = 200, p: float = 2, see
     x (N, *shape), y (M, *shape), N and M at least 20; in the units of x. Bonneel et al. 2015, by POT.
     Biased upwards: sets from one law give about N^(-1/2), not 0. The directions are a function of `seed`
     and the standard error is that over samples for these directions: compare values of one seed.
-    ValueError: other shapes, too few samples, NaN or Inf, projections < 1, p < 1. ImportError: POT.
+    InputError: other shapes, too few samples, NaN or Inf, projections < 1, p < 1. MissingPackageError: POT.
     """
     if not (projections >= 1 and 1 <= p < math.inf):
-        raise ValueError(f"projections={projections}, p={p}: give at least one projection and 1 <= p < inf")
+        raise InputError(f"projections={projections}, p={p}: give at least one projection and 1 <= p < inf")
     transport = needed("ot", "sdediff[metrics]")
     first, second = (_flat(v).cpu().numpy() for v in _checked(x, y))
     directions = normals(seed, np.arange(projections), _DIRECTIONS, first.shape[1:]).astype(np.float64)
@@ -76,7 +77,7 @@ def energy_distance(x: Any, y: Any) -> Estimate:
 
     x (N, *shape), y (M, *shape), N and M at least 20. Unbiased (sums over distinct pairs), so it may be
     negative when the two laws are near. Zero if and only if the laws are the same. Szekely, Rizzo 2013.
-    ValueError: different shapes, too few samples, NaN or Inf.
+    InputError: different shapes, too few samples, NaN or Inf.
     """
     return _kernel_distance(*_centred(x, y), lambda d: -d, "energy")
 
@@ -87,14 +88,14 @@ def mmd(x: Any, y: Any, bandwidth: float | None = None) -> Estimate:
     x (N, *shape), y (M, *shape), N and M at least 20. Unbiased (sums over distinct pairs), so it may be
     negative when the two laws are near. bandwidth: by default the median distance among up to 1000 samples
     of both sets, evenly spaced; its value is in the name, and values of different bandwidths do not compare. Gretton et
-    al. 2012, eq. 3. ValueError: different shapes, too few samples, NaN or Inf, bandwidth not > 0.
+    al. 2012, eq. 3. InputError: different shapes, too few samples, NaN or Inf, bandwidth not > 0.
     """
     first, second = _centred(x, y)
     if bandwidth is None:
         pool = [v[:: math.ceil(len(v) / 500)] for v in (first, second)]
         bandwidth = float(torch.pdist(torch.cat(pool)).median())
     if not 0 < bandwidth < math.inf:
-        raise ValueError(f"mmd: bandwidth={bandwidth}: give a finite bandwidth > 0, in the units of x")
+        raise InputError(f"mmd: bandwidth={bandwidth}: give a finite bandwidth > 0, in the units of x")
     rate = -0.5 / bandwidth**2
     return _kernel_distance(first, second, lambda d: (rate * d**2).exp(), f"mmd2[rbf {bandwidth:.3g}]")
 
@@ -106,12 +107,12 @@ def frechet(x: Any, y: Any, features: str | Callable[[Tensor], Tensor] = "pca64"
     has fewer values), or a callable (B, *shape) -> (B, F); the name carries them, and it is never called FID.
     |m1 - m2|^2 + tr(C1 + C2) - 2 |C1^(1/2) C2^(1/2)|_nuclear >= 0 (Dowson, Landau 1982), in units of
     features squared. Biased upwards by about (F^2 + 5 F)/(2 N) variances at N = M, more for K << D.
-    ValueError: different shapes, 0.9 N <= F, NaN or Inf, unknown features, a module in train mode.
+    InputError: different shapes, 0.9 N <= F, NaN or Inf, unknown features, a module in train mode.
     """
     first, second, name = _features(*_checked(x, y), features)
     size = min(len(first), len(second))
     if size < (needs := math.floor(first.shape[1] / 0.9) + 2):
-        raise ValueError(f"frechet[{name}] needs {needs} samples a set, given {size}: try 'pca{size // 10}'")
+        raise InputError(f"frechet[{name}] needs {needs} samples a set, given {size}: try 'pca{size // 10}'")
     pairs = list(zip((first, second), _blocks(first, second), strict=True))
 
     def statistic(keep: np.ndarray) -> float:
@@ -132,9 +133,9 @@ DISTANCES: dict[str, Callable[..., Estimate]] = {
 
 
 def distance(name: str) -> Callable[..., Estimate]:
-    """The distance of that name in DISTANCES; ValueError with the nearest name otherwise."""
+    """The distance of that name in DISTANCES; InputError with the nearest name otherwise."""
     if name not in DISTANCES:
-        raise ValueError(nearest(name, DISTANCES, "distance"))
+        raise InputError(nearest(name, DISTANCES, "distance"))
     return DISTANCES[name]
 
 
@@ -160,13 +161,13 @@ def _checked(x: Any, y: Any) -> tuple[Tensor, Tensor]:
     first, second = (v.detach() if isinstance(v, Tensor) else torch.from_numpy(np.array(v)) for v in (x, y))
     for name, v in (("x", first), ("y", second)):
         if v.ndim == 0 or len(v) < 2 * _BLOCKS or v[0].numel() == 0:
-            raise ValueError(f"{name} has shape {tuple(v.shape)}: give (N, ...), N at least {2 * _BLOCKS}")
+            raise InputError(f"{name} has shape {tuple(v.shape)}: give (N, ...), N at least {2 * _BLOCKS}")
         bad = (~torch.isfinite(v.reshape(len(v), -1)).all(dim=1)).nonzero()
         if len(bad):
-            raise ValueError(f"{name}: row {int(bad[0])} holds NaN or Inf ({len(bad)} rows do): leave it out")
+            raise InputError(f"{name}: row {int(bad[0])} holds NaN or Inf ({len(bad)} rows do): leave it out")
     if first.shape[1:] != second.shape[1:]:
         shapes = " and ".join(str(tuple(v.shape[1:])) for v in (first, second))
-        raise ValueError(f"samples of x and y have shapes {shapes}: give both the same")
+        raise InputError(f"samples of x and y have shapes {shapes}: give both the same")
     return first, second.to(first.device)
 
 
@@ -229,7 +230,7 @@ def _features(x: Tensor, y: Tensor, features: str | Callable[[Tensor], Tensor]) 
     """Features (N, F) and (M, F) in float64, and their name."""
     if not isinstance(features, str):
         if getattr(features, "training", False):
-            raise ValueError("features: a module in train mode, whose output may vary: write features.eval()")
+            raise InputError("features: a module in train mode, whose output may vary: write features.eval()")
         with torch.no_grad():
             made = [torch.cat([features(part) for part in v.split(512)]) for v in (x, y)]
         first, second = map(_flat, _checked(*made))
@@ -238,7 +239,7 @@ def _features(x: Tensor, y: Tensor, features: str | Callable[[Tensor], Tensor]) 
     if features == "pixels":
         return first, second, features
     if not (match := re.fullmatch(r"pca([1-9]\d*)", features)):
-        raise ValueError(f"features={features!r}: give 'pixels', 'pca64' (or another number) or a callable")
+        raise InputError(f"features={features!r}: give 'pixels', 'pca64' (or another number) or a callable")
     count = min(int(match[1]), first.shape[1])
     middle = second.mean(dim=0)
     basis = torch.linalg.eigh((second - middle).T @ (second - middle))[1].flip(1)[:, :count]

@@ -1,14 +1,18 @@
 """A network with its process, its parametrisation and its clock; what it predicts; the data's statistics."""
 
+from sdediff.model.bound import BoundModel
 from sdediff.model.clock import CLOCKS
 from sdediff.model.data_statistics import Axes, Statistics, statistics
 from sdediff.model.prediction import PARAMETRISATIONS, ModelError, Prediction
-from sdediff.model.score_model import ScoreModel, reschedule
+from sdediff.model.score_model import Change, Model, ScoreModel, reschedule
 
 __all__ = [
     "CLOCKS",
     "PARAMETRISATIONS",
     "Axes",
+    "BoundModel",
+    "Change",
+    "Model",
     "ModelError",
     "Prediction",
     "ScoreModel",

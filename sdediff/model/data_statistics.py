@@ -27,6 +27,9 @@ class Statistics:
     variances: Tensor
     rest: float
 
+    def __repr__(self) -> str:
+        return f"Statistics(shape {tuple(self.mean.shape)}, std {self.std:.4g}, {len(self.directions)} directions)"
+
     @functools.cached_property
     def std(self) -> float:
         """The isotropic scale: the root of the mean variance over dimensions."""
@@ -37,27 +40,11 @@ class Statistics:
         d = self.directions
         return d.T @ ((self.variances - self.rest)[:, None] * d) + self.rest * torch.eye(d.shape[1], dtype=d.dtype)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_made"}
-
-    @functools.cached_property
-    def _made(self) -> dict[Any, Axes]:
-        return {}
-
-    def axes(self, kind: str = "std", dtype: torch.dtype = torch.float64, device: Any = "cpu") -> Axes:
-        """Coordinates in which to whiten: one scale ("std"), one a dimension ("dims") or a direction ("pca").
-
-        The same object whenever they are asked for again.
-        """
-        found = self._made.get((kind, dtype, device))
-        if found is None:
-            if kind not in KINDS:
-                raise ValueError(f"scale {kind!r}: write one of {', '.join(KINDS)}")
-            found = self._made.setdefault((kind, dtype, device), self._axes(kind, dtype, device))
-        return found
-
     @torch.inference_mode(mode=False)
-    def _axes(self, kind: str, dtype: torch.dtype, device: Any) -> Axes:
+    def axes(self, kind: str = "std", dtype: torch.dtype = torch.float64, device: Any = "cpu") -> Axes:
+        """Coordinates in which to whiten: one scale ("std"), one a dimension ("dims") or a direction ("pca")."""
+        if kind not in KINDS:
+            raise ValueError(f"scale {kind!r}: write one of {', '.join(KINDS)}")
         mean, d = self.mean.reshape(-1), None
         scale: Any = self.std
         if kind == "dims":
@@ -90,19 +77,12 @@ class Statistics:
 class Axes:
     """Linear coordinates of states: the scale of each, a float or (C,) float64, and the mean (C,).
 
-    plain: the coordinates are the states themselves, of mean 0. Beside k < D directions what is left of the
-    state keeps its D coordinates, so that C = k + D.
+    Beside k < D directions what is left of the state keeps its D coordinates, so that C = k + D.
     """
 
     scale: Any
     mean: Tensor
     directions: Tensor | None
-    plain: bool = False
-
-    @functools.cached_property
-    def size(self) -> int:
-        """How many scales there are; 0 where all coordinates share a number."""
-        return 0 if isinstance(self.scale, float) else len(self.scale)
 
     def split(self, x: Tensor) -> Tensor:
         """States (B, ...) as coordinates (B, C)."""

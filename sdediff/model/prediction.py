@@ -7,23 +7,22 @@ prediction is one linear combination of x and F with float64 coefficients.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff._utils.tensors import Columns, LookedUp, per_sample, product
+from sdediff._utils.errors import Error
+from sdediff._utils.tensors import per_sample, product
 from sdediff.grids.levels import Level
-from sdediff.model.data_statistics import Axes
 from sdediff.sde.base import SDE, SDEError
 
-_NOTHING = torch.empty(0)
 VARIANCES = ("small", "large", "learned_range", "learned")
 
 
-class ModelError(ValueError):
+class ModelError(Error, ValueError):
     """A network and what was said about it do not fit; the message names the mismatch and the mend."""
 
 
@@ -63,28 +62,107 @@ def combine(p: Any, x: Tensor, q: Any, y: Tensor) -> Tensor:
     return torch.add(x, y, alpha=q) if p == 1.0 else product(x, p).add_(y, alpha=q)
 
 
-class Prediction:
-    """What a model says at (x, t): x0, eps, score, v and velocity, each p x + q F. Shaped like x.
+class Prediction(ABC):
+    """What a model predicts at (x, t): x0, eps, score, v and velocity, shaped like x.
 
-    raw: the network's output F; extra: what it returned beyond F (a learned variance), or None;
-    velocity: the probability flow's dx/dt. Raises SDEError where alpha = 0 and F does not determine x0.
+    raw: the network's output F; extra: what it returned beyond F (a learned variance), or None; level: the process
+    at t. Each quantity is p x + q F under a process with alpha and sigma (`LinearPrediction`).
     """
 
-    __slots__ = ("_a", "_b", "_kind", "extra", "level", "raw", "x")
+    __slots__ = ("extra", "level", "raw", "x")
 
-    def __init__(self, x: Tensor, raw: Tensor, t: Level, a: Any, b: Any, kind: str, extra: Any = None) -> None:
+    def __init__(self, x: Tensor, raw: Tensor, t: Level, extra: Any = None) -> None:
         self.x, self.raw, self.level, self.extra = x, raw, t, extra
-        self._a, self._b, self._kind = a, b, kind
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(states {tuple(self.x.shape)}, {self.level!r})"
+
+    @abstractmethod
+    def pair(self, name: str) -> tuple[Any, Any]:
+        """The coefficients (p, q) of a quantity, `name` = p x + q F; floats or (B,) float64."""
+
+    @abstractmethod
+    def mix(self, c: Any = 0.0, **weights: Any) -> Tensor:
+        """c x + sum of weight times quantity, formed as one combination of x and F: mix(1, velocity=dt)."""
+
+    @abstractmethod
+    def scaled(self, **weights: float) -> tuple[float, Tensor]:
+        """sum of weight times quantity as (factor, tensor), whose product it is: an addition less for a later sum."""
+
+    @abstractmethod
+    def factored(self, name: str) -> tuple[float, Tensor]:
+        """One quantity as (factor, tensor), whose product it is."""
+
+    @abstractmethod
+    def _quantity(self, name: str) -> Tensor: ...
+
+    def log_variance(self, kind: str, small: float, large: float) -> Any:
+        """log of the variance of an ancestral step between the bounds small and large: a number, or shaped like x.
+
+        kind: "small", "large", or by what the network returned beside F: "learned_range", exp(v log large +
+        (1 - v) log small) with v = (output + 1)/2 (Nichol and Dhariwal 2021, eq. 15), "learned", the logarithm itself.
+        """
+        if kind in ("small", "large"):
+            return math.log(small if kind == "small" else large)
+        learned = self.extra[0] if isinstance(self.extra, tuple) and len(self.extra) == 1 else self.extra
+        if not isinstance(learned, Tensor) or learned.shape != self.x.shape:
+            given = f"of shape {tuple(learned.shape)}" if isinstance(learned, Tensor) else type(learned).__name__
+            raise ModelError(
+                f"variance={kind!r} needs a network that returns 2C channels, or a pair of tensors shaped "
+                f"like the state {tuple(self.x.shape)}, of which the second is the variance's: given {given}"
+            )
+        learned = learned.to(self.x.dtype)
+        if kind == "learned":
+            return learned
+        return (math.log(large) + math.log(small)) / 2 + (math.log(large) - math.log(small)) / 2 * learned
+
+    @property
+    def x0(self) -> Tensor:
+        """The denoised state E[x0 | x_t]."""
+        return self._quantity("x0")
+
+    @property
+    def eps(self) -> Tensor:
+        """The predicted noise (x - alpha x0) / sigma."""
+        return self._quantity("eps")
+
+    @property
+    def score(self) -> Tensor:
+        """The gradient of log p_t at x, -eps / sigma."""
+        return self._quantity("score")
+
+    @property
+    def v(self) -> Tensor:
+        """alpha eps - sigma x0. Salimans and Ho 2022."""
+        return self._quantity("v")
+
+    @property
+    def velocity(self) -> Tensor:
+        """The probability flow's dx/dt: alpha' x0 + sigma' eps = f x - g^2 score / 2."""
+        return self._quantity("velocity")
+
+
+class LinearPrediction(Prediction):
+    """A prediction under a process with alpha and sigma, x0 = a x + b F.
+
+    output: the quantity that F is, None where it is none of this process. Raises SDEError where alpha = 0 and F does
+    not determine what is asked for (a is None).
+    """
+
+    __slots__ = ("_a", "_b", "_output")
+
+    def __init__(self, x: Tensor, raw: Tensor, t: Level, a: Any, b: Any, output: str | None, extra: Any = None) -> None:
+        self.x, self.raw, self.level, self.extra = x, raw, t, extra
+        self._a, self._b, self._output = a, b, output
 
     def pair(self, name: str) -> tuple[Any, Any]:
-        """The coefficients (p, q) of a property, `name` = p x + q F; floats or (B,) float64."""
-        if name == self._kind:
+        if name == self._output:
             return 0.0, 1.0
         t, a, b = self.level, self._a, self._b
         if a is None:
             raise SDEError(
-                f"at t={t.time} alpha is 0 and a {self._kind} network does not determine {name}: start below it "
-                "(start=sde.t_max) or use an x0, v, edm or velocity network"
+                f"at t={t.time} alpha is 0 and the network's output ({self._output}) does not determine {name}: start "
+                "below it (start=sde.t_max) or use an x0, v, edm or velocity network"
             )
         if name == "x0":
             return a, b
@@ -97,14 +175,15 @@ class Prediction:
             return t.alpha * c - t.sigma * a, t.alpha * d - t.sigma * b
         p, q = t.alpha_dot * a + t.sigma_dot * c, t.alpha_dot * b + t.sigma_dot * d
         if isinstance(q, float) and q - q != 0.0:
-            raise SDEError(
-                f"at t={t.time} alpha jumps to 0 and the flow has no slope: start below it (start=sde.t_max)"
-            )
+            raise SDEError(f"at t={t.time} alpha is 0 and the flow has no slope: start below it (start=sde.t_max)")
         return p, q
 
     def mix(self, c: Any = 0.0, **weights: Any) -> Tensor:
-        """c x + sum of weight times property, formed as one combination of x and F: mix(1, velocity=dt)."""
         p, q = self._sum(c, weights)
+        return combine(p, self.x, q, self.raw)
+
+    def _quantity(self, name: str) -> Tensor:
+        p, q = self.pair(name)
         return combine(p, self.x, q, self.raw)
 
     def _sum(self, p: Any, weights: dict[str, Any]) -> tuple[Any, Any]:
@@ -115,30 +194,10 @@ class Prediction:
         return p, q
 
     def scaled(self, **weights: float) -> tuple[float, Tensor]:
-        """sum of weight times property as (factor, tensor), its product: an addition less for what is summed up."""
         return self._factored(*self._sum(0.0, weights))
 
     def factored(self, name: str) -> tuple[float, Tensor]:
-        """One property as (factor, tensor), its product."""
-        return self._factored(*self.pair(name))
-
-    def weighed(self, weigh: Callable[..., dict[str, Any]], *by: Any) -> tuple[float, Tensor]:
-        """sum of weight times property, the weights weigh(level, *by), as (factor, tensor); they are looked up."""
-        if isinstance(self._a, Tensor) or isinstance(self._b, Tensor):
-            return self.scaled(**weigh(self.level, *by))
-        return self._factored(*_weighed.numbers(self.level, self._kind, self._a, self._b, weigh, by))
-
-    def along(self, axes: Axes, size: int, weigh: Callable[..., dict[str, Any]], *by: Any) -> tuple[float, Tensor]:
-        """The same of weights that are arrays (C,) of this size, one a coordinate of `axes`: (1, (B, C))."""
-        x, raw = axes.split(self.x), axes.split(self.raw)
-        if isinstance(self._a, Tensor) or isinstance(self._b, Tensor):
-            total = torch.zeros_like(x)
-            for name, weight in weigh(self.level, *by).items():
-                total = torch.addcmul(total, axes.split(getattr(self, name)), torch.from_numpy(weight).to(x))
-            return 1.0, total
-        found = _weighed.sized(size)(self.level, self._kind, self._a, self._b, weigh, by)
-        on_x, on_raw = found.like(x)
-        return 1.0, (x * on_x).addcmul_(raw, on_raw)
+        return (1.0, self.raw) if name == self._output else self._factored(*self.pair(name))
 
     def _factored(self, p: Any, q: Any) -> tuple[float, Tensor]:
         if isinstance(p, Tensor) or isinstance(q, Tensor):
@@ -147,62 +206,6 @@ class Prediction:
             return p, torch.add(self.x, self.raw, alpha=q / p)
         return q, self.raw if p == 0.0 else torch.add(self.raw, self.x, alpha=p / q)
 
-    def log_variance(self, kind: str, small: float, large: float) -> Any:
-        """log of the variance of an ancestral step between the bounds small and large: a number, or shaped like x.
-
-        kind: "small", "large", or by what the network returned beside F: "learned_range", exp(v log large +
-        (1 - v) log small) with v = (output + 1)/2 (Nichol and Dhariwal 2021, eq. 15), "learned", the logarithm itself.
-        """
-        if kind in ("small", "large"):
-            return math.log(small if kind == "small" else large)
-        found = self.extra[0] if isinstance(self.extra, tuple) and len(self.extra) == 1 else self.extra
-        if not isinstance(found, Tensor) or found.shape != self.x.shape:
-            given = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-            raise ModelError(
-                f"variance={kind!r} needs a network that returns 2C channels, or a pair of tensors shaped "
-                f"like the state {tuple(self.x.shape)}, of which the second is the variance's: given {given}"
-            )
-        found = found.to(self.x.dtype)
-        if kind == "learned":
-            return found
-        return (math.log(large) + math.log(small)) / 2 + (math.log(large) - math.log(small)) / 2 * found
-
-    def _form(self, name: str) -> Tensor:
-        p, q = self.pair(name)
-        return combine(p, self.x, q, self.raw)
-
-    @property
-    def x0(self) -> Tensor:
-        """The denoised state E[x0 | x_t]."""
-        return self._form("x0")
-
-    @property
-    def eps(self) -> Tensor:
-        """The predicted noise (x - alpha x0) / sigma."""
-        return self._form("eps")
-
-    @property
-    def score(self) -> Tensor:
-        """The gradient of log p_t at x, -eps / sigma."""
-        return self._form("score")
-
-    @property
-    def v(self) -> Tensor:
-        """alpha eps - sigma x0. Salimans and Ho 2022."""
-        return self._form("v")
-
-    @property
-    def velocity(self) -> Tensor:
-        """alpha' x0 + sigma' eps = f x - g^2 score / 2."""
-        return self._form("velocity")
-
-
-@LookedUp
-def _weighed(t: Level, kind: str, a: Any, b: Any, weigh: Callable[..., dict[str, Any]], by: tuple[Any, ...]) -> Any:
-    """The coefficients of x and F, a pair of numbers or the Columns of two arrays."""
-    p, q = Prediction(_NOTHING, _NOTHING, t, a, b, kind)._sum(0.0, weigh(t, *by))
-    return (float(p), float(q)) if np.ndim(q) == 0 else Columns(p, q)
-
 
 class GeneralPrediction(Prediction):
     """A prediction under a process without alpha and sigma: score and velocity alone."""
@@ -210,29 +213,28 @@ class GeneralPrediction(Prediction):
     __slots__ = ("_sde",)
 
     def __init__(self, x: Tensor, raw: Tensor, t: Level, sde: SDE, extra: Any = None) -> None:
-        super().__init__(x, raw, t, 0.0, 0.0, "score", extra)
+        super().__init__(x, raw, t, extra)
         self._sde = sde
 
+    def pair(self, name: str) -> tuple[Any, Any]:
+        """(0, 1) for the score; the other quantities are no combination of x and F."""
+        return (0.0, 1.0) if name == "score" else (self.level.alpha, self.level.sigma)
+
     def mix(self, c: Any = 0.0, **weights: Any) -> Tensor:
-        """c x + sum of weight times property."""
         total = c * self.x
         for name, weight in weights.items():
-            total = torch.add(total, getattr(self, name), alpha=weight)
+            total = torch.add(total, self._quantity(name), alpha=weight)
         return total
 
     def scaled(self, **weights: float) -> tuple[float, Tensor]:
-        """sum of weight times property, with the factor 1."""
         return 1.0, self.mix(0.0, **weights)
 
     def factored(self, name: str) -> tuple[float, Tensor]:
-        """One property, with the factor 1."""
-        return 1.0, getattr(self, name)
+        return 1.0, self._quantity(name)
 
-    def pair(self, name: str) -> tuple[Any, Any]:
-        """(0, 1) for the score; the other properties need alpha and sigma."""
-        return (0.0, 1.0) if name == "score" else (self.level.alpha, self.level.sigma)
-
-    @property
-    def velocity(self) -> Tensor:
-        """drift - g^2 score / 2."""
+    def _quantity(self, name: str) -> Tensor:
+        """The score as it is; the velocity, drift - g^2 score / 2."""
+        if name != "velocity":
+            self.pair(name)
+            return self.raw
         return self._sde.drift(self.x, self.level.time) - per_sample(self.level.g2 / 2, self.x) * self.raw

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import functools
+import types
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Union
 
-import torch
 from torch import Tensor
 
 from sdediff._utils.suggestions import nearest
-from sdediff._utils.tensors import per_sample
-from sdediff.grids.levels import Level, level
-from sdediff.model.clock import CLOCKS, Ready, Terms
+from sdediff.grids.levels import Level
+from sdediff.model.bound import BoundModel
+from sdediff.model.clock import CLOCKS
 from sdediff.model.data_statistics import Statistics
-from sdediff.model.prediction import PARAMETRISATIONS, GeneralPrediction, ModelError, Prediction
+from sdediff.model.prediction import PARAMETRISATIONS, ModelError, Prediction
 from sdediff.sde.base import SDE
 
 Net = Callable[..., Any]
+# What a solver's step calls.
+Model = Union["ScoreModel", BoundModel]
+Change = Callable[[Prediction, Model], Prediction]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ScoreModel:
     """A network with its process, its parametrisation and its clock: model(x, t) -> Prediction.
 
@@ -30,7 +32,8 @@ class ScoreModel:
     DDPM's networks count from 0, the knots from 1), lam, log_snr, sigma (sigma/alpha), c_noise, or a
     function of the level; by default t, for edm c_noise. stats: the data's mean and covariance
     (`statistics`), for solvers that whiten and for likelihoods. trained: the process that the network was
-    trained on, where it moves on another (`reschedule`).
+    trained on, where it is used on another (`reschedule`). changes: functions (prediction, model) -> prediction,
+    applied in turn (`sdediff.guidance`).
     """
 
     net: Net
@@ -41,9 +44,9 @@ class ScoreModel:
     offset: int = 1
     cond: dict[str, Any] = field(default_factory=dict)
     trained: SDE | None = None
-    stats: Statistics | None = field(default=None, repr=False)
-    card: dict[str, Any] = field(default_factory=dict, repr=False)
-    _ready: Ready | None = field(default=None, repr=False)
+    stats: Statistics | None = None
+    card: dict[str, Any] = field(default_factory=dict)
+    changes: tuple[Change, ...] = ()
 
     def __post_init__(self) -> None:
         if self.predicts not in PARAMETRISATIONS:
@@ -60,17 +63,15 @@ class ScoreModel:
 
     def __call__(self, x: Tensor, t: Any) -> Prediction:
         """The prediction at states x (B, ...) and time t: a level, a float or a (B,) tensor of times."""
-        here = t if isinstance(t, Level) else level(self.sde, t)
-        shape, ready = x.shape, self._ready
-        found = ready.at.get(here.time) if ready is not None and ready.size == shape[0] else None
-        (says, scale, a, b), clock = found or self._terms.at(here, x)
-        scaled = x if isinstance(scale, float) and scale == 1.0 else x * per_sample(scale, x)
-        raw, extra = self.net(scaled, clock, **self.cond), None
-        if type(raw) is not Tensor or raw.shape != shape or raw.dtype is not x.dtype:
-            raw, extra = _raw(raw, x)
-        if not says:
-            return GeneralPrediction(x, raw, here, self.sde, extra)
-        return Prediction(x, raw, here, a, b, says, extra)
+        return BoundModel(self)(x, t)
+
+    def __repr__(self) -> str:
+        names = ("predicts", "time", "sigma_data", "offset", "trained", "changes")
+        shown = [f"{n}={getattr(self, n)!r}" for n in names if getattr(self, n) != _DEFAULTS.get(n)]
+        conditions = [f"cond={sorted(self.cond)}"] if self.cond else []
+        net = self.net if isinstance(self.net, types.FunctionType) else None
+        name = type(self.net).__name__ if net is None else net.__qualname__
+        return f"ScoreModel({', '.join([name, repr(self.sde), *shown, *conditions])})"
 
     def given(self, **cond: Any) -> ScoreModel:
         """The same model under conditions, passed to the network as keyword arguments."""
@@ -80,14 +81,9 @@ class ScoreModel:
         """The same model around wrap(net): counting, compiling."""
         return replace(self, net=wrap(self.net))
 
-    def on(self, row: tuple[Level, ...], x: Tensor) -> ScoreModel:
-        """The same model with its coefficients and clocks ready for every level of a grid and states like x."""
-        return replace(self, _ready=self._terms.on(row, x))
-
-    @functools.cached_property
-    def _terms(self) -> Terms:
-        time = "t" if self.time is None else self.time
-        return Terms(self.sde, self.predicts, time, self.sigma_data, self.offset, self.trained)
+    def before(self, count: int) -> ScoreModel:
+        """The same model under the first `count` of its changes."""
+        return replace(self, changes=self.changes[:count])
 
     @property
     def at_zero_alpha(self) -> bool:
@@ -95,33 +91,15 @@ class ScoreModel:
         return self.predicts not in ("eps", "score") and self.time not in ("lam", "log_snr", "sigma", "c_noise")
 
 
-def _raw(output: Any, x: Tensor) -> tuple[Tensor, Any]:
-    """F and what came with it, checked against the state."""
-    extra = None
-    if not isinstance(output, Tensor):
-        output = getattr(output, "sample", output)
-        if isinstance(output, tuple):
-            output, extra = output[0], output[1:]
-    if not isinstance(output, Tensor):
-        raise ModelError(f"the network returned {type(output).__name__}, needed: a tensor of shape {tuple(x.shape)}")
-    if output.shape != x.shape:
-        if output.ndim == x.ndim > 1 and output.shape[1] == 2 * x.shape[1] and output.shape[0] == x.shape[0]:
-            output, extra = output.split(x.shape[1], dim=1)
-        else:
-            raise ModelError(f"the network returned shape {tuple(output.shape)} for states {tuple(x.shape)}")
-    if output.dtype != x.dtype:
-        if torch.promote_types(output.dtype, x.dtype) != x.dtype:
-            raise ModelError(f"the network returned {output.dtype} for {x.dtype} states: cast one of them")
-        output = output.to(x.dtype)
-    return output, extra
+_DEFAULTS: dict[str, Any] = {"sigma_data": 1.0, "offset": 1, "trained": None, "changes": ()}
 
 
 def reschedule(model: ScoreModel, sde: SDE) -> ScoreModel:
-    """A network trained on one process, moving on another: times are matched by lam, states by sigma.
+    """A network trained on one process, used on another: times are matched by lam, states by sigma.
 
     Beyond the range of lam that the network knows, its nearest end is used.
     """
     source = model.trained or model.sde
     if not (source.linear and sde.linear):
         raise ModelError("reschedule matches the log-SNR of two processes: both need alpha and sigma")
-    return replace(model, sde=sde, trained=source, _ready=None)
+    return replace(model, sde=sde, trained=source)

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from sdediff._utils.errors import InputError
+
 CLOCKS = ("t", "index", "linear", "log")
 INPUTS = ("plain", "ve")
 
@@ -24,7 +26,7 @@ class ClockEmbedding(nn.Module):
     def __init__(self, width: int, kind: str = "t", scale: float = 1.0) -> None:
         super().__init__()
         if kind not in CLOCKS:
-            raise ValueError(f"clock={kind!r}: write one of {', '.join(CLOCKS)}")
+            raise InputError(f"clock={kind!r}: write one of {', '.join(CLOCKS)}")
         self.kind, self.scale = kind, scale * {"t": 1000.0, "log": 100.0}.get(kind, 1.0)
         half = torch.arange(width // 2, dtype=torch.float64) / (width // 2)
         self.register_buffer("frequencies", torch.exp(-math.log(1e4) * half).float(), persistent=False)
@@ -42,5 +44,5 @@ def label_row(label: Tensor | int | None, classes: int, like: Tensor) -> Tensor:
     """Class indices (B,) from one label, one a sample, or None: the extra class `classes`, unconditional."""
     given = torch.as_tensor(classes if label is None else label, device=like.device)
     if given.is_floating_point() or bool(((given < 0) | (given > classes)).any()):
-        raise ValueError(f"label={label!r}: give integers in [0, {classes}), or None for no condition")
+        raise InputError(f"label={label!r}: give integers in [0, {classes}), or None for no condition")
     return given.long().expand(like.shape[0])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sdediff._utils.errors import InputError
 from sdediff.nets.embedding import INPUTS, ClockEmbedding, label_row
 
 
@@ -46,7 +47,7 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         if input not in INPUTS:
-            raise ValueError(f"input={input!r}: write one of {', '.join(INPUTS)}")
+            raise InputError(f"input={input!r}: write one of {', '.join(INPUTS)}")
         self.config: dict[str, Any] = {
             "dim": dim, "width": width, "blocks": blocks, "clock": clock, "clock_scale": clock_scale,
             "input": input, "classes": classes,
@@ -70,7 +71,7 @@ class MLP(nn.Module):
         if self.label is not None:
             features = features + self.label(label_row(label, self.classes, x))
         elif label is not None:
-            raise ValueError("this network was made without classes: leave label out")
+            raise InputError("this network was made without classes: leave label out")
         h = self.first(state)
         for block in self.blocks:
             h = block(h, functional.silu(features))

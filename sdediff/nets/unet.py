@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sdediff._utils.errors import InputError
 from sdediff.nets.embedding import INPUTS, ClockEmbedding, label_row
 
 
@@ -85,7 +86,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         if input not in INPUTS:
-            raise ValueError(f"input={input!r}: write one of {', '.join(INPUTS)}")
+            raise InputError(f"input={input!r}: write one of {', '.join(INPUTS)}")
         self.config: dict[str, Any] = {
             "channels_in": channels_in, "width": width, "multiples": list(multiples), "blocks": blocks,
             "attention": attention, "clock": clock, "clock_scale": clock_scale, "input": input,
@@ -127,14 +128,14 @@ class UNet(nn.Module):
         """F at states x (B, C, H, W) and clock (B,); with input="ve" the score. Shaped like x."""
         times = 2 ** (len(self.down) - 1)
         if x.ndim != 4 or x.shape[2] % times or x.shape[3] % times:
-            raise ValueError(f"this U-Net takes (B, C, H, W) with sides divisible by {times}, given {tuple(x.shape)}")
+            raise InputError(f"this U-Net takes (B, C, H, W) with sides divisible by {times}, given {tuple(x.shape)}")
         sigma = clock.to(x).reshape(-1, 1, 1, 1)
         state = x / torch.sqrt(1 + sigma**2) if self.input == "ve" else x
         features = self.embed(clock)
         if self.label is not None:
             features = features + self.label(label_row(label, self.classes, x))
         elif label is not None:
-            raise ValueError("this network was made without classes: leave label out")
+            raise InputError("this network was made without classes: leave label out")
         out = self._body(state, functional.silu(features)) + self.gain(features)[:, :, None, None] * state
         return -out / sigma if self.input == "ve" else out
 

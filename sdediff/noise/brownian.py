@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff.noise.counter import TREE, Noise, indices, normals
+from sdediff.noise.counter import Noise
+from sdediff.noise.philox import TREE, indices, normals
 
 # States up to this size draw all levels of the tree at once.
 _AHEAD = 1 << 13

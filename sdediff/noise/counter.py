@@ -1,15 +1,7 @@
-"""Where randomness comes from: unit normals as pure functions of (seed, sample index, level, draw).
-
-`Counter` is the default: Philox4x32-10 bits (Salmon et al. 2011) and our own normal transform, evaluated
-on the CPU, so that a sample's noise is the same on any device, in any batch and in any order.
-`Stream` is a plain generator for speed; it depends on the batch. Paths are in brownian.py.
-"""
+"""What noise is, unit normals as a pure function of (seed, sample index, level, draw), and the default one."""
 
 from __future__ import annotations
 
-import functools
-import math
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -19,94 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_WORD = 0xFFFFFFFF
-_MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], dtype=np.uint64)
-_HIGH = 1 if sys.byteorder == "little" else 0
-_WEYL = np.array([0x9E3779B9, 0xBB67AE85], dtype=np.uint64)
-# At most so many numbers are drawn ahead.
+from sdediff.noise.philox import INITIAL, indices, normals
+
+# At most so many numbers are drawn together.
 _AHEAD = 1 << 16
-# Streams of one seed that no level index can reach: level and draw indices stay below 2**31.
-_INITIAL, _UNIFORM, TREE = 0xFFFFFFFF, 0xFFFFFFFE, 0x80000000
-
-
-@functools.lru_cache(maxsize=64)
-def _keys(low: int, high: int) -> np.ndarray:
-    """The ten round keys (10, 2) of a 64-bit key."""
-    keys = np.array([low, high], dtype=np.uint64) + np.arange(10, dtype=np.uint64)[:, None] * _WEYL
-    return (keys & np.uint64(_WORD)).astype(np.uint32)
-
-
-def philox(counter: Sequence[Any], key: tuple[int, int]) -> np.ndarray:
-    """Ten rounds of Philox4x32 on arrays of counters.
-
-    counter: four arrays (or scalars) of 32-bit words, broadcast together to a shape S; key: two 32-bit
-    words. Returns uint32 (4, *S). Salmon et al. 2011, section 3.3.
-    """
-    shape = np.broadcast_shapes(*(np.shape(c) for c in counter))
-    words = np.empty((4, *shape), dtype=np.uint32)
-    for lane, word in zip((0, 2, 1, 3), counter, strict=True):
-        words[lane] = word
-    even, odd, lanes = words[:2], words[2:], (2,) + (1,) * len(shape)
-    for k in _keys(*key).reshape(10, *lanes):
-        # A product's halves are read in place: low words first, as the byte order has it.
-        product = np.multiply(even, _MULTIPLIERS.reshape(lanes), dtype=np.uint64, order="C")
-        halves = product[..., None].view(np.uint32)[::-1]
-        even = halves[..., _HIGH] ^ odd
-        even ^= k
-        odd = halves[..., 1 - _HIGH]
-    return np.stack([even[0], odd[0], even[1], odd[1]])
-
-
-def _bits(seed: int, index: np.ndarray, stream: tuple[Any, int], size: int) -> np.ndarray:
-    """32-bit words (4, ..., B, ceil(size / 4)) that depend on (seed, index[b], stream, position) alone.
-
-    The stream's first word may be an array, whose shape leads the result's.
-    """
-    blocks, first = np.arange(-(-size // 4), dtype=np.uint32), np.asarray(stream[0], dtype=np.uint32)
-    counter = (blocks, index.astype(np.uint32)[:, None], first[..., None, None], stream[1] & _WORD)
-    return philox(counter, (seed & _WORD, seed >> 32))
-
-
-def uniforms(seed: int, index: np.ndarray, stream: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
-    """Uniform numbers in [0, 1), float64 (B, *shape), element by element a function of (seed, index, stream)."""
-    size = math.prod(shape)
-    if not 0 <= stream[1] < 1 << 28:
-        raise ValueError(f"stream={stream}: the second word must lie in [0, 2**28)")
-    words = _bits(seed, index, (_UNIFORM - stream[1], stream[0]), 2 * size)
-    flat = words.transpose(1, 2, 0).reshape(len(index), -1)[:, : 2 * size].astype(np.uint64)
-    pairs = flat.reshape(len(index), size, 2)
-    mantissa = (pairs[..., 0] >> np.uint64(5)) * np.uint64(1 << 26) + (pairs[..., 1] >> np.uint64(6))
-    return (mantissa.astype(np.float64) * 2.0**-53).reshape(len(index), *shape)
-
-
-def normals(seed: int, index: np.ndarray, stream: tuple[Any, int], shape: tuple[int, ...]) -> np.ndarray:
-    """Unit normals, float32 (..., B, *shape), by Box and Muller's transform of 32-bit words (tails to 6.7)."""
-    size, unit = math.prod(shape), np.float32(2.0**-32)
-    words = _bits(seed, index, stream, size)
-    radius, angle = words[:2].astype(np.float32), words[2:].astype(np.float32)
-    radius += np.float32(0.5)
-    radius *= unit
-    np.log(radius, out=radius)
-    radius *= np.float32(-2.0)
-    np.sqrt(radius, out=radius)
-    angle *= np.float32(2.0 * math.pi) * unit
-    # Written where they belong: a block's four numbers lie side by side.
-    z = np.empty((*words.shape[1:], 4), dtype=np.float32)
-    lanes = np.moveaxis(z, -1, 0)
-    np.multiply(radius, np.cos(angle), out=lanes[:2])
-    np.multiply(radius, np.sin(angle), out=lanes[2:])
-    lead = words.shape[1:-1]
-    return z.reshape(*lead, -1)[..., :size].reshape(*lead, *shape)
-
-
-def indices(index: int | Sequence[int], batch: int) -> np.ndarray:
-    """Sample indices (batch,) from a first index or a list of them; each in [0, 2**32)."""
-    given = np.arange(index, index + batch) if isinstance(index, int) else np.asarray(index, dtype=np.int64)
-    if given.shape != (batch,):
-        raise ValueError(f"index names {given.size} samples, the batch has {batch}: give one integer each")
-    if batch and (given.min() < 0 or given.max() > _WORD):
-        raise ValueError(f"sample indices must lie in [0, 2**32), given {given.min()} to {given.max()}")
-    return given
 
 
 @dataclass(frozen=True)
@@ -131,7 +39,11 @@ class Noise(ABC):
 
     def initial(self, like: Tensor) -> Tensor:
         """The draw that starts a path at the prior; the same for every kind of per-sample noise."""
-        return self._counter(like, (_INITIAL, 0))
+        return self._counter(like, (INITIAL, 0))
+
+    def for_run(self, steps: int) -> Noise:
+        """The same noise for one run of so many steps, which may draw for several of them together."""
+        return self
 
     def shifted(self, draws: int = 1 << 20) -> Noise:
         """The same noise with its draws moved, for the second of two solvers that share a step."""
@@ -145,48 +57,35 @@ class Noise(ABC):
 
 @dataclass(frozen=True)
 class Counter(Noise):
-    """Per-sample counter-based noise: sample i's draws depend on (seed, i, level index, draw) alone.
-
-    Small states draw for up to sixteen levels of the grid at once: a call of numpy costs more than its numbers.
-    """
-
-    _ahead: dict[int, Any] = field(default_factory=dict, compare=False, repr=False)
+    """Per-sample counter-based noise: sample i's draws depend on (seed, i, level index, draw) alone."""
 
     def __call__(self, t: Any, s: Any, like: Tensor, draw: int = 0) -> Tensor:
-        stream = draw + self.offset
-        # `shifted` shares the store, so an entry says whose it is; it is read and replaced whole, for threads.
-        key = (self.seed, self.index, like.shape, like.dtype, like.device)
-        first, known, drawn = self._ahead.get(stream, (0, None, ()))
-        if known == key and 0 <= t.index - first < len(drawn):
-            return drawn[t.index - first].clone()
-        left = len(getattr(t, "grid", ())) - 1 - t.index
-        wide = min(_AHEAD // max(1, like.numel()), 16, left)
-        if wide < 2:
-            return self._counter(like, (t.index, stream))
-        first = t.index
-        drawn = self._counter(like, (np.arange(first, first + wide), stream)).unbind()
-        if len(self._ahead) > 16:
-            self._ahead.clear()
-        self._ahead[stream] = first, key, drawn
-        return drawn[0].clone()
+        return self._counter(like, (t.index, draw + self.offset))
+
+    def for_run(self, steps: int) -> Noise:
+        return _CounterAhead(self.seed, self.index, self.offset, steps)
 
 
 @dataclass(frozen=True)
-class Stream(Noise):
-    """A plain generator a draw, on the state's device: fast, the same for the same call, but a sample's
-    noise depends on its place in the batch and on the device. `index` is not used."""
+class _CounterAhead(Noise):
+    """Counter's draws in one run of so many steps: small states draw for up to sixteen levels together.
+
+    A call of numpy costs more than its numbers. Entries are read and replaced whole, for threads.
+    """
+
+    steps: int = 0
+    _drawn: dict[int, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __call__(self, t: Any, s: Any, like: Tensor, draw: int = 0) -> Tensor:
-        return self._draw(like, t.index, draw + self.offset)
-
-    def initial(self, like: Tensor) -> Tensor:
-        return self._draw(like, _INITIAL, 0)
-
-    def _draw(self, like: Tensor, level: int, draw: int) -> Tensor:
-        mixed = philox((level, draw, 0, 0), (self.seed & _WORD, self.seed >> 32))
-        if like.device.type == "cpu":
-            # torch's CPU generator reads 32 bits of its seed alone, so numpy's takes all 128 here.
-            source = np.random.Generator(np.random.SFC64([int(w) for w in mixed]))
-            return torch.from_numpy(source.standard_normal(like.shape)).to(like.dtype)
-        generator = torch.Generator(like.device).manual_seed(int(mixed[0]) | int(mixed[1]) << 32)
-        return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+        stream, kind = draw + self.offset, (like.shape, like.dtype, like.device)
+        first, drawn_for, drawn = self._drawn.get(stream, (0, None, ()))
+        if drawn_for == kind and 0 <= t.index - first < len(drawn):
+            return drawn[t.index - first].clone()
+        wide = min(_AHEAD // max(1, like.numel()), 16, self.steps - t.index)
+        if wide < 2:
+            return self._counter(like, (t.index, stream))
+        drawn = self._counter(like, (np.arange(t.index, t.index + wide), stream)).unbind()
+        if len(self._drawn) > 16:
+            self._drawn.clear()
+        self._drawn[stream] = t.index, kind, drawn
+        return drawn[0].clone()

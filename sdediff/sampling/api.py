@@ -1,124 +1,350 @@
-"""From noise to data and back: `iterate` yields the states of a run, `sample` consumes it."""
+"""From noise to data: `Sampler`, which keeps a set-up, and its one-liners `sample` and `iterate`."""
 
 from __future__ import annotations
 
-import weakref
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff._utils.progress import track
-from sdediff.grids.levels import level
+from sdediff.grids.grids import GridLike
 from sdediff.model.score_model import ScoreModel
-from sdediff.sampling.cuda_graph import replayed
-from sdediff.sampling.run import Counter, Run, State, prepare
+from sdediff.noise.counter import Noise
+from sdediff.sampling.cuda_graph import CudaGraph, Graph, Recorded
+from sdediff.sampling.plan import CHOOSERS, Plan, check_eval, make_plan, noise_for, placement
+from sdediff.sampling.run import CallCounter, Run, State, Table, make_table
+from sdediff.sde.base import linear
 from sdediff.solvers import Solver, SolverError
 
 
-@dataclass(frozen=True, eq=False)
-class Record:
-    """A whole run: the result x, times (n + 1,), trajectory (n + 1, B, ...) and network calls."""
+class SampleRecord(NamedTuple):
+    """A whole run: the result x, times (n + 1,), trajectory (n + 1, B, ...) and network evaluations."""
 
     x: Tensor
     times: Tensor
     trajectory: Tensor
     calls: int
 
+    def __repr__(self) -> str:
+        return f"SampleRecord({tuple(self.x.shape)} after {len(self.times) - 1} steps, {self.calls} calls)"
 
-def iterate(model: ScoreModel, shape: Sequence[int] | None = None, **options: Any) -> Iterator[State]:
-    """Yield a State (t, x, prediction, history) at every level; options as in `sample`.
+
+class Sampler:
+    """`sample` with its set-up kept: sampler(shape, seed=0) gives what sample(model, shape, seed=0, ...) gives.
+
+    The process, the grid and the solver's coefficients are evaluated once, `solver="auto"` measures once, and with
+    compile=True the compiled network and, on CUDA, the recorded loop are kept. Arguments as in `sample`. A model,
+    process or statistics changed in place afterwards are not noticed: make another Sampler.
+    """
+
+    def __init__(
+        self,
+        model: ScoreModel,
+        *,
+        solver: str | Solver = "dpmpp_2m",
+        steps: int | None = None,
+        calls: int | None = None,
+        grid: GridLike | None = None,
+        start: float | None = None,
+        stop: float | None = None,
+        denoise: bool = True,
+        noise: str | Noise = "counter",
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        compile: bool = False,
+        graph: Callable[[], Graph] = CudaGraph,
+    ) -> None:
+        self.model, self.compile = model, compile
+        self._noise, self._dtype, self._device, self._make_graph = noise, dtype, device, graph
+        self._given: dict[str, Any] = {"steps": steps, "calls": calls, "start": start, "stop": stop, "denoise": denoise}
+        self._chooser = solver if isinstance(solver, str) and solver in CHOOSERS else None
+        if self._chooser is not None and grid is not None:
+            raise SolverError(f"solver={solver!r} chooses the grid too: leave grid out")
+        self._plan = None if self._chooser else make_plan(model, solver, grid=grid, **self._given)
+        self._net = torch.compile(model.net) if compile else model.net
+        self._table: tuple[Any, Table] | None = None
+        self._recorded: dict[Any, Recorded] = {}
+
+    def __repr__(self) -> str:
+        if self._plan is None:
+            return f"Sampler({self.model!r}, solver={self._chooser!r}, not chosen yet)"
+        times, end = self._plan.times, ", then a jump to data" if self._plan.denoise else ""
+        span = f"{len(times) - 1} steps from t={times[0].item():.4g} to {times[-1].item():.4g}{end}"
+        return f"Sampler({self.model!r}, {self._plan.solver!r}, {span})"
+
+    def plan(self, shape: Sequence[int] | None = None, cond: dict[str, Any] | None = None) -> Plan:
+        """The solver, times and last jump of its runs; solver="auto" is chosen at the first call, for that shape."""
+        if self._plan is None:
+            if shape is None:
+                raise SolverError(f"solver={self._chooser!r} measures on states: give their shape (B, ...)")
+            choose = CHOOSERS[str(self._chooser)]
+            solver, grid = choose(self.model, shape, cond=cond, dtype=self._dtype, device=self._device, **self._given)
+            ends = {name: self._given[name] for name in ("start", "stop", "denoise")}
+            self._plan = make_plan(self.model, solver, grid=grid, **ends)
+        return self._plan
+
+    def run(
+        self,
+        shape: Sequence[int] | None = None,
+        *,
+        x: Tensor | None = None,
+        seed: int = 0,
+        index: int | Sequence[int] = 0,
+        cond: dict[str, Any] | None = None,
+        resume: State | None = None,
+        wrap: Callable[[Any], Any] | None = None,
+    ) -> Run:
+        """One run, its arguments checked. wrap: a function of the network, to count or watch its evaluations."""
+        model = self.model
+        check_eval(model)
+        noise = noise_for(self._noise, model, seed, index)
+        plan = self.plan(shape if x is None else x.shape, cond)
+        if self.compile:
+            model = model.map_net(lambda _: self._net)
+        if wrap is not None:
+            model = model.map_net(wrap)
+        bound = model.given(**cond) if cond else model
+        if resume is not None:
+            return Run(bound, plan, resume.x, noise, resume.t.index, resume.history)
+        if x is None:
+            return Run(bound, plan, self._prior(plan, shape, noise), noise)
+        if shape is not None and tuple(shape) != tuple(x.shape):
+            raise InputError(f"given x of shape {tuple(x.shape)} and shape={tuple(shape)}: leave one out")
+        return Run(bound, plan, x.to(dtype=self._dtype or x.dtype, device=self._device or x.device), noise)
+
+    def _prior(self, plan: Plan, shape: Sequence[int] | None, noise: Noise) -> Tensor:
+        if shape is None:
+            raise InputError("give the states' shape, e.g. (64, 1, 8, 8), or x= to begin from")
+        if len(shape) < 2 or min(shape) < 1:
+            raise InputError(f"shape={tuple(shape)}: needed are a batch size and at least one dimension, all positive")
+        sde = self.model.sde
+        if not sde.linear:
+            raise SolverError(f"{type(sde).__name__} does not say what its prior is: give x= to begin from")
+        dtype, device = placement(self.model, self._dtype, self._device)
+        z = noise.initial(torch.empty(tuple(shape), dtype=dtype, device=device))
+        return z * linear(sde).sigma(plan.times[:1]).item()
+
+    def states(self, run: Run) -> Iterator[State]:
+        """The states of a run; its table is kept for later ones of the same kind."""
+        kind = run.x.shape[1:], run.x.dtype, run.x.device
+        if self._table is None or self._table[0] != kind:
+            self._table = kind, make_table(run.model, run.plan, run.x)
+            return run.states(self._table[1])
+        return run.states(self._table[1].again(run.model, run.x))
+
+    @overload
+    def __call__(
+        self,
+        shape: Sequence[int] | None = None,
+        *,
+        x: Tensor | None = None,
+        seed: int = 0,
+        index: int | Sequence[int] = 0,
+        cond: dict[str, Any] | None = None,
+        resume: State | None = None,
+        callback: Callable[[State], None] | None = None,
+        full: Literal[True],
+        grad: bool = False,
+        progress: bool | None = None,
+    ) -> SampleRecord: ...
+    @overload
+    def __call__(
+        self,
+        shape: Sequence[int] | None = None,
+        *,
+        x: Tensor | None = None,
+        seed: int = 0,
+        index: int | Sequence[int] = 0,
+        cond: dict[str, Any] | None = None,
+        resume: State | None = None,
+        callback: Callable[[State], None] | None = None,
+        full: Literal[False] = False,
+        grad: bool = False,
+        progress: bool | None = None,
+    ) -> Tensor: ...
+    def __call__(
+        self,
+        shape: Sequence[int] | None = None,
+        *,
+        x: Tensor | None = None,
+        seed: int = 0,
+        index: int | Sequence[int] = 0,
+        cond: dict[str, Any] | None = None,
+        resume: State | None = None,
+        callback: Callable[[State], None] | None = None,
+        full: bool = False,
+        grad: bool = False,
+        progress: bool | None = None,
+    ) -> Tensor | SampleRecord:
+        """Samples (B, ...), arguments as in `sample`."""
+        counter = CallCounter() if full else None
+        wrap = counter.wrap if counter else None
+        run = self.run(shape, x=x, seed=seed, index=index, cond=cond, resume=resume, wrap=wrap)
+        plain = callback is None and resume is None and not (full or grad or run.plan.solver.adaptive)
+        if self.compile and plain and run.x.device.type == "cuda":
+            with torch.no_grad():
+                return self.replayed(run)
+        trajectory: list[Tensor] = []
+        shown = progress if progress is not None else sys.stderr.isatty()
+        with torch.set_grad_enabled(grad):
+            states = self.states(run)
+            for state in track(states, len(run.plan.times), "sampling", progress) if shown else states:
+                if callback is not None:
+                    callback(state)
+                if full:
+                    trajectory.append(state.x)
+            x = state.x if state.prediction is None or not run.plan.denoise else state.prediction.x0
+        if counter is None:
+            return x
+        return SampleRecord(x, run.plan.times[run.first :], torch.stack(trajectory), counter.calls)
+
+    def replayed(self, run: Run) -> Tensor:
+        """The result of a run, its loop recorded at the first call for states and conditions like these."""
+        cond = tuple(sorted((name, id(value)) for name, value in run.model.cond.items()))
+        kind = run.x.shape, run.x.dtype, run.x.device, cond
+        if kind not in self._recorded:
+            self._recorded[kind] = Recorded(run, make_table(run.model, run.plan, run.x), self._make_graph())
+        return self._recorded[kind](run)
+
+
+def iterate(
+    model: ScoreModel,
+    shape: Sequence[int] | None = None,
+    *,
+    solver: str | Solver = "dpmpp_2m",
+    steps: int | None = None,
+    calls: int | None = None,
+    grid: GridLike | None = None,
+    seed: int = 0,
+    index: int | Sequence[int] = 0,
+    x: Tensor | None = None,
+    start: float | None = None,
+    stop: float | None = None,
+    cond: dict[str, Any] | None = None,
+    denoise: bool = True,
+    noise: str | Noise = "counter",
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    resume: State | None = None,
+) -> Iterator[State]:
+    """Yield a State (t, x, prediction, history, times) at every level; arguments as in `sample`.
 
     resume: a state that an earlier run with the same solver and seed yielded; the run goes on from it to
     the same result, to the bit. Gradients are the caller's choice (`torch.no_grad()`).
     """
-    return prepare(model, shape, **options).states()
+    if resume is not None:
+        grid = _resumed(resume, shape=shape, steps=steps, calls=calls, grid=grid, x=x, start=start, stop=stop)
+    sampler = Sampler(
+        model, solver=solver, steps=steps, calls=calls, grid=grid, start=start, stop=stop, denoise=denoise, noise=noise,
+        dtype=dtype, device=device,
+    )  # fmt: skip
+    return sampler.states(sampler.run(shape, x=x, seed=seed, index=index, cond=cond, resume=resume))
 
 
+def _resumed(resume: State, **given: Any) -> Tensor:
+    """The grid of a run that goes on; what its state has fixed already is refused."""
+    fixed = [name for name, value in given.items() if value is not None]
+    if fixed:
+        raise InputError(f"given resume= and {', '.join(fixed)}: the state has the run's own, leave {fixed[0]} out")
+    return resume.times
+
+
+@overload
 def sample(
     model: ScoreModel,
     shape: Sequence[int] | None = None,
     *,
+    solver: str | Solver = "dpmpp_2m",
+    steps: int | None = None,
+    calls: int | None = None,
+    grid: GridLike | None = None,
+    seed: int = 0,
+    index: int | Sequence[int] = 0,
+    x: Tensor | None = None,
+    start: float | None = None,
+    stop: float | None = None,
+    cond: dict[str, Any] | None = None,
+    denoise: bool = True,
+    noise: str | Noise = "counter",
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    resume: State | None = None,
+    callback: Callable[[State], None] | None = None,
+    full: Literal[False] = False,
+    grad: bool = False,
+    compile: bool = False,
+    progress: bool | None = None,
+) -> Tensor: ...
+@overload
+def sample(
+    model: ScoreModel,
+    shape: Sequence[int] | None = None,
+    *,
+    solver: str | Solver = "dpmpp_2m",
+    steps: int | None = None,
+    calls: int | None = None,
+    grid: GridLike | None = None,
+    seed: int = 0,
+    index: int | Sequence[int] = 0,
+    x: Tensor | None = None,
+    start: float | None = None,
+    stop: float | None = None,
+    cond: dict[str, Any] | None = None,
+    denoise: bool = True,
+    noise: str | Noise = "counter",
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    resume: State | None = None,
+    callback: Callable[[State], None] | None = None,
+    full: Literal[True],
+    grad: bool = False,
+    compile: bool = False,
+    progress: bool | None = None,
+) -> SampleRecord: ...
+def sample(
+    model: ScoreModel,
+    shape: Sequence[int] | None = None,
+    *,
+    solver: str | Solver = "dpmpp_2m",
+    steps: int | None = None,
+    calls: int | None = None,
+    grid: GridLike | None = None,
+    seed: int = 0,
+    index: int | Sequence[int] = 0,
+    x: Tensor | None = None,
+    start: float | None = None,
+    stop: float | None = None,
+    cond: dict[str, Any] | None = None,
+    denoise: bool = True,
+    noise: str | Noise = "counter",
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    resume: State | None = None,
     callback: Callable[[State], None] | None = None,
     full: bool = False,
     grad: bool = False,
     compile: bool = False,
     progress: bool | None = None,
-    **options: Any,
-) -> Any:
-    """Samples (B, ...) of a model by any solver, from the prior to data; a Record with full=True.
+) -> Tensor | SampleRecord:
+    """Samples (B, ...) of a model by any solver, from the prior to data; a SampleRecord with full=True.
 
-    solver: name or object, "auto" to measure on this model which to take; steps (moves) or calls (network
-    calls, the last included); grid: name, function or times; seed, index: sample i depends on (seed, i)
-    alone, index is the first sample's number or one a sample; x, start: begin elsewhere; stop; cond:
-    conditions for the network; denoise: the last jump to data; noise: "counter", "brownian", "stream" or an
-    object; dtype, device; resume: a State to go on from. callback is called with every State; grad=True
-    keeps the graph; compile=True compiles the network and, on CUDA, replays the loop as one graph; progress:
-    True, False, or by default on runs over two seconds at a terminal.
+    solver: name or object, "auto" to measure on this model which to take. steps: of the solver; calls: network
+    evaluations (NFE), the last included. grid: name, function or times. seed, index: sample i depends on (seed, i)
+    alone, index is the first sample's number or one a sample. x: states at the start, by default drawn from the prior.
+    start, stop: times. cond: conditions for the network. denoise: the last jump to data. noise: "counter", "brownian",
+    "stream" or an object. resume: a State to go on from. callback: called with every State. grad: keep the graph.
+    compile: compile the network and, on CUDA, replay the loop as one graph; a `Sampler` keeps both for later calls.
+    progress: True, False, or by default on runs over two seconds at a terminal.
     """
-    made, counter = prepare(model, shape, **options), Counter()
-    if compile:
-        made = made._replace(model=made.model.map_net(_compiled))
-        plain = callback is None and not (full or grad or made.history or made.plan.solver.adaptive)
-        if plain and made.x.device.type == "cuda":
-            with torch.no_grad():
-                return replayed(made, model.net)
-    if full:
-        made = made._replace(model=made.model.map_net(counter.wrap))
-    trajectory: list[Tensor] = []
-    with torch.set_grad_enabled(grad):
-        for state in track(made.states(), len(made.plan.times), "sampling", progress):
-            if callback is not None:
-                callback(state)
-            if full:
-                trajectory.append(state.x)
-        x = state.x if state.prediction is None or not made.plan.denoise else state.prediction.x0
-    return Record(x, made.plan.times[made.first :], torch.stack(trajectory), counter.calls) if full else x
-
-
-_COMPILED: weakref.WeakKeyDictionary[Any, Callable[..., Any]] = weakref.WeakKeyDictionary()
-
-
-def _compiled(net: Callable[..., Any]) -> Callable[..., Any]:
-    """The network through torch.compile, once a network: never the unrolled loop."""
-    if net not in _COMPILED:
-        _COMPILED[net] = torch.compile(net)
-    return _COMPILED[net]
-
-
-def encode(
-    model: ScoreModel, x: Tensor, *, solver: str | Solver = "ode", t0: float | None = None, **options: Any
-) -> Tensor:
-    """The probability-flow latent of data x (B, ...): the state at T of the flow that starts at alpha(t0) x.
-
-    solver: any deterministic solver, by default dopri5 with rtol = atol = 1e-5; steps, grid, cond as in
-    `sample`. t0: the process's t0 (1e-5). Song et al. 2021, section 4.3.
-    """
-    made = _flow_run(model, x, solver, t0, options)
-    start = level(model.sde, made.plan.times[-1].item())
-    rising = made.plan._replace(times=made.plan.times.flip(0))
-    return _last(made._replace(plan=rising, x=x * start.alpha))
-
-
-def decode(
-    model: ScoreModel, z: Tensor, *, solver: str | Solver = "ode", t0: float | None = None, **options: Any
-) -> Tensor:
-    """Data x (B, ...) from a latent: the flow from T to t0, divided by alpha(t0); the inverse of `encode`."""
-    made = _flow_run(model, z, solver, t0, options)
-    return _last(made) / level(model.sde, made.plan.times[-1].item()).alpha
-
-
-def _flow_run(model: ScoreModel, x: Tensor, solver: str | Solver, t0: float | None, options: dict[str, Any]) -> Run:
-    options = {"stop": model.sde.t0 if t0 is None else t0, "denoise": False, **options}
-    made = prepare(model, solver=solver, x=x, **options)
-    if made.plan.solver.stochastic or not made.plan.solver.moves:
-        raise SolverError(f"{made.plan.solver!r} draws noise: encode and decode need a deterministic solver")
-    return made
-
-
-def _last(made: Run) -> Tensor:
-    with torch.no_grad():
-        *_, final = made.states()
-    return final.x
+    if resume is not None:
+        grid = _resumed(resume, shape=shape, steps=steps, calls=calls, grid=grid, x=x, start=start, stop=stop)
+    sampler = Sampler(
+        model, solver=solver, steps=steps, calls=calls, grid=grid, start=start, stop=stop, denoise=denoise, noise=noise,
+        dtype=dtype, device=device, compile=compile,
+    )  # fmt: skip
+    options: Any = {"callback": callback, "full": full, "grad": grad, "progress": progress}
+    return sampler(shape, x=x, seed=seed, index=index, cond=cond, resume=resume, **options)

@@ -7,7 +7,6 @@ recorded, normals before every replay.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -15,9 +14,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from sdediff._utils.tensors import ARRAYS
 from sdediff.noise.counter import Noise
-from sdediff.sampling.run import Run
+from sdediff.sampling.run import Run, Table
 
 
 class Graph(Protocol):
@@ -56,20 +54,20 @@ class Drawn(Noise):
 
     source: Noise | None = None
     shifts: int = 0
-    kept: dict[Any, tuple[Any, Any, int, Tensor]] = field(default_factory=dict, compare=False, repr=False)
+    drawn: dict[Any, tuple[Any, Any, int, Tensor]] = field(default_factory=dict, compare=False, repr=False)
 
     def __call__(self, t: Any, s: Any, like: Tensor, draw: int = 0) -> Tensor:
         key = (t.time, t.index, s.time, s.index, draw, self.shifts)
-        if key not in self.kept:
-            self.kept[key] = (t, s, draw, _shifted(self.source, self.shifts)(t, s, like, draw).clone())
-        return self.kept[key][3]
+        if key not in self.drawn:
+            self.drawn[key] = (t, s, draw, _shifted(self.source, self.shifts)(t, s, like, draw).clone())
+        return self.drawn[key][3]
 
     def shifted(self, draws: int = 1 << 20) -> Noise:
         return replace(self, shifts=self.shifts + draws)
 
     def refill(self, source: Noise) -> None:
         """The same draws of another noise, in the same memory and, for paths and streams, the same order."""
-        for key, (t, s, draw, z) in self.kept.items():
+        for key, (t, s, draw, z) in self.drawn.items():
             z.copy_(_shifted(source, key[-1])(t, s, z, draw))
 
 
@@ -82,18 +80,16 @@ def _shifted(source: Noise | None, draws: int) -> Noise:
 class Recorded:
     """One run's loop in a graph, with the memory that it reads and writes."""
 
-    def __init__(self, run: Run, graph: Graph) -> None:
+    def __init__(self, run: Run, table: Table, graph: Graph) -> None:
         self.start, self.noise, self.graph = run.x.clone(), Drawn(source=run.noise), graph
         self.out = self.start
         # What the graph's kernels point into lives as long as the graph.
-        self.run = run._replace(x=self.start, noise=self.noise)
-        self.ready = self.run.ready()
-        with ARRAYS.holding() as self.arrays:
-            self._loop()  # fills the noise
-            graph.record(self._loop)
+        self.run, self.table = run._replace(x=self.start, noise=self.noise), table
+        self._loop()  # fills the noise
+        graph.record(self._loop)
 
     def _loop(self) -> None:
-        *_, state = self.run.states(self.ready)
+        *_, state = self.run.states(self.table)
         self.out = state.x if state.prediction is None else state.prediction.x0
 
     def __call__(self, run: Run) -> Tensor:
@@ -102,22 +98,3 @@ class Recorded:
         self.noise.refill(run.noise)
         self.graph.replay()
         return self.out.clone()
-
-
-_RECORDED: weakref.WeakKeyDictionary[Any, dict[Any, Recorded]] = weakref.WeakKeyDictionary()
-
-
-def replayed(run: Run, net: Any, make: Callable[[], Graph] = CudaGraph) -> Tensor:
-    """The result of a run, its loop recorded at the first call for this network `net` and these settings."""
-    model, plan = run.model, run.plan
-    cond = tuple(sorted((name, id(value)) for name, value in model.cond.items()))
-    key = (
-        plan.solver, tuple(plan.times.tolist()), plan.denoise, run.first, run.x.shape, run.x.dtype, run.x.device,
-        id(model.sde), id(model.trained), model.predicts, model.time, model.sigma_data, id(model.stats), cond,
-    )  # fmt: skip
-    known = _RECORDED.setdefault(net, {})
-    if key not in known:
-        if len(known) == 8:
-            known.pop(next(iter(known)))
-        known[key] = Recorded(run, make())
-    return known[key](run)

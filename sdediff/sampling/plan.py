@@ -2,93 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from sdediff._utils.suggestions import late, nearest
-from sdediff.grids.grids import GridLike, grid
+from sdediff._utils.errors import InputError
+from sdediff._utils.suggestions import nearest
+from sdediff.grids.grids import FROM_T_MAX, GridLike
+from sdediff.grids.grids import grid as grid_of
 from sdediff.model.prediction import ModelError
 from sdediff.model.score_model import ScoreModel
 from sdediff.noise.brownian import Brownian
-from sdediff.noise.counter import Counter, Noise, Stream
+from sdediff.noise.counter import Counter, Noise
+from sdediff.noise.stream import Stream
 from sdediff.sde.base import linear
-from sdediff.solvers import Solver, SolverError, solver
+from sdediff.solvers import Solver, SolverError
+from sdediff.solvers import solver as solver_of
 
 NOISES: dict[str, type[Noise]] = {"counter": Counter, "brownian": Brownian, "stream": Stream}
 
 
+# Names that choose solver and grid by measurement on a model: (model, shape, steps=, calls=, start=, stop=, denoise=,
+# cond=, dtype=, device=) -> (solver, grid). `auto` is added by the package's __init__: it stands above.
+CHOOSERS: dict[str, Callable[..., tuple[Solver, GridLike]]] = {}
+
+
 class Plan(NamedTuple):
-    """What a run will do: its solver, its times, and whether a last call jumps to data."""
+    """What a run will do: its solver, its times, and whether a last network evaluation jumps to data."""
 
     solver: Solver
     times: Tensor
     denoise: bool
 
 
-def plan(
+def make_plan(
     model: ScoreModel,
-    solver_: str | Solver = "dpmpp_2m",
+    solver: str | Solver = "dpmpp_2m",
+    *,
     steps: int | None = None,
     calls: int | None = None,
-    grid_: GridLike | None = None,
+    grid: GridLike | None = None,
     start: float | None = None,
     stop: float | None = None,
     denoise: bool = True,
-    shape: Sequence[int] | None = None,
-    **where: Any,
 ) -> Plan:
-    """Resolve names and counts: `steps` moves, or as many as fit into `calls` network calls, the last included.
-
-    solver_="auto" measures on the model which solver and grid to take for states of that shape (B, ...).
-    """
-    if solver_ == "auto":
-        if grid_ is not None or shape is None:
-            raise SolverError("solver='auto' chooses the grid too: leave grid out, and give the states' shape")
-        choice = late("sdediff.analysis:auto")
-        solver_, grid_ = choice(model, shape, calls, steps, start=start, stop=stop, denoise=denoise, **where)
-        steps = calls = None
-    used, sde = solver(solver_), model.sde
-    if used.needs_alpha and not sde.linear:
+    """Resolve names and counts: `steps` steps, or as many as fit into `calls` evaluations, the last included."""
+    solver, sde = solver_of(solver), model.sde
+    if solver.needs_alpha and not sde.linear:
         raise SolverError(
-            f"{used!r} needs alpha and sigma, which {type(sde).__name__} does not give: "
+            f"{solver!r} needs alpha and sigma, which {type(sde).__name__} does not give: "
             "use euler_maruyama, euler, heun or a black-box solver"
         )
     denoise = denoise and sde.linear
-    fixed = grid_ is not None and not isinstance(grid_, str) and not callable(grid_)
+    fixed = grid is not None and not isinstance(grid, str) and not callable(grid)
     if fixed and (steps is not None or calls is not None):
-        raise ValueError("the grid's times were given: leave steps and calls out")
+        raise InputError("the grid's times were given: leave steps and calls out")
     if calls is not None:
-        used, steps = _fitted(used, calls, denoise, steps)
-    if start is None and sde.t_max < sde.T and not _starts_at_zero_alpha(used, model):
-        start = sde.t_max
-    if grid_ is None:
-        grid_ = (used.grid if sde.linear else "") or sde.grid
-    if steps is None and not fixed and grid_ != "knots":
-        steps = used.steps
-    return Plan(used, grid(grid_, sde, steps, start, stop), denoise)
+        solver, steps = _fitted(solver, calls, denoise, steps)
+    if grid is None:
+        grid = (solver.grid if sde.linear else "") or sde.grid
+    if start is None and not fixed and grid not in FROM_T_MAX:
+        latest = sde.t_max
+        if latest < sde.T and not _starts_at_zero_alpha(solver, model):
+            start = latest
+    if steps is None and not fixed and grid != "knots":
+        steps = solver.steps
+    return Plan(solver, grid_of(grid, sde, steps, start, stop), denoise)
 
 
-def _starts_at_zero_alpha(used: Solver, model: ScoreModel) -> bool:
+def _starts_at_zero_alpha(solver: Solver, model: ScoreModel) -> bool:
     """Whether a run may begin at T where alpha(T) = 0; what follows the flow in t needs its slope there."""
-    able = used.at_zero_alpha and model.at_zero_alpha
-    if able and not used.needs_alpha:
-        return bool(torch.isfinite(linear(model.sde).schedule([model.sde.T]).alpha_dot).all())
+    able = solver.at_zero_alpha and model.at_zero_alpha
+    if able and not solver.needs_alpha:
+        return bool(torch.isfinite(linear(model.sde).slopes([model.sde.T])[0]).all())
     return able
 
 
-def _fitted(used: Solver, calls: int, denoise: bool, steps: int | None) -> tuple[Solver, int]:
+def _fitted(solver: Solver, calls: int, denoise: bool, steps: int | None) -> tuple[Solver, int]:
     if steps is not None:
-        raise ValueError(f"given steps={steps} and calls={calls}: write one of them")
-    least = used.spent(1)
+        raise InputError(f"given steps={steps} and calls={calls}: write one of them")
+    least = solver.spent(1)
     if least is None:
-        raise SolverError(f"{used!r} chooses its calls at run time: set rtol and atol in place of calls={calls}")
-    found = used.fit(calls - denoise)
-    if found is None:
-        raise ValueError(f"calls={calls} is too few for {used!r}: it needs at least {least + denoise}")
-    return found
+        raise SolverError(f"{solver!r} chooses its calls at run time: set rtol and atol in place of calls={calls}")
+    fitted = solver.fit(calls - denoise)
+    if fitted is None:
+        raise InputError(f"calls={calls} is too few for {solver!r}: it needs at least {least + denoise}")
+    return fitted
 
 
 def noise_for(kind: str | Noise, model: ScoreModel, seed: int, index: int | Sequence[int]) -> Noise:
@@ -96,7 +97,7 @@ def noise_for(kind: str | Noise, model: ScoreModel, seed: int, index: int | Sequ
     if isinstance(kind, Noise):
         return kind
     if kind not in NOISES:
-        raise ValueError(nearest(kind, NOISES, "noise"))
+        raise InputError(nearest(kind, NOISES, "noise"))
     return Brownian(seed, index, span=model.sde.T) if kind == "brownian" else NOISES[kind](seed, index)
 
 

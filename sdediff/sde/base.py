@@ -7,23 +7,22 @@ from the pair and its derivatives. Any other process gives `drift` and `diffusio
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import Error
+from sdediff._utils.roots import falling_root
 from sdediff._utils.tensors import normal_log_prob, per_sample, times64
 
 Score = Callable[[Tensor, Any], Tensor]
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-_PLAIN = (float, int, bool, str, type(None))
 
 
-class SDEError(ValueError):
+class SDEError(Error, ValueError):
     """A process cannot give what was asked of it; the message says why and what to use."""
 
 
@@ -34,18 +33,6 @@ def linear(sde: SDE) -> LinearSDE:
             f"{type(sde).__name__} gives drift and diffusion alone: write it as a LinearSDE with alpha(t) and sigma(t)"
         )
     return sde
-
-
-@functools.cache
-def _plain_fields(kind: type) -> frozenset[str] | None:
-    """The fields of a frozen dataclass that is equal where they are; None of any other class."""
-    made = vars(kind).get("__dataclass_params__")
-    if made is None or not (made.frozen and made.eq and made.init):
-        return None
-    known = dataclasses.fields(kind)
-    if len(known) < len(kind.__dataclass_fields__) or not all(f.compare and f.hash is not False for f in known):  # type: ignore[attr-defined]
-        return None
-    return frozenset(f.name for f in known)
 
 
 class Kernel(NamedTuple):
@@ -97,19 +84,6 @@ class SDE(ABC):
         return Reverse(drift, lambda t: eta * times64(self.diffusion(t)))
 
     @property
-    def constant(self) -> bool:
-        """Whether nothing about the process can change, so that what is made of it is kept.
-
-        True where a frozen dataclass has plain values as its fields, all of them compared, and nothing beside them; a
-        class may say so itself.
-        """
-        names = _plain_fields(type(self))
-        if names is None or not vars(self).keys() <= names:
-            return False
-        values = [getattr(self, name) for name in names]
-        return all(type(v) in _PLAIN for value in values for v in (value if type(value) is tuple else (value,)))
-
-    @property
     def t0(self) -> float:
         """The time at which log_likelihood starts unless told otherwise."""
         return min(self.t_min, 1e-5)
@@ -120,21 +94,10 @@ class SDE(ABC):
         return self.T
 
 
-def kept(function: _Function) -> _Function:
-    """A function of a process and plain values that remembers its last results where the process is constant."""
-    known = functools.lru_cache(maxsize=64)(function)
-
-    @functools.wraps(function)
-    def call(sde: SDE, *rest: Any) -> Any:
-        return (known if sde.constant else function)(sde, *rest)
-
-    return call  # type: ignore[return-value]
-
-
 class Schedule(NamedTuple):
     """alpha, sigma and what follows from them at given times; float64, shaped like the times."""
 
-    t: Tensor
+    time: Tensor
     alpha: Tensor
     sigma: Tensor
     lam: Tensor
@@ -163,37 +126,45 @@ class LinearSDE(SDE):
 
     @property
     def t_max(self) -> float:
-        return _t_max(self)
+        return self.T if self.alpha(times64([self.T])).item() > 0 else self.T * (1 - 1e-3)
 
     def schedule(self, t: Any) -> Schedule:
-        """Every coefficient at times t, evaluated once in float64."""
+        """Every coefficient at times t, float64."""
         times = times64(t)
+        slopes = self.slopes(times)
+        alpha, sigma, lam = self.values(times)
+        return Schedule(times, alpha, sigma, lam, *slopes, *drift_and_diffusion(alpha, sigma, *slopes))
+
+    def slopes(self, t: Any) -> tuple[Tensor, Tensor]:
+        """d alpha/dt and d sigma/dt at times t, float64, by automatic differentiation."""
         learned = torch.is_grad_enabled() and isinstance(self, torch.nn.Module)
         # A tensor made in inference mode has no slopes, so they are taken outside of it, of a copy.
         with torch.inference_mode(mode=False), torch.enable_grad():
-            inner = times.detach().clone().requires_grad_(True)
-            alpha, sigma = self.alpha(inner), self.sigma(inner)
-            alpha_dot, sigma_dot = _slope(alpha, inner, learned), _slope(sigma, inner, learned)
-        if not learned:
-            alpha, sigma, alpha_dot, sigma_dot = (v.detach() for v in (alpha, sigma, alpha_dot, sigma_dot))
-        f = alpha_dot / alpha
-        g2 = 2 * sigma * (sigma_dot - f * sigma)
-        return Schedule(times, alpha, sigma, self.lam(times), alpha_dot, sigma_dot, f, g2)
+            times = times64(t).detach().clone().requires_grad_(True)
+            slopes = (_slope(self.alpha(times), times, learned), _slope(self.sigma(times), times, learned))
+        return slopes if learned else (slopes[0].detach(), slopes[1].detach())
 
     def lam(self, t: Any) -> Tensor:
         """Half the log-SNR, log(alpha / sigma), float64."""
         times = times64(t)
         return torch.log(self.alpha(times)) - torch.log(self.sigma(times))
 
+    def values(self, t: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """alpha, sigma and lam at times t, float64."""
+        times = times64(t)
+        alpha, sigma = self.alpha(times), self.sigma(times)
+        own = type(self).lam is not LinearSDE.lam
+        return alpha, sigma, self.lam(times) if own else torch.log(alpha) - torch.log(sigma)
+
     def t_of_lam(self, lam: Any) -> Tensor:
-        """The time at which lam(t) = lam, by bisection to float64 accuracy; clamped to [0, T]."""
+        """The time at which lam(t) = lam, by safeguarded Newton steps to float64 accuracy; clamped to [0, T]."""
         target = times64(lam)
-        low, high = torch.zeros_like(target), torch.full_like(target, self.T)
-        for _ in range(100):
-            middle = (low + high) / 2
-            later = self.lam(middle) > target
-            low, high = torch.where(later, middle, low), torch.where(later, high, middle)
-        return (low + high) / 2
+
+        def of_times(times: np.ndarray) -> np.ndarray:
+            return self.lam(torch.from_numpy(times).to(target.device)).detach().cpu().numpy()
+
+        times = falling_root(of_times, target.detach().cpu().numpy(), self.T)
+        return torch.from_numpy(times).to(target.device)
 
     def drift(self, x: Tensor, t: Any) -> Tensor:
         return per_sample(self.schedule(t).f, x) * x
@@ -230,9 +201,10 @@ class LinearSDE(SDE):
         return normal_log_prob(x, self.prior_std(prior))
 
 
-@kept
-def _t_max(sde: LinearSDE) -> float:
-    return sde.T if sde.alpha(times64([sde.T])).item() > 0 else sde.T * (1 - 1e-3)
+def drift_and_diffusion(alpha: Any, sigma: Any, alpha_dot: Any, sigma_dot: Any) -> tuple[Any, Any]:
+    """f = alpha'/alpha and g^2 = 2 sigma (sigma' - f sigma), of tensors or arrays."""
+    f = alpha_dot / alpha
+    return f, 2 * sigma * (sigma_dot - f * sigma)
 
 
 def _slope(value: Tensor, t: Tensor, keep: bool) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +20,8 @@ def _require(true: bool, message: str) -> None:
 
 
 @dataclass(frozen=True)
-class VP(LinearSDE):
-    """Variance preserving: alpha = exp(-B/2), sigma^2 = 1 - exp(-B), B = integral of beta. Song et al. 2021."""
+class _LinearBeta(LinearSDE):
+    """beta rises linearly from beta_min to beta_max; B, its integral, gives alpha = exp(-B/2)."""
 
     beta_min: float = 0.1
     beta_max: float = 20.0
@@ -32,33 +33,43 @@ class VP(LinearSDE):
         _require(rising, f"beta_min={self.beta_min}, beta_max={self.beta_max}: neither may be negative")
         _require(self.T > self.t_min > 0, f"T={self.T}, t_min={self.t_min}: needed is T > t_min > 0")
 
-    def _integral(self, t: Tensor) -> Tensor:
+    def integral(self, t: Tensor) -> Tensor:
+        """B(t), the integral of beta from 0 to t."""
         return self.beta_min * t + (self.beta_max - self.beta_min) * t**2 / (2 * self.T)
 
+    @abstractmethod
+    def integral_of_lam(self, lam: Tensor) -> Tensor:
+        """B at half log-SNR lam."""
+
     def alpha(self, t: Tensor) -> Tensor:
-        return torch.exp(-self._integral(t) / 2)
-
-    def sigma(self, t: Tensor) -> Tensor:
-        return torch.sqrt(-torch.expm1(-self._integral(t)))
-
-    def _integral_of_lam(self, lam: Tensor) -> Tensor:
-        return torch.nn.functional.softplus(-2 * lam)
+        return torch.exp(-self.integral(t) / 2)
 
     def t_of_lam(self, lam: Any) -> Tensor:
         # B from lam, then the quadratic in t in its stable form.
-        b = self._integral_of_lam(times64(lam)).clamp(max=self._integral(times64(self.T)))
+        b = self.integral_of_lam(times64(lam)).clamp(max=self.integral(times64(self.T)))
         slope = (self.beta_max - self.beta_min) / self.T
         return (2 * b / (self.beta_min + torch.sqrt(self.beta_min**2 + 2 * slope * b))).clamp(0, self.T)
 
 
 @dataclass(frozen=True)
-class SubVP(VP):
+class VP(_LinearBeta):
+    """Variance preserving: alpha = exp(-B/2), sigma^2 = 1 - exp(-B), B = integral of beta. Song et al. 2021."""
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return torch.sqrt(-torch.expm1(-self.integral(t)))
+
+    def integral_of_lam(self, lam: Tensor) -> Tensor:
+        return torch.nn.functional.softplus(-2 * lam)
+
+
+@dataclass(frozen=True)
+class SubVP(_LinearBeta):
     """Sub-variance preserving: VP's alpha with sigma = 1 - exp(-B). Song et al. 2021, appendix B."""
 
     def sigma(self, t: Tensor) -> Tensor:
-        return -torch.expm1(-self._integral(t))
+        return -torch.expm1(-self.integral(t))
 
-    def _integral_of_lam(self, lam: Tensor) -> Tensor:
+    def integral_of_lam(self, lam: Tensor) -> Tensor:
         return 2 * torch.asinh(torch.exp(-lam) / 2)
 
 

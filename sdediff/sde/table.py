@@ -26,7 +26,6 @@ class Table(LinearSDE):
     preserving: bool = True
 
     grid = "strided"
-    constant = True
 
     def __post_init__(self) -> None:
         lams = torch.tensor(self.lams, dtype=torch.float64)

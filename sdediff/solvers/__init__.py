@@ -11,14 +11,14 @@ from sdediff.solvers.exponential import DDIM
 from sdediff.solvers.langevin import AnnealedLangevin, ConsistentAnnealedLangevin, Langevin
 from sdediff.solvers.linear_multistep import LinearMultistep
 from sdediff.solvers.multistep import Adams
-from sdediff.solvers.registry import REGISTRY, Info, list_solvers, names, predictor_corrector, solver
+from sdediff.solvers.registry import REGISTRY, list_solvers, lower_order_final, names, predictor_corrector, solver
 from sdediff.solvers.restart import Restart
 from sdediff.solvers.reverse_sde import Ancestral, EulerMaruyama, ReverseDiffusion
 from sdediff.solvers.runge_kutta import RungeKutta
 from sdediff.solvers.seeds import Seeds
 from sdediff.solvers.singlestep import DPMFast, DPMppSDE, Singlestep
 from sdediff.solvers.v3_statistics import ModelStatistics, model_statistics
-from sdediff.solvers.wrappers import Around, LowerOrderFinal, Then, lower_order_final
+from sdediff.solvers.wrappers import LowerOrderFinal, PredictorCorrector, Wrapper
 
 __all__ = [
     "DDIM",
@@ -31,7 +31,6 @@ __all__ = [
     "AncestralStep",
     "Angle",
     "AnnealedLangevin",
-    "Around",
     "Churn",
     "ConsistentAnnealedLangevin",
     "DPMAdaptive",
@@ -39,11 +38,11 @@ __all__ = [
     "DPMSolverV3",
     "DPMppSDE",
     "EulerMaruyama",
-    "Info",
     "Langevin",
     "LinearMultistep",
     "LowerOrderFinal",
     "ModelStatistics",
+    "PredictorCorrector",
     "Restart",
     "ReverseDiffusion",
     "ReverseSDE",
@@ -52,7 +51,7 @@ __all__ = [
     "Singlestep",
     "Solver",
     "SolverError",
-    "Then",
+    "Wrapper",
     "list_solvers",
     "lower_order_final",
     "model_statistics",

@@ -16,7 +16,7 @@ from sdediff._utils.tensors import per_sample
 from sdediff.grids.levels import Level, level
 from sdediff.integrate import Counted, Result, Step, Tried, rows_of
 from sdediff.model.prediction import Prediction
-from sdediff.model.score_model import ScoreModel
+from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
 from sdediff.sde.base import linear
 from sdediff.solvers.base import Solver, SolverError, finite
@@ -25,7 +25,7 @@ from sdediff.solvers.base import Solver, SolverError, finite
 class Left:
     """A model asked about the samples that are left: conditions with a row a sample are cut to theirs."""
 
-    def __init__(self, model: ScoreModel, batch: int) -> None:
+    def __init__(self, model: Model, batch: int) -> None:
         self._model, self._batch = model, batch
         self._rows: Tensor | None = None
         self._cut = model
@@ -96,7 +96,7 @@ class AdaptiveRK(OwnSteps):
     def needs_alpha(self) -> bool:
         return self.variable == "angle"
 
-    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         ask, sde = Left(model, len(x)), model.sde
         settings = (self.method, self.rtol, self.atol, state, self.max_steps)
         if self.variable == "t":
@@ -148,7 +148,7 @@ class DPMAdaptive(OwnSteps):
             raise SolverError(f"pair={self.pair}: write 12 or 23, for DPM-Solver-12 or DPM-Solver-23")
         positive(rtol=self.rtol, atol=self.atol, first_step=self.first_step, max_steps=self.max_steps)
 
-    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         ask, sde = Left(model, len(x)), model.sde
         low, high = min(s.time, t.time), max(s.time, t.time)
         finite(t, t.lam, "lam")

@@ -12,9 +12,10 @@ from torch import Tensor
 from sdediff import integrate
 from sdediff.grids.levels import Level
 from sdediff.integrate import Counted, Step, Tried, rows_of
-from sdediff.model.score_model import ScoreModel
+from sdediff.model.score_model import Model
 from sdediff.noise.brownian import Brownian
-from sdediff.noise.counter import Noise, indices
+from sdediff.noise.counter import Noise
+from sdediff.noise.philox import indices
 from sdediff.sde.base import SDE
 from sdediff.solvers.adaptive import Left, OwnSteps, arrived, positive
 from sdediff.solvers.base import finite
@@ -43,7 +44,7 @@ class AdaptiveSDE(OwnSteps):
     def stochastic(self) -> bool:
         return True
 
-    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         finite(t, t.g2, "g^2")
         ask, sde = Left(model, len(x)), model.sde
         path = noise if isinstance(noise, Brownian) else Brownian(noise.seed, noise.index, span=sde.T)

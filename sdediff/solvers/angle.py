@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from sdediff.grids.levels import Level
+from sdediff.model.bound import BoundModel
 from sdediff.model.data_statistics import KINDS, Axes
-from sdediff.model.prediction import Prediction
-from sdediff.model.score_model import ScoreModel
 from sdediff.solvers.base import SolverError
-from sdediff.solvers.moves import Maker, Move, Output
-from sdediff.solvers.multistep import Multistep
-from sdediff.solvers.weights import BASES, Rule, rule, solve, weights, whitened
-
-
-@functools.cache
-def _plain(scale: float) -> Axes:
-    return Axes(float(scale), torch.zeros(1), None, plain=True)
-
-
-_UNIT = _plain(1.0)
+from sdediff.solvers.multistep import Family, Multistep
+from sdediff.solvers.weights import Rule, Weights, whitened
 
 
 @dataclass(frozen=True)
@@ -38,7 +25,7 @@ class Angle(Multistep):
     "std" where the model has statistics, else 1. Order `points`, with a corrector one more; 1 call a step.
     """
 
-    corrector: int = 3
+    corrector_points: int = 3
     variable: str = "angle"
     scale: float | str = "auto"
 
@@ -54,59 +41,37 @@ class Angle(Multistep):
         if not isinstance(self.scale, str) and not self.scale > 0:
             raise SolverError(f"scale={self.scale}: a scale is positive")
 
-    def _axes(self, model: ScoreModel, x: Tensor) -> Axes:
+    def _axes(self, model: BoundModel) -> Axes | float:
+        """The coordinates and their scales, or one scale of data whose mean is 0."""
         scale, stats = self.scale, model.stats
         if scale == "auto":
-            if stats is None:
-                return _UNIT
-            scale = "std"
+            scale = 1.0 if stats is None else "std"
         if not isinstance(scale, str):
-            return _plain(scale)
+            return float(scale)
         if stats is None:
             raise SolverError(
                 f"scale={scale!r} needs the data's statistics, which this model lacks: "
                 "ScoreModel(..., stats=sd.statistics(data)), or write a number"
             )
-        return stats.axes(scale, x.dtype, x.device)
+        return stats.axes(scale, model.dtype, model.device)
 
-    def maker(self, model: ScoreModel, x: Tensor) -> Maker:
-        return _AngleMaker(self._axes(model, x), self.variable, 1.0 if model.stats is None else model.stats.std)
-
-
-def _whitened(t: Level, axes: Axes) -> dict[str, Any]:
-    return whitened(t, axes.scale)
-
-
-class _AngleMaker(NamedTuple):
-    """Moves in coordinates; std: the scale of the angle in which outputs lie where the coordinates have several."""
-
-    axes: Axes
-    variable: str
-    std: float
-
-    @property
-    def size(self) -> int:
-        """How many coordinates have a scale each; 0 for one number."""
-        return self.axes.size
-
-    def output(self, prediction: Prediction) -> Output:
-        """v as if the mean were 0; what it brings is a multiple of m, in the move."""
-        axes = self.axes
+    def family(self, model: BoundModel, levels: Sequence[Level]) -> Family:
+        axes = self._axes(model)
+        if not isinstance(axes, Axes):
+            return self._family(levels, axes, np.array([[axes]]))
         if isinstance(axes.scale, float):
-            return prediction.weighed(whitened, axes.scale)
-        return prediction.along(axes, axes.size, _whitened, axes)
+            one = Axes(axes.scale, axes.mean.reshape(model.shape), None)
+            return self._family(levels, axes.scale, np.array([[axes.scale]]), one)
+        # Where every coordinate has a scale of its own, outputs lie in the angle of the mean one.
+        return self._family(levels, model.stats.std if model.stats else 1.0, axes.scale[None], axes)
 
-    def __call__(self, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
-        axes, scale = self.axes, self.axes.scale
-        if isinstance(scale, float):
-            found = weights(t, s, past, rule("F", scale, self.variable, scale))
-            if axes.plain:
-                return found
-            c, w = found.on_x, found.on_outputs
-        else:
-            rows = scale[:, None]
-            c = BASES["F"].transfer(t, s, rows)[:, 0]
-            w = list(solve(t, s, past, Rule("F", rows, self.variable, self.std)))
-        means = [p.sigma / (np.hypot(p.alpha * scale, p.sigma) * scale) for p in past]
-        constant = s.alpha - c * t.alpha + sum(weight * on_mean for weight, on_mean in zip(w, means, strict=True))
-        return Move(c, w, float(constant) if isinstance(scale, float) else constant, axes)
+    def _family(self, levels: Sequence[Level], place: float, scale: np.ndarray, axes: Axes | None = None) -> Family:
+        """place: the angle's scale in the variable; scale: (1, C). The mean's part of v is added."""
+        weights = Weights(levels, Rule("F", self.variable, place), scale)
+        every, transfer = weights.columns(np.s_[:]), weights.transfer
+        if axes is None:
+            return Family(transfer, weights.of, whitened(every, scale))
+        offsets = every.sigma / (np.hypot(every.alpha * scale, every.sigma) * scale)
+        base = every.alpha[1:] - transfer * every.alpha[:-1]
+        coordinates = None if scale.shape[1] == 1 else axes
+        return Family(transfer, weights.of, whitened(every, scale), base, offsets, axes.mean, coordinates)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -11,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from sdediff.grids.levels import Level
-from sdediff.model.score_model import ScoreModel
+from sdediff._utils.errors import Error
+from sdediff.grids.levels import Evaluation, Level
+from sdediff.model.bound import BoundModel
+from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
 from sdediff.sde.base import SDE
 
 
-class SolverError(ValueError):
+class SolverError(Error, ValueError):
     """A solver cannot serve this model, process or grid; the message says why and what to use."""
 
 
@@ -36,18 +39,18 @@ else:
         """A property that classes, fields and instances may override, with its value to be read on the class too."""
 
         def __init__(self, get: Callable[[Any], Any]) -> None:
-            self._get, self.__doc__ = get, get.__doc__
+            self._value, self.__doc__ = get(None), get.__doc__
 
         def __get__(self, instance: Any, owner: Any = None) -> Any:
-            return self._get(instance)
+            return self._value
 
 
 @dataclass(frozen=True)
 class Solver(ABC):
     """One step from t to s < t; a frozen dataclass of hyper-parameters, so a value that threads may share.
 
-    What a solver says of itself are the facts below; a class overrides one by a plain attribute, `order = 2`, by a
-    field, or by a property where its hyper-parameters decide.
+    The facts below say what a solver is; a class overrides one by a plain attribute, `order = 2`, by a field, or by
+    a property where its hyper-parameters decide. A run calls `visit` and `coefficients` once, then `step` per step.
     """
 
     @fact
@@ -57,7 +60,7 @@ class Solver(ABC):
 
     @fact
     def calls(self) -> int | None:
-        """Network calls a step; None where steps differ (`spent` counts a run's) or choose at run time."""
+        """Network evaluations a step; None where steps differ (`spent` counts a run's) or choose at run time."""
         return 1
 
     @fact
@@ -66,13 +69,13 @@ class Solver(ABC):
         return None
 
     @fact
-    def moves(self) -> bool:
-        """False of a corrector, which leaves p_t invariant."""
-        return True
+    def corrector(self) -> bool:
+        """Whether it stays at its level and leaves p_t invariant."""
+        return False
 
     @fact
     def adaptive(self) -> bool:
-        """Whether a step chooses its network calls by the states."""
+        """Whether a step chooses its network evaluations by the states."""
         return False
 
     @fact
@@ -86,13 +89,18 @@ class Solver(ABC):
         return True
 
     @fact
+    def calls_at_end(self) -> bool:
+        """Whether a step may evaluate the network at its own end s."""
+        return True
+
+    @fact
     def grid(self) -> str:
         """The default grid; "" for the process's own."""
         return ""
 
     @fact
     def steps(self) -> int:
-        """The default number of moves."""
+        """The default number of steps."""
         return 20
 
     @fact
@@ -105,26 +113,63 @@ class Solver(ABC):
         """Whether a step draws noise."""
         return False
 
+    @property
+    def kind(self) -> str:
+        """ "corrector", "SDE" or "ODE"."""
+        return "corrector" if self.corrector else "SDE" if self.stochastic else "ODE"
+
     def spent(self, steps: int) -> int | None:
-        """Total network calls of a run of `steps` moves, without a last jump to data; None: chosen at run time."""
-        return None if self.calls is None else self.calls * (steps if self.moves else steps + 1)
+        """Network evaluations of a run of `steps` steps, without a last jump to data; None: chosen at run time."""
+        return None if self.calls is None else self.calls * (steps + 1 if self.corrector else steps)
 
     def fit(self, calls: int) -> tuple[Solver, int] | None:
-        """The solver and the most steps that spend at most so many calls; None where one step spends more.
+        """The solver and the most steps that spend at most so many evaluations; None where one step spends more.
 
-        A solver that shares calls out in a pattern of its own answers with itself in that pattern.
+        A solver that shares evaluations out in a pattern of its own answers with itself in that pattern.
         """
         steps = bisect.bisect_right(range(1, calls + 1), calls, key=lambda n: self.spent(n) or 0)
         return (self, steps) if steps else None
-
-    def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
-        """Times between t and s that a step evaluates; they arrive as the levels `s.inner`."""
-        return ()
 
     def lowered(self, order: int) -> Solver:
         """The same solver at a lower order, whose history it can go on with; itself where it has one order."""
         return self
 
+    def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
+        """Times, or AtLam, between t and s that a step evaluates; they arrive as the levels `s.inner`."""
+        return ()
+
+    def visit(self, evaluation: Evaluation, steps: Sequence[tuple[Level, Level]]) -> None:
+        """Give each end s of the steps (t, s) its levels `s.inner`; by default those that `inner` names."""
+        if type(self).inner is Solver.inner:
+            return
+        places = [tuple(self.inner(evaluation.sde, t, s)) for t, s in steps]
+        levels = iter(evaluation.at_places([place for row in places for place in row]))
+        for (t, s), row in zip(steps, places, strict=True):
+            s.inner = tuple(itertools.islice(levels, len(row)))
+            for level in s.inner:
+                level.index = t.index
+
+    def coefficients(
+        self, model: BoundModel, levels: Sequence[Level], orders: Sequence[int] | None = None
+    ) -> Sequence[Any] | None:
+        """What each step needs, computed together over the levels of a run: an entry a step, found in `s.coefficients`.
+
+        A corrector has an entry a level. orders: the most order that each step may have (lower order at the end).
+        """
+        return None
+
     @abstractmethod
-    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         """x at s from x at t, and the history for the next step (None before the first)."""
+
+
+# The names of the facts, for solvers that answer by the solver inside them.
+FACTS = tuple(name for name, value in vars(Solver).items() if isinstance(value, fact))
+
+
+def set_coefficients(solver: Solver, model: BoundModel, levels: Sequence[Level]) -> None:
+    """Put what `solver.coefficients` gives for these levels into the levels that steps end at."""
+    entries = solver.coefficients(model, levels)
+    if entries is not None:
+        for level, entry in zip(levels if solver.corrector else levels[1:], entries, strict=True):
+            level.coefficients = entry

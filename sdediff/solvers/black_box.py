@@ -10,7 +10,7 @@ from torch import Tensor
 from sdediff import integrate
 from sdediff._utils.suggestions import nearest
 from sdediff.grids.levels import Level
-from sdediff.model.score_model import ScoreModel
+from sdediff.model.score_model import Model
 from sdediff.noise.brownian import Brownian
 from sdediff.noise.counter import Noise
 from sdediff.solvers.base import Solver, SolverError, finite
@@ -42,7 +42,7 @@ class ODE(Solver):
         if self.method not in integrate.ODES:
             raise SolverError(nearest(self.method, integrate.ODES, "ODE method"))
 
-    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         known = {t.time: t, s.time: s}
 
         def field(time: Any, x: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ class ReverseSDE(Solver):
     def stochastic(self) -> bool:
         return True
 
-    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         finite(t, t.g2, "g^2")
         path = noise if isinstance(noise, Brownian) else state
         if path is None:

@@ -1,11 +1,11 @@
-"""Functions from solver to solver: how a deterministic solver moves, with noise added and taken out again.
+"""Noise injection: a deterministic solver's step, with noise added before or after it.
 
 All of them add noise by the forward process, so that x/alpha at sigma/alpha = kappa stays on its marginals.
 """
 
 from __future__ import annotations
 
-import functools
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,51 +13,32 @@ from typing import Any
 
 from torch import Tensor
 
-from sdediff._utils.tensors import product
-from sdediff.grids.levels import AtLam, Level
-from sdediff.model.score_model import ScoreModel
+from sdediff._utils.tensors import weighted_sum
+from sdediff.grids.levels import Evaluation, Level
+from sdediff.model.bound import BoundModel
+from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
-from sdediff.sde.base import SDE, linear
-from sdediff.solvers.base import Solver, SolverError, finite
+from sdediff.sde.base import linear
+from sdediff.solvers.base import Solver, SolverError, finite, set_coefficients
 from sdediff.solvers.exponential import ancestral, spread
-from sdediff.solvers.wrappers import Around
+from sdediff.solvers.wrappers import Wrapper
 
 
 def renoised(x: Tensor, t: Level, up: Level, z: Tensor, s_noise: float) -> Tensor:
     """x at the noisier level `up` from x at t: (alpha_up/alpha_t) x + s_noise std z, by the forward process."""
-    return product(x, up.alpha / t.alpha).add_(z, alpha=s_noise * math.sqrt(max(0.0, spread(up, t))))
-
-
-def at_lam(sde: SDE, lam: float, solver: Solver, like: Level) -> Level:
-    """A level that only the placing of a solver's inner nodes looks at, in the place of `like`, without slopes.
-
-    Of a solver that needs alpha the nodes depend on lam alone; for any other the time is found.
-    """
-    time = math.nan if solver.needs_alpha else linear(sde).t_of_lam(lam).item()
-    found = Level(time, alpha=1.0, sigma=math.exp(-lam), lam=lam)
-    found.index, found.grid = like.index, like.grid
-    return found
-
-
-@functools.lru_cache(maxsize=1 << 11)
-def ending(s: Level, nodes: tuple[Level, ...], lam: float | None = None) -> Level:
-    """The level s as the end of a step through `nodes`, moved on to `lam` where it is given; kept."""
-    end = s.within(nodes)
-    if lam is not None:
-        end.sigma, end.lam = s.alpha * math.exp(-lam), lam
-    return end
+    return weighted_sum(x, up.alpha / t.alpha, (s_noise * math.sqrt(max(0.0, spread(up, t))),), ((1.0, z),))
 
 
 @dataclass(frozen=True)
-class Lift(Around):
-    """A solver around a deterministic one; what is not said otherwise is the inner solver's."""
+class NoiseInjection(Wrapper):
+    """A solver around a deterministic one, abstract; what is not stated otherwise is the inner solver's."""
 
     strong_order = None
     needs_alpha = True
 
     def __post_init__(self) -> None:
-        if not self.solver.moves or self.solver.stochastic:
-            raise SolverError(f"{self!r} adds the noise itself: give a deterministic solver that moves")
+        if self.solver.corrector or self.solver.stochastic:
+            raise SolverError(f"{self!r} adds the noise itself: give a deterministic solver that is no corrector")
 
     @property
     def order(self) -> int | None:
@@ -66,25 +47,38 @@ class Lift(Around):
     def lowered(self, order: int) -> Solver:
         return replace(self, solver=self.solver.lowered(order))
 
-    def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
-        if not self.at_zero_alpha:
-            finite(t, t.lam, "lam")
-        return super().inner(sde, t, s)
-
-    def alone(self, model: ScoreModel, x: Tensor, t: Level, s: Level, noise: Noise) -> Tensor:
-        """A step of the inner solver that knows no other: noise between its steps would make a history untrue."""
+    def alone(self, model: Model, x: Tensor, t: Level, s: Level, noise: Noise) -> Tensor:
+        """A step of the inner solver without history: noise between its steps would make a history untrue."""
         x, history = self.solver.step(model, x, t, s, None, noise)
-        if history is not None:
+        if history:
             raise SolverError(f"{self.solver!r} keeps a history, which the noise would make untrue: give a single step")
         return x
 
 
+@dataclass
+class Endpoint:
+    """Where a step ends below the process's least noise: numbers alone, no place for a network evaluation."""
+
+    alpha: float
+    sigma: float
+    lam: float
+    index: int
+    inner: tuple[Level, ...] = ()
+    coefficients: Any = None
+
+    @property
+    def kappa(self) -> float:
+        """sigma / alpha."""
+        return self.sigma / self.alpha
+
+
 @dataclass(frozen=True)
-class AncestralStep(Lift):
+class AncestralStep(NoiseInjection):
     """x_s = (alpha_s/alpha_d) x_d + s_noise std(x_s | x_d) z, x_d the solver's step from t to the level d below s.
 
     (sigma_d/alpha_d)^2 = kappa_s^2 (1 - eta^2 (1 - kappa_s^2/kappa_t^2)), kappa = sigma/alpha: with DDIM's step it
-    is DDIM of the same eta, or Euler a. Stochastic, the solver's calls. k-diffusion's ancestral samplers.
+    is DDIM of the same eta, or Euler a. Stochastic, the solver's calls. k-diffusion's ancestral samplers. Where the
+    process ends above d, a solver that evaluates the network at its end stops at the process's end.
     """
 
     eta: float = 1.0
@@ -102,26 +96,34 @@ class AncestralStep(Lift):
     def stochastic(self) -> bool:
         return self.eta > 0
 
-    def _lam(self, t: Level, s: Level) -> float:
-        return float(s.lam + ancestral(t, s, self.eta))
+    def visit(self, evaluation: Evaluation, steps: Sequence[tuple[Level, Level]]) -> None:
+        for t, _ in steps:
+            finite(t, t.lam, "lam")
+        lams = [s.lam + ancestral(t, s, self.eta) for t, s in steps]
+        downs: list[Any] = list(evaluation.at_lam(lams))
+        for i, ((_, s), lam) in enumerate(zip(steps, lams, strict=True)):
+            downs[i].index = s.index
+            if lam - downs[i].lam > 1e-6 and self.solver.needs_alpha and not self.solver.calls_at_end:
+                downs[i] = Endpoint(s.alpha, s.alpha * math.exp(-lam), lam, s.index)
+        self.solver.visit(evaluation, [(t, down) for (t, _), down in zip(steps, downs, strict=True)])
+        for (_, s), down in zip(steps, downs, strict=True):
+            s.inner = (down,)
 
-    def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
-        finite(t, t.lam, "lam")
-        lam = self._lam(t, s)
-        return [*super().inner(sde, t, at_lam(sde, lam, self.solver, s)), AtLam(lam)]
+    def coefficients(
+        self, model: BoundModel, levels: Sequence[Level], orders: Sequence[int] | None = None
+    ) -> Sequence[Any] | None:
+        for t, s in itertools.pairwise(levels):
+            set_coefficients(self.solver, model, (t, s.inner[0]))
+        return None
 
-    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        *nodes, last = s.inner
-        # Where the process ends above the step's own level below s, a solver over lam goes on beneath.
-        lam = self._lam(t, s)
-        beneath = self.solver.needs_alpha and lam - last.lam > 1e-6
-        down = ending(last, tuple(nodes), lam if beneath else None)
+    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+        down = s.inner[0]
         x = self.alone(model, x, t, down, noise)
         return (renoised(x, down, s, noise(t, s, x), self.s_noise) if self.eta else x), None
 
 
 @dataclass(frozen=True)
-class Churn(Lift):
+class Churn(NoiseInjection):
     """x_s = the solver's step from t_hat, x_hat = (alpha_hat/alpha_t) x + s_noise std(x_hat | x) z.
 
     sigma/alpha at t_hat is 1 + gamma times that at t, gamma = min(s_churn/N, sqrt(2) - 1) where sigma/alpha lies
@@ -148,17 +150,36 @@ class Churn(Lift):
     def stochastic(self) -> bool:
         return self.s_churn > 0
 
-    def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
-        gamma = min(self.s_churn / len(t.grid), math.sqrt(2) - 1)
-        if not (gamma and t.alpha and self.s_tmin <= t.kappa <= self.s_tmax):
-            return [*super().inner(sde, t, s), t.time]
-        lam = t.lam - math.log1p(gamma)
-        if lam < t.grid[0].lam:  # nothing is visited beyond T
-            lam = max(lam, linear(sde).lam(sde.t_max).item())
-        return [*super().inner(sde, at_lam(sde, lam, self.solver, t), s), AtLam(lam)]
+    def visit(self, evaluation: Evaluation, steps: Sequence[tuple[Level, Level]]) -> None:
+        gamma = min(self.s_churn / (len(steps) + 1), math.sqrt(2) - 1)
+        sde = linear(evaluation.sde)
+        highest = steps[0][0].lam
+        churned = [t for t, _ in steps if gamma and t.alpha and self.s_tmin <= t.kappa <= self.s_tmax]
+        lams = [t.lam - math.log1p(gamma) for t in churned]
+        if any(lam < highest for lam in lams):  # nothing is visited beyond T
+            most = sde.lam(sde.t_max).item()
+            lams = [max(lam, most) for lam in lams]
+        up = dict(zip(map(id, churned), evaluation.at_lam(lams), strict=True))
+        starts = []
+        for t, s in steps:
+            start, end = up.get(id(t), t), s.copy()
+            if not self.at_zero_alpha:
+                finite(t, t.lam, "lam")
+            if start is not t:
+                start.index = t.index
+            starts.append((start if start.time > t.time else t, end))
+            s.inner = starts[-1]
+        self.solver.visit(evaluation, starts)
 
-    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        *nodes, up = s.inner
-        if up.time > t.time:
-            x = renoised(x, t, up, noise(t, s, x), self.s_noise)
-        return self.alone(model, x, up if up.time > t.time else t, ending(s, tuple(nodes)), noise), None
+    def coefficients(
+        self, model: BoundModel, levels: Sequence[Level], orders: Sequence[int] | None = None
+    ) -> Sequence[Any] | None:
+        for s in levels[1:]:
+            set_coefficients(self.solver, model, s.inner)
+        return None
+
+    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+        start, end = s.inner
+        if start is not t:
+            x = renoised(x, t, start, noise(t, s, x), self.s_noise)
+        return self.alone(model, x, start, end, noise), None

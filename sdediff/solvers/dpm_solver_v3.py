@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
 import numpy as np
-from torch import Tensor
+import torch
 
 from sdediff.grids.levels import Level
-from sdediff.model.prediction import Prediction
-from sdediff.model.score_model import ScoreModel
+from sdediff.model.bound import BoundModel
+from sdediff.model.data_statistics import Axes
 from sdediff.solvers.base import SolverError, finite
-from sdediff.solvers.moves import STATES, Maker, Move, Output
-from sdediff.solvers.multistep import Multistep
+from sdediff.solvers.multistep import Family, Multistep
 from sdediff.solvers.v3_statistics import PLAIN, ModelStatistics
 
 _HALF, _WEIGHTS = np.polynomial.legendre.leggauss(8)
@@ -24,75 +22,73 @@ _POWERS = np.arange(len(_NODES))
 _INSIDE = (_NODES[:, None] ** (_POWERS + 1) / (_POWERS + 1)) @ np.linalg.inv(_NODES[:, None] ** _POWERS)
 
 
-def _fitted(t: Level, found: ModelStatistics) -> dict[str, Any]:
-    """f = (sigma eps - l x)/alpha by weights of eps and x0: numbers, or (D,) each."""
-    share = found.linear(t.lam) if found.dims > 1 else found.linear(t.lam).item()
-    return {"eps": (1 - share) * t.kappa, "x0": -share}
+class _Integrals:
+    """Integrals of a model's statistics over the steps of a run, from its first level; arrays (..., D).
+
+    With L = int l, S = int s, B = int e^-S b and y = x/alpha the flow from t to s is
+    e^L y_s = y_t - int e^(L+S) (g + B) dlam, all from lam_t, and g = e^-S f - B is replaced by its polynomial.
+    """
+
+    def __init__(self, statistics: ModelStatistics, levels: Sequence[Level]) -> None:
+        lams = np.array([v.lam for v in levels])
+        knots = statistics.lam[(statistics.lam > lams.min()) & (statistics.lam < lams.max())]
+        # Cells between neighbouring levels and knots, in the order of the run.
+        ends = np.unique(np.concatenate([lams, knots]))[:: 1 if lams[-1] > lams[0] else -1]
+        self._widths, u = np.diff(ends), ends[:-1, None] + np.diff(ends)[:, None] * _NODES
+        self._at = np.searchsorted(ends * np.sign(lams[-1] - lams[0]), lams * np.sign(lams[-1] - lams[0]))
+        inside_l, to_l = self._integral(statistics.linear(u))
+        inside_s, to_s = self._integral(statistics.between("s", u))
+        inside_b, to_b = self._integral(np.exp(-inside_s) * statistics.between("b", u))
+        self.lam, self.step = lams, np.repeat(np.arange(len(levels) - 1), np.diff(self._at))
+        self.to_l, self.to_s, self.to_b = to_l[self._at], to_s[self._at], to_b[self._at]
+        # e^(L + S), from each step's own start, and the place of each node in its step.
+        from_l, from_s = self.to_l[:-1][self.step][:, None], self.to_s[:-1][self.step][:, None]
+        self._kernel = np.exp(inside_l - from_l + inside_s - from_s) * (self._widths[:, None] * _WEIGHTS)[..., None]
+        h = np.diff(lams)[self.step][:, None]
+        self._place = ((u - lams[:-1][self.step][:, None]) / h)[..., None]
+        self._inside_b = inside_b
+
+    def _integral(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """From the first level to every node, and to every end of a cell."""
+        cells = self._widths[:, None] * np.einsum("nqd,q->nd", values, _WEIGHTS)
+        to = np.concatenate([np.zeros_like(cells[:1]), np.cumsum(cells, axis=0)])
+        return to[:-1, None] + self._widths[:, None, None] * np.einsum("nqd,pq->npd", values, _INSIDE), to
+
+    def moments(self, count: int) -> np.ndarray:
+        """int e^(L+S) v^k dlam over every step, v from 0 to 1 along it, k < count: (steps, count, D)."""
+        cells = np.stack([(self._kernel * self._place**k).sum(1) for k in range(count)], axis=1)
+        return np.add.reduceat(cells, self._at[:-1], axis=0)
+
+    def offset(self) -> np.ndarray:
+        """int e^(L+S) B dlam over every step, B from the first level and S from the step's own: (steps, D)."""
+        return np.add.reduceat((self._kernel * self._inside_b).sum(1), self._at[:-1], axis=0)
 
 
-@functools.lru_cache(maxsize=16)
-def _first(statistics: ModelStatistics) -> ModelStatistics:
-    """The first of the statistics that are equal to these, so that comparing them later takes no time."""
-    return statistics
+def _family(statistics: ModelStatistics, levels: Sequence[Level], axes: Axes | None) -> Family:
+    """Outputs f = (sigma eps - l x)/alpha."""
+    integrals = _Integrals(statistics, levels)
+    alpha, kappa = (np.array([getattr(v, name) for v in levels])[:, None] for name in ("alpha", "kappa"))
+    unit = -alpha[1:] * np.exp(-np.diff(integrals.to_l, axis=0))
+    lam, growth = integrals.lam, np.exp(integrals.to_s)
 
+    def weights(start: np.ndarray, newest: int, counts: np.ndarray) -> np.ndarray:
+        w = np.zeros((len(start), int(counts.max()), unit.shape[1]))
+        for count in np.unique(counts).tolist():
+            rows = counts == count
+            begin = start[rows]
+            at = begin[:, None] + newest - np.arange(count)
+            place = (lam[at] - lam[begin][:, None]) / (lam[begin + 1] - lam[begin])[:, None]
+            powers = place[:, None] ** np.arange(count)[:, None]
+            polynomial = np.linalg.solve(powers, integrals.moments(count)[begin])
+            w[rows, :count] = unit[begin][:, None] * polynomial * (growth[begin][:, None] / growth[at])
+        return w
 
-class _V3Maker(NamedTuple):
-    """Moves by a model's statistics."""
-
-    statistics: ModelStatistics
-
-    @property
-    def size(self) -> int:
-        """How many dimensions have numbers of their own; 0 where they share them."""
-        return self.statistics.dims if self.statistics.dims > 1 else 0
-
-    def output(self, prediction: Prediction) -> Output:
-        """(sigma eps - l x)/alpha."""
-        known, x = self.statistics, prediction.x
-        finite(prediction.level, prediction.level.lam, "lam")
-        if known.dims == 1:
-            return prediction.weighed(_fitted, known)
-        if known.dims * len(x) != x.numel():
-            raise SolverError(
-                f"statistics of {known.dims} dimensions for states {tuple(x.shape)}: measure them on its data"
-            )
-        return prediction.along(STATES, known.dims, _fitted, known)
-
-    def __call__(self, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
-        """What becomes of x_t, of the outputs f at the levels `past`, and what is added: numbers, or (D,) each.
-
-        e^L y_s = y_t - int e^(L+S) (g + B) dlam from t to s with y = x/alpha, L = int l, S = int s,
-        B = int e^-S b, all from lam_t, and g = e^-S f - B replaced by its polynomial there.
-        """
-        found, at = self.statistics, [p.lam for p in past]
-        given = {*at, t.lam, s.lam}
-        ends = np.array(sorted({*given, *(v for v in found.lam.tolist() if min(given) < v < max(given))}))
-        widths, start, stop = np.diff(ends), *(int(np.searchsorted(ends, v.lam)) for v in (t, s))
-        u = ends[:-1, None] + widths[:, None] * _NODES
-
-        def integral(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            """From lam_t to every node, and to every end."""
-            steps = widths[:, None] * np.einsum("nqd,q->nd", values, _WEIGHTS)
-            to = np.concatenate([np.zeros_like(steps[:1]), np.cumsum(steps, axis=0)])
-            to -= to[start]
-            return to[:-1, None] + widths[:, None, None] * np.einsum("nqd,pq->npd", values, _INSIDE), to
-
-        (big_l, l_end), (big_s, s_end) = (integral(v) for v in (found.linear(u), found.between("s", u)))
-        big_b, b_end = integral(np.exp(-big_s) * found.between("b", u))
-        # Towards data lam rises, on the way to the latent code it falls.
-        step, sign = (slice(start, stop), 1) if stop > start else (slice(stop, start), -1)
-        kernel = sign * (np.exp(big_l + big_s) * (widths[:, None] * _WEIGHTS)[..., None])[step]
-        h = s.lam - t.lam
-        place = (np.array(at) - t.lam) / h
-        moments = np.stack([(kernel * ((u[step] - t.lam) / h)[..., None] ** k).sum((0, 1)) for k in range(len(at))])
-        w = np.linalg.solve(place ** np.arange(len(at))[:, None], moments)
-        outputs = np.searchsorted(ends, at)
-        unit = -s.alpha * np.exp(-l_end[stop])
-        constant = unit * ((kernel * big_b[step]).sum((0, 1)) - (w * b_end[outputs]).sum(0))
-        on_x, on_outputs = -unit / t.alpha, unit * w * np.exp(-s_end[outputs])
-        if found.dims == 1:
-            return Move(on_x.item(), on_outputs[:, 0].tolist(), constant.item())
-        return Move(on_x, list(on_outputs), constant)
+    linear = statistics.linear(lam)
+    base = unit * growth[:-1] * integrals.offset()
+    # e^-S f - B replaced by its polynomial: what B at an output's level takes off.
+    return Family(
+        -unit / alpha[:-1], weights, ((1 - linear) * kappa, -linear), base, -growth * integrals.to_b, axes=axes
+    )
 
 
 @dataclass(frozen=True)
@@ -100,23 +96,27 @@ class DPMSolverV3(Multistep):
     """x_s = alpha_s e^-L (x/alpha_t - int e^(L+S) (g + B) dlam), g through the last `points` outputs.
 
     The output is f = (sigma eps - l x)/alpha; L, S, B are integrals of the model's statistics l, s, b. Without
-    statistics it is the data prediction's. corrector: the outputs that correct the last step, the new one
+    statistics it is the data prediction's. corrector_points: the outputs that correct the last step, the new one
     included. Order `points`, or what the corrector brings; 1 call a step. Zheng et al. 2023, eq. 15.
     """
 
     points: int = 2
-    corrector: int = 3
+    corrector_points: int = 3
     variable: str = field(default="lam", init=False)
     statistics: ModelStatistics = field(default=PLAIN, repr=False)
 
     reference = "Zheng et al. 2023, algorithm 1"
 
-    def maker(self, model: ScoreModel, x: Tensor) -> Maker:
-        return self._maker
-
-    @functools.cached_property
-    def _maker(self) -> _V3Maker:
-        return _V3Maker(_first(self.statistics))
+    def family(self, model: BoundModel, levels: Sequence[Level]) -> Family:
+        finite(levels[0], levels[0].lam, "lam")
+        dims = self.statistics.dims
+        if dims == 1:
+            return _family(self.statistics, levels, None)
+        if dims != model.shape.numel():
+            raise SolverError(
+                f"statistics of {dims} dimensions for states {tuple(model.shape)}: measure them on this model's data"
+            )
+        return _family(self.statistics, levels, Axes(1.0, torch.ones(()), None))
 
 
 def dpm_solver_v3(order: int = 2, statistics: ModelStatistics | None = None, corrector: bool = True) -> DPMSolverV3:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sdediff.grids.levels import AtLam, Level
-from sdediff.model.score_model import ScoreModel
+from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
 from sdediff.solvers.base import Solver, SolverError, finite
 
@@ -58,6 +58,7 @@ class DDIM(Solver):
     eta: float = 0.0
 
     at_zero_alpha = True
+    calls_at_end = False
     reference = "Song et al. 2020, eq. 12"
 
     def __post_init__(self) -> None:
@@ -72,7 +73,7 @@ class DDIM(Solver):
     def stochastic(self) -> bool:
         return self.eta > 0
 
-    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         on_x, on_x0, on_z = exact(t, s, ancestral(t, s, self.eta) if self.eta else 0.0)
         x = model(x, t).mix(on_x, x0=on_x0)
         return (torch.add(x, noise(t, s, x), alpha=on_z) if self.eta else x), None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from sdediff._utils.tensors import per_sample
 from sdediff.grids.levels import Level
-from sdediff.model.score_model import ScoreModel
+from sdediff.model.bound import BoundModel
+from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
 from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.exponential import exact
@@ -22,7 +24,7 @@ class Repeated(Solver):
 
     n: int
 
-    moves = False
+    corrector = True
     at_zero_alpha = True
 
     @property
@@ -55,9 +57,14 @@ class Langevin(Repeated):
         if not (self.snr > 0 and self.n >= 1):
             raise SolverError(f"snr={self.snr}, n={self.n}: snr must be positive and n at least 1")
 
-    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        after = t.next.alpha if t.next else 1.0
-        a = (t.alpha / after) ** 2
+    def coefficients(
+        self, model: BoundModel, levels: Sequence[Level], orders: Sequence[int] | None = None
+    ) -> list[float]:
+        """a at every level; data follow the last one."""
+        after = [*(v.alpha for v in levels[1:]), 1.0]
+        return [(t.alpha / alpha) ** 2 for t, alpha in zip(levels, after, strict=True)]
+
+    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         for i in range(self.n):
             score = model(x, t).score
             z = noise(t, s, x, i)
@@ -65,7 +72,7 @@ class Langevin(Repeated):
             if self.norm == "batch":
                 norms = [v.mean().expand(len(x)) for v in norms]
             ratio = torch.where(norms[1] > 0, norms[0] / norms[1], 0.0)
-            e = per_sample(2 * a * (self.snr * ratio) ** 2, x)
+            e = per_sample(2 * s.coefficients * (self.snr * ratio) ** 2, x)
             x = x + e * score + torch.sqrt(2 * e) * z
         return x, None
 
@@ -88,9 +95,15 @@ class AnnealedLangevin(Repeated):
         if self.n < 1 or not self.step_size > 0 or (self.epsilon is not None and not self.epsilon > 0):
             raise SolverError(f"n={self.n}, step_size={self.step_size}, epsilon={self.epsilon}: all must be positive")
 
-    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        share = self.step_size if self.epsilon is None else self.epsilon / t.grid[-1].sigma ** 2
-        e = share * t.sigma**2
+    def coefficients(
+        self, model: BoundModel, levels: Sequence[Level], orders: Sequence[int] | None = None
+    ) -> list[float]:
+        """e_i at every level."""
+        share = self.step_size if self.epsilon is None else self.epsilon / levels[-1].sigma ** 2
+        return [share * t.sigma**2 for t in levels]
+
+    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+        e = s.coefficients
         for i in range(self.n):
             x = model(x, t).mix(1.0, score=e / 2)
             x = torch.add(x, noise(t, s, x, i), alpha=math.sqrt(e))
@@ -119,7 +132,7 @@ class ConsistentAnnealedLangevin(Solver):
     def stochastic(self) -> bool:
         return True
 
-    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         h = s.lam - t.lam
         q = h if self.eta is None else -math.log1p(-self.eta) - h
         if not q > 0:

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from sdediff._utils.suggestions import nearest
-from sdediff._utils.tensors import product
+from sdediff._utils.tensors import weighted_sum
 from sdediff.grids.levels import Level
-from sdediff.model.score_model import ScoreModel
+from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
 from sdediff.sde.base import SDE
 from sdediff.solvers.base import Solver, SolverError, finite
@@ -64,6 +64,10 @@ class LinearMultistep(Solver):
         return 2 if math.isclose(ahead, 0.5) else 1
 
     @property
+    def calls_at_end(self) -> bool:
+        return bool(WARM_UPS[self.warm_up].steps)
+
+    @property
     def calls(self) -> int | None:
         return None if WARM_UPS[self.warm_up].steps else 1
 
@@ -79,28 +83,25 @@ class LinearMultistep(Solver):
     def lowered(self, order: int) -> LinearMultistep:
         return replace(self, rows=self.rows[:order])
 
-    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         finite(t, t.lam, "lam")
         here = model(x, t).factored("eps")
         past = (here, *(state or ()))[: len(self.rows)]
         if self.warm_up == "runge_kutta" and s.inner:
             values = [here]
             for u in (*s.inner, *s.inner, s):
-                values.append(model(_moved(x, t, u, (1.0,), values[-1:]), u).factored("eps"))
-            return _moved(x, t, s, (1 / 6, 1 / 3, 1 / 3, 1 / 6), values), past
+                values.append(model(_stepped(x, t, u, (1.0,), values[-1:]), u).factored("eps"))
+            return _stepped(x, t, s, (1 / 6, 1 / 3, 1 / 3, 1 / 6), values), past
         if self.warm_up == "improved_euler" and state is None:
-            ahead = model(_moved(x, t, s, (1.0,), past), s).factored("eps")
-            return _moved(x, t, s, (0.5, 0.5), (here, ahead)), past
-        return _moved(x, t, s, self.rows[len(past) - 1], past), past
+            ahead = model(_stepped(x, t, s, (1.0,), past), s).factored("eps")
+            return _stepped(x, t, s, (0.5, 0.5), (here, ahead)), past
+        return _stepped(x, t, s, self.rows[len(past) - 1], past), past
 
 
-def _moved(x: Tensor, t: Level, s: Level, weights: Sequence[float], values: Sequence[tuple[float, Tensor]]) -> Tensor:
+def _stepped(x: Tensor, t: Level, s: Level, weights: Sequence[float], values: Sequence[tuple[float, Tensor]]) -> Tensor:
     """DDIM's step under the weighted noise predictions."""
     unit = -s.sigma * math.expm1(s.lam - t.lam)
-    x = product(x, s.alpha / t.alpha)
-    for weight, (scale, eps) in zip(weights, values, strict=True):
-        x.add_(eps, alpha=unit * weight * scale)
-    return x
+    return weighted_sum(x, s.alpha / t.alpha, [unit * weight for weight in weights], values)
 
 
 def ipndm(points: int = 4) -> LinearMultistep:

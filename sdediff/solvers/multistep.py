@@ -1,55 +1,83 @@
 """Exponential Adams methods: the one family that most fast samplers are members of.
 
 Over a step the network's output, in some basis, is replaced by a polynomial through its last values in some
-variable, and the rest is integrated exactly (`weights`).
+variable, and the rest is integrated exactly (`weights`). What all steps need is computed together, before the first.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from sdediff._utils.suggestions import nearest
+from sdediff._utils.tensors import weighted_sum
 from sdediff.grids.levels import Level
+from sdediff.model.bound import BoundModel
+from sdediff.model.data_statistics import Axes
 from sdediff.model.prediction import Prediction
-from sdediff.model.score_model import ScoreModel
+from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
 from sdediff.sde.base import linear
 from sdediff.solvers.base import Solver, SolverError
-from sdediff.solvers.moves import Maker, Move, Output, moves
-from sdediff.solvers.weights import BASES, VARIABLES, Rule, Times, rule, weights, whitened
+from sdediff.solvers.weights import VARIABLES, Rule, Weights, whitened
 
 _VARIABLES = (*VARIABLES, "t")
 
 
+@dataclass(frozen=True, eq=False)
+class Family:
+    """How outputs change x over the steps of one run; C parameters side by side, 1 where all coordinates share them.
+
+    A step is x_s = transfer x_t + sum_j w_j P_j + added mean + noise z, the newest output first, `added` being
+    base + sum_j w_j offset_j. transfer: (steps, C). weights: (start, newest, counts) -> w, as `Weights.of`. output:
+    what P is, a quantity or weights (levels, C) of eps and x0. base: (steps, C), offsets: (levels, C), None where
+    nothing is added. mean: a number, one state, or (C,). axes: the coordinates that outputs are given in; None for
+    the states themselves. noise: (steps,), or None.
+    """
+
+    transfer: np.ndarray
+    weights: Callable[[np.ndarray, int, np.ndarray], np.ndarray]
+    output: str | tuple[np.ndarray, np.ndarray]
+    base: np.ndarray | None = None
+    offsets: np.ndarray | None = None
+    mean: Tensor | float = 1.0
+    axes: Axes | None = None
+    noise: np.ndarray | None = None
+
+
 @dataclass(frozen=True)
 class Multistep(Solver):
-    """A step through the last `points` outputs, and a corrector that the next step's call brings for free.
+    """A step through the last `points` outputs, and a corrector that the next step's evaluation brings for free.
 
-    points: the predictor's outputs, 1 to 4. corrector: the outputs that correct the last step, the new one
-    included; 0 for none. Subclasses say what an output is and how outputs move x.
+    points: the predictor's outputs, 1 to 4. corrector_points: the outputs that correct the last step, the new one
+    included; 0 for none. Subclasses say what an output is and how outputs change x (`family`).
     """
 
     points: int = 2
-    corrector: int = 0
+    corrector_points: int = 0
     variable: str = "lam"
 
+    calls_at_end = False
+
     def __post_init__(self) -> None:
-        if not 1 <= self.points <= 4 or not 0 <= self.corrector <= 5 or self.corrector == 1:
+        if not 1 <= self.points <= 4 or not 0 <= self.corrector_points <= 5 or self.corrector_points == 1:
             raise SolverError(
-                f"points={self.points}, corrector={self.corrector}: write 1 to 4 points, 0 or 2 to 5 to correct with"
+                f"points={self.points}, corrector_points={self.corrector_points}: write 1 to 4 points, "
+                "0 or 2 to 5 to correct with"
             )
         if self.variable not in _VARIABLES:
             raise SolverError(nearest(self.variable, _VARIABLES, "variable"))
 
     @property
     def order(self) -> int | None:
-        return min(self.corrector, self.points + 1) if self.corrector else self.points
+        return min(self.corrector_points, self.points + 1) if self.corrector_points else self.points
 
     @property
     def grid(self) -> str:
@@ -59,60 +87,115 @@ class Multistep(Solver):
         return replace(self, points=max(1, min(self.points, order)))
 
     @abstractmethod
-    def maker(self, model: ScoreModel, x: Tensor) -> Maker:
-        """What an output is and how outputs move x, for states like x."""
+    def family(self, model: BoundModel, levels: Sequence[Level]) -> Family:
+        """What an output is and how outputs change x, over the steps between these levels."""
 
-    def kick(self, t: Level, s: Level) -> float:
-        """The standard deviation of a step's noise."""
-        return 0.0
-
-    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        row, past, before = state or ((), (), None)
-        make = self.maker(model, x)
-        row, past = (t, *row), (make.output(model(x, t)), *past)
-        move, made = moves.sized(make.size)(make, t, s, row, self.points, self.corrector, before)
-        new = move(x, past)
-        if self.stochastic:
-            new.add_(noise(t, s, x), alpha=self.kick(t, s))
-        kept = self._kept
-        return new, (row[:kept], past[:kept], (t, made) if self.corrector else None)
+    def coefficients(
+        self, model: BoundModel, levels: Sequence[Level], orders: Sequence[int] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """For each step: factor of x, weights of outputs, what is added, noise, the output's own weights, axes."""
+        start = np.arange(len(levels) - 1)
+        counts = np.minimum(start + 1, self.points)
+        if orders is not None:
+            counts = np.minimum(counts, orders)
+        # Where alpha = 0 the half log-SNR is infinite, and so are numbers that are then not used.
+        with np.errstate(all="ignore"):
+            family = self.family(model, levels)
+            w = family.weights(start, 0, counts)
+            if self.corrector_points and len(start) > 1:
+                better = family.weights(start[:-1], 1, np.minimum(start[1:] + 1, self.corrector_points))
+                w = _corrected(w, family.transfer, better)
+        added = None
+        if family.base is not None and family.offsets is not None:
+            added = family.base.copy()
+            for j in range(min(w.shape[1], len(start))):
+                added[j:] += w[j:, j] * family.offsets[: len(start) - j]
+        return _entries(family, model, w, added)
 
     @functools.cached_property
-    def _kept(self) -> int:
+    def _history(self) -> int:
         """How many outputs the next step looks back at."""
-        return max(self.points, self.corrector - 1)
+        return max(self.points, self.corrector_points - 1) if self.corrector_points else self.points - 1
+
+    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+        on_x, on_outputs, added, on_noise, output, axes = s.coefficients
+        prediction = model(x, t)
+        if type(output) is str:
+            newest = prediction.factored(output)
+        elif axes is None:
+            newest = prediction.scaled(eps=output[0], x0=output[1])
+        else:
+            newest = _along(prediction, axes, output)
+        past = (newest, *(state or ()))
+        if len(past) < len(on_outputs):
+            raise SolverError(f"{self!r} has {len(past)} outputs at {t!r}, needed: {len(on_outputs)}; keep its history")
+        if axes is None:
+            x = weighted_sum(x, on_x, on_outputs, past)
+            if added is not None:
+                x.add_(added)
+        else:
+            x = _combined(x, axes, on_x, on_outputs, added, past)
+        if on_noise:
+            x.add_(noise(t, s, x), alpha=on_noise)
+        return x, past[: self._history]
 
 
-class _AdamsMaker(NamedTuple):
-    """Moves by the rule `outside` of the noise's interval of sigma/alpha and the one `inside`."""
+def _corrected(w: np.ndarray, transfer: np.ndarray, better: np.ndarray) -> np.ndarray:
+    """Weights of steps that first correct the one before: x_t becomes what `better` makes of the new output too.
 
-    outside: Rule
-    inside: Rule
-    within: tuple[float, float] | None = None
-    t_of_lam: Times | None = None
+    Both begin at the same x, so they differ in outputs alone: that x need not be known any more.
+    """
+    points, more = w.shape[1], better.shape[1]
+    total = np.zeros((len(w), max(more, points + 1), w.shape[2]))
+    total[:, :points] = w
+    total[1:, :more] += transfer[1:, None] * better
+    total[1:, 1 : points + 1] -= transfer[1:, None] * w[:-1]
+    return total
 
-    @property
-    def size(self) -> int:
-        """Coefficients are floats."""
-        return 0
 
-    def output(self, prediction: Prediction) -> Output:
-        """x0, eps, or the whitened velocity over the rule's scale."""
-        if self.inside.basis == "F":
-            return prediction.weighed(whitened, self.inside.parameter)
-        return prediction.factored(self.inside.basis)
+def _entries(family: Family, model: BoundModel, w: np.ndarray, added: np.ndarray | None) -> list[tuple[Any, ...]]:
+    """The arrays of a run as an entry a step: numbers, or tensors (C,) of the states' kind."""
+    steps, transfer = len(w), family.transfer
+    # How many of the last outputs a step looks at.
+    used = (w.any(axis=2) * np.arange(1, w.shape[1] + 1)).max(axis=1).tolist()
+    on_noise = [0.0] * steps if family.noise is None else family.noise.tolist()
+    outputs: Any = [family.output] * steps
+    if family.axes is not None and not isinstance(family.output, str) and added is not None:
+        on_x, on_outputs, shift, *pair = (_tensor(v, model) for v in (transfer, w, added, *family.output))
+        table = [row[:count].unbind() for row, count in zip(on_outputs, used, strict=True)]
+        outputs = list(zip(*(v[:steps].unbind() for v in pair), strict=True))
+        shifts = (shift * family.mean).unbind()
+        return list(zip(on_x.unbind(), table, shifts, on_noise, outputs, [family.axes] * steps, strict=True))
+    if not isinstance(family.output, str):
+        outputs = list(zip(*(v[:steps, 0].tolist() for v in family.output), strict=True))
+    rows = [row[:count] for row, count in zip(w[..., 0].tolist(), used, strict=True)]
+    numbers = [None] * steps if added is None else [shift * family.mean for shift in added[:, 0].tolist()]
+    return list(zip(transfer[:, 0].tolist(), rows, numbers, on_noise, outputs, [None] * steps, strict=True))
 
-    def rule(self, t: Level) -> Rule:
-        """The rule of a step that begins at t."""
-        if self.within is None:
-            return self.outside
-        return self.inside if self.within[0] <= math.exp(-t.lam) <= self.within[1] else self.outside
 
-    def __call__(self, t: Level, s: Level, past: tuple[Level, ...]) -> Move:
-        used = self.rule(t)
-        if not t.alpha and used.basis == "eps":
-            raise SolverError(f"at t={t.time} alpha is 0, where eps does not move x: start below it (start=sde.t_max)")
-        return weights(t, s, past, used, self.t_of_lam)
+def _tensor(values: np.ndarray, model: BoundModel) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values)).to(device=model.device, dtype=model.dtype)
+
+
+def _along(prediction: Prediction, axes: Axes, weights: tuple[Tensor, Tensor]) -> tuple[float, Tensor]:
+    """An output in the coordinates of `axes`, with a weight of eps and of x0 for each of them: (1, (B, C))."""
+    on_eps, on_x0 = weights
+    return 1.0, (axes.split(prediction.eps) * on_eps).addcmul_(axes.split(prediction.x0), on_x0)
+
+
+def _combined(
+    x: Tensor,
+    axes: Axes,
+    on_x: Tensor,
+    on_outputs: Sequence[Tensor],
+    added: Tensor,
+    past: Sequence[tuple[float, Tensor]],
+) -> Tensor:
+    """x after a step in the coordinates of `axes`."""
+    y = (axes.split(x) * on_x).add_(added)
+    for weight, (_, output) in zip(on_outputs, past, strict=False):
+        y.addcmul_(output, weight)
+    return axes.join(y, x.shape)
 
 
 @dataclass(frozen=True)
@@ -122,7 +205,7 @@ class Adams(Multistep):
     basis: x0, eps, or F (the whitened velocity, over `scale`). variable: lam, sigma, rho = sigma^(1/7),
     angle, t. eta: 0 the flow, 1 the reverse SDE (x0 basis), where sigma/alpha lies in `within`.
     scaler: "power", or "er" for ER-SDE's noise. second, third: how two and three points are weighted
-    (`weights.weigh`). Order `points`, with a corrector one more; 1 call a step.
+    (`weights.Weights.of`). Order `points`, with a corrector one more; 1 call a step.
     """
 
     basis: str = "x0"
@@ -137,51 +220,51 @@ class Adams(Multistep):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, known in _CHOICES.items():
-            if getattr(self, name) not in known:
-                raise SolverError(nearest(getattr(self, name), known, name))
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise SolverError(nearest(getattr(self, name), choices, name))
         if not self.eta >= 0 or not self.scale > 0:
             raise SolverError(f"eta={self.eta}, scale={self.scale}: eta must not be negative, scale must be positive")
         if self.stochastic and self.basis != "x0":
             raise SolverError(f"eta={self.eta}, scaler={self.scaler!r} need basis='x0', given {self.basis!r}")
+        if self.within is not None and self.scaler == "er":
+            raise SolverError("within= limits the noise of scaler='power': leave it out beside scaler='er'")
 
     @property
     def order(self) -> int | None:
         if self.stochastic:
             return None
-        return 2 if self.third != "exact" and self.points > 2 and not self.corrector else super().order
+        return 2 if self.third != "exact" and self.points > 2 and not self.corrector_points else super().order
 
     @property
     def at_zero_alpha(self) -> bool:
         return self.basis != "eps"
 
-    @functools.cached_property
+    @property
     def stochastic(self) -> bool:
         return self.eta > 0 or self.scaler == "er"
 
-    @functools.cached_property
-    def _maker(self) -> _AdamsMaker:
-        more = (self.variable, self.scale, self.second, self.third)
-        if self.basis != "x0":
-            return _AdamsMaker(*(rule(self.basis, self.scale, *more),) * 2)
-        kind = "er" if self.scaler == "er" else "x0"
-        outside = rule(kind, 0.0 if self.within else self.eta**2, *more)
-        return _AdamsMaker(outside, rule("x0", self.eta**2, *more), self.within)
-
-    def maker(self, model: ScoreModel, x: Tensor) -> Maker:
-        if self.variable != "t":
-            return self._maker
-        outside, inside, within, _ = self._maker
-        return _AdamsMaker(outside, inside, within, linear(model.sde).t_of_lam)
-
-    def kick(self, t: Level, s: Level) -> float:
-        return _kick(t, s, self._maker.rule(t))
-
-
-@functools.lru_cache(maxsize=1 << 12)
-def _kick(t: Level, s: Level, used: Rule) -> float:
-    kept = BASES[used.basis].transfer(t, s, used.parameter) * t.sigma / s.sigma
-    return float(s.sigma * math.sqrt(max(1 - kept, 0.0) * (1 + kept)))
+    def family(self, model: BoundModel, levels: Sequence[Level]) -> Family:
+        if self.basis == "eps" and not levels[0].alpha:
+            raise SolverError(
+                f"at t={levels[0].time} alpha is 0, where eps does not change x: start below it (start=sde.t_max)"
+            )
+        basis = "er" if self.scaler == "er" else self.basis
+        inverse = linear(model.sde).t_of_lam if self.variable == "t" else None
+        rule = Rule(basis, self.variable, self.scale, self.second, self.third, inverse)
+        parameter = np.array([[self.scale if basis == "F" else self.eta**2]])
+        if self.within is not None:
+            kappa = np.array([v.sigma / v.alpha if v.alpha else np.inf for v in levels[:-1]])
+            inside = (self.within[0] <= kappa) & (kappa <= self.within[1])
+            parameter = np.where(inside, self.eta**2, 0.0)[:, None]
+        weights = Weights(levels, rule, parameter)
+        transfer, noise = weights.transfer, None
+        if self.stochastic:
+            t, s = weights.columns(np.s_[:-1]), weights.columns(np.s_[1:])
+            kept = transfer * t.sigma / s.sigma
+            noise = (s.sigma * np.sqrt(np.maximum(1 - kept, 0.0) * (1 + kept)))[:, 0]
+        output = whitened(weights.columns(np.s_[:]), self.scale) if basis == "F" else self.basis
+        return Family(transfer, weights.of, output, noise=noise)
 
 
 _CHOICES = {

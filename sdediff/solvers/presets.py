@@ -17,14 +17,6 @@ def dpm_solver_multistep(order: int = 2) -> Adams:
     return Adams(_order(order, 3), basis="eps", second="bh2", third="half")
 
 
-def dpmpp_2m() -> Adams:
-    """DPM-Solver++(2M): x_s = (sigma_s/sigma_t) x + alpha_s (1 - e^-h) (D + (D - D_last) h/(2 h_last)).
-
-    Lu et al. 2022b, algorithm 2.
-    """
-    return Adams(2, second="bh2")
-
-
 def dpmpp_3m(order: int = 3) -> Adams:
     """DPM-Solver++ multistep with the published third-order rule, which is of order 2. Lu et al. 2022b."""
     return Adams(_order(order, 3), second="bh2", third="half")

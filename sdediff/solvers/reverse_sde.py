@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sdediff.grids.levels import Level
 from sdediff.model.prediction import VARIANCES
-from sdediff.model.score_model import ScoreModel
+from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
 from sdediff.solvers.base import Solver, SolverError, finite
 from sdediff.solvers.exponential import exact, spread
@@ -35,7 +35,7 @@ class EulerMaruyama(Solver):
     def stochastic(self) -> bool:
         return self.eta > 0
 
-    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         dt = s.time - t.time
         if not self.eta:
             return model(x, t).mix(1.0, velocity=dt), None
@@ -57,7 +57,7 @@ class ReverseDiffusion(Solver):
     def stochastic(self) -> bool:
         return True
 
-    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         g2 = spread(t, s)
         x = model(x, t).mix(2 - t.alpha / s.alpha, score=g2)
         return torch.add(x, noise(t, s, x), alpha=math.sqrt(g2)), None
@@ -88,7 +88,7 @@ class Ancestral(Solver):
     def stochastic(self) -> bool:
         return True
 
-    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         on_x, on_x0, on_z = exact(t, s, s.lam - t.lam)
         prediction = model(x, t)
         x = prediction.mix(on_x, x0=on_x0)

@@ -14,13 +14,13 @@ from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import product
 from sdediff.grids.levels import AtLam, Level
 from sdediff.integrate.tableaus import TABLEAUS
-from sdediff.model.score_model import ScoreModel
+from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
 from sdediff.sde.base import SDE
 from sdediff.solvers.base import Solver, SolverError
 
 
-class Frame(NamedTuple):
+class Variable(NamedTuple):
     """What a method integrates: y = x/width over `place`, dy/dplace a sum of a prediction's properties.
 
     kappa: sigma/alpha from a place, where it is not the process's own time.
@@ -32,10 +32,10 @@ class Frame(NamedTuple):
     kappa: Callable[[float], float] = float
 
 
-FRAMES = {
-    "t": Frame(lambda v: v.time, lambda v: 1.0, {"velocity": 1.0}),
-    "sigma": Frame(lambda v: v.kappa, lambda v: v.alpha, {"eps": 1.0}),
-    "flow": Frame(
+VARIABLES = {
+    "t": Variable(lambda v: v.time, lambda v: 1.0, {"velocity": 1.0}),
+    "sigma": Variable(lambda v: v.kappa, lambda v: v.alpha, {"eps": 1.0}),
+    "flow": Variable(
         lambda v: v.sigma / (v.alpha + v.sigma), lambda v: v.alpha + v.sigma, {"eps": 1.0, "x0": -1.0},
         lambda u: u / (1 - u),
     ),
@@ -61,8 +61,8 @@ class RungeKutta(Solver):
     def __post_init__(self) -> None:
         if self.method not in TABLEAUS:
             raise SolverError(nearest(self.method, TABLEAUS, "Runge-Kutta method"))
-        if self.variable not in FRAMES:
-            raise SolverError(nearest(self.variable, FRAMES, "variable"))
+        if self.variable not in VARIABLES:
+            raise SolverError(nearest(self.variable, VARIABLES, "variable"))
 
     @property
     def order(self) -> int | None:
@@ -71,6 +71,10 @@ class RungeKutta(Solver):
     @property
     def calls(self) -> int | None:
         return len(TABLEAUS[self.method].weights)
+
+    @property
+    def calls_at_end(self) -> bool:
+        return 1 in TABLEAUS[self.method].nodes
 
     @property
     def needs_alpha(self) -> bool:
@@ -82,38 +86,38 @@ class RungeKutta(Solver):
 
     def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
         nodes = [c for c in TABLEAUS[self.method].nodes if c < 1]
-        frame = FRAMES[self.variable]
-        start, stop = frame.place(t), frame.place(s)
+        variable = VARIABLES[self.variable]
+        start, stop = variable.place(t), variable.place(s)
         found = [start + c * (stop - start) for c in nodes]
-        return found if self.variable == "t" else [AtLam(-math.log(frame.kappa(v))) for v in found]
+        return found if self.variable == "t" else [AtLam(-math.log(variable.kappa(v))) for v in found]
 
-    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        tableau, frame = TABLEAUS[self.method], FRAMES[self.variable]
-        length = frame.place(s) - frame.place(t)
+    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+        tableau, variable = TABLEAUS[self.method], VARIABLES[self.variable]
+        length = variable.place(s) - variable.place(t)
         if not tableau.rows:
-            wide = frame.width(s)
-            weights = {name: wide * length * sign for name, sign in frame.slope.items()}
-            return model(x, t).mix(wide / frame.width(t), **weights), None
-        slopes = [model(x, t).scaled(**frame.slope)]
+            wide = variable.width(s)
+            weights = {name: wide * length * sign for name, sign in variable.slope.items()}
+            return model(x, t).mix(wide / variable.width(t), **weights), None
+        slopes = [model(x, t).scaled(**variable.slope)]
         inner = iter(s.inner)
         for node, row in zip(tableau.nodes, tableau.rows, strict=True):
             here = next(inner) if node < 1 else s
-            slopes.append(model(_moved(x, t, here, frame, length, row, slopes), here).scaled(**frame.slope))
-        return _moved(x, t, s, frame, length, tableau.weights, slopes), None
+            slopes.append(model(_stepped(x, t, here, variable, length, row, slopes), here).scaled(**variable.slope))
+        return _stepped(x, t, s, variable, length, tableau.weights, slopes), None
 
 
-def _moved(
+def _stepped(
     x: Tensor,
     t: Level,
     s: Level,
-    frame: Frame,
+    variable: Variable,
     length: float,
     weights: Sequence[float],
     slopes: Sequence[tuple[float, Tensor]],
 ) -> Tensor:
     """x at s after a step of the given length over weighted slopes, in its own scale."""
-    wide = frame.width(s)
-    ratio = wide / frame.width(t)
+    wide = variable.width(s)
+    ratio = wide / variable.width(t)
     new = x if ratio == 1.0 else product(x, ratio)
     for weight, (scale, slope) in zip(weights, slopes, strict=True):
         if weight:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sdediff._utils.tensors import product
 from sdediff.grids.levels import Level
-from sdediff.model.score_model import ScoreModel
+from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
 from sdediff.sde.base import SDE
 from sdediff.solvers.base import Solver, SolverError, finite
@@ -54,7 +54,7 @@ class Seeds(Solver):
             return ()
         return places(t, s, NODES[self.stages])
 
-    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         finite(t, t.lam, "lam")
         row = (t, *s.inner, s)
         parts, draws = increments(row), [noise(t, s, x, i) for i in range(len(row) - 1)]

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import product
-from sdediff.grids.levels import Level
-from sdediff.model.score_model import ScoreModel
+from sdediff.grids.levels import Evaluation, Level
+from sdediff.model.bound import BoundModel
+from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
 from sdediff.sde.base import SDE
 from sdediff.solvers.base import Solver, SolverError
@@ -48,6 +49,7 @@ class Singlestep(Solver):
     r1: float | None = None
     r2: float | None = None
 
+    calls_at_end = False
     grid = "log_snr"
     reference = "Lu et al. 2022, algorithms 1 and 2; Lu et al. 2022b"
 
@@ -81,7 +83,7 @@ class Singlestep(Solver):
     def lowered(self, order: int) -> Singlestep:
         return replace(self, stages=min(order, self.stages))
 
-    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         row = (*s.inner, s)
         first = model(x, t).factored(self.basis)
         stage = self._to(x, t, row[0], first)
@@ -122,6 +124,7 @@ class DPMFast(Solver):
     basis: str = "eps"
 
     calls = None
+    calls_at_end = False
     grid = "log_snr"
     reference = "Lu et al. 2022, section 3.3"
 
@@ -145,14 +148,23 @@ class DPMFast(Solver):
         tail = ((2, 1), (1,), (2,))[calls % 3]
         return (replace(self, tail=tail), calls // 3 + 1) if calls > 2 else super().fit(calls)
 
-    def _at(self, t: Level) -> Singlestep:
-        return Singlestep(self.orders(len(t.grid) - 1)[t.index], self.basis)
+    def _members(self, steps: int) -> list[Singlestep]:
+        return [Singlestep(order, self.basis) for order in self.orders(steps)]
 
-    def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
-        return self._at(t).inner(sde, t, s)
+    def visit(self, evaluation: Evaluation, steps: Sequence[tuple[Level, Level]]) -> None:
+        members = self._members(len(steps))
+        for member in dict.fromkeys(members):
+            member.visit(evaluation, [step for step, own in zip(steps, members, strict=True) if own == member])
 
-    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        return self._at(t).step(model, x, t, s, state, noise)
+    def coefficients(
+        self, model: BoundModel, levels: Sequence[Level], orders: Sequence[int] | None = None
+    ) -> list[Singlestep]:
+        """Each step's own method."""
+        return self._members(len(levels) - 1)
+
+    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+        member: Singlestep = s.coefficients
+        return member.step(model, x, t, s, state, noise)
 
 
 @dataclass(frozen=True)
@@ -168,6 +180,7 @@ class DPMppSDE(Solver):
     s_noise: float = 1.0
     r: float = 0.5
 
+    calls_at_end = False
     grid = "log_snr"
     calls = 2
     reference = "Lu et al. 2022b; k-diffusion's DPM++ SDE"
@@ -185,7 +198,7 @@ class DPMppSDE(Solver):
     def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
         return places(t, s, (self.r,))
 
-    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         (u,) = s.inner
         early, late = increments((t, u, s))
         draws = noise(t, s, x), noise(t, s, x, 1)

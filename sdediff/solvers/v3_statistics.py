@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor
 from sdediff.grids.levels import Level, levels
 from sdediff.model.score_model import ScoreModel
 from sdediff.noise.counter import Counter
-from sdediff.sde.base import LinearSDE
+from sdediff.sde.base import linear
 from sdediff.solvers.base import SolverError
 
 _NAMES = ("lam", "l", "s", "b")
@@ -70,7 +69,9 @@ class ModelStatistics:
         """l at lam (...), with a continuous slope: the outputs that are made with it have to be smooth. (..., D)."""
         if len(self.lam) == 1:
             return np.broadcast_to(_columns(self.l)[0], (*np.shape(lam), self.dims))
-        return _cubic(self)(np.clip(lam, self.lam[0], self.lam[-1]))
+        from scipy.interpolate import PchipInterpolator
+
+        return PchipInterpolator(self.lam, _columns(self.l))(np.clip(lam, self.lam[0], self.lam[-1]))
 
     def between(self, name: str, lam: np.ndarray) -> np.ndarray:
         """s or b at lam (...), by straight lines. (..., D)."""
@@ -90,13 +91,6 @@ def _columns(row: np.ndarray) -> np.ndarray:
     return row if row.ndim > 1 else row[:, None]
 
 
-@functools.lru_cache(maxsize=16)
-def _cubic(found: ModelStatistics) -> Callable[[np.ndarray], np.ndarray]:
-    from scipy.interpolate import PchipInterpolator
-
-    return PchipInterpolator(found.lam, _columns(found.l))
-
-
 def model_statistics(
     model: ScoreModel, x0: Tensor, knots: int = 64, seed: int = 0, shared: bool = False
 ) -> ModelStatistics:
@@ -107,11 +101,11 @@ def model_statistics(
     gradient a level. Zheng et al. 2023, eqs. 10 and 11.
     """
     sde = model.sde
-    if not isinstance(sde, LinearSDE):
+    if not sde.linear:
         raise SolverError(f"statistics are taken over lam, which {type(sde).__name__} does not give")
     if knots < 2 or len(x0) < 2:
         raise SolverError(f"knots={knots}, {len(x0)} samples: needed are two of both at least")
-    delta = 1e-2
+    delta, sde = 1e-2, linear(sde)
     low, high = (sde.lam(torch.tensor(v, dtype=torch.float64)).item() for v in (sde.t_max, sde.t_min))
     lam = torch.linspace(low + delta, high - delta, knots, dtype=torch.float64)
     rows = [levels(sde, sde.t_of_lam(lam + shift)) for shift in (0.0, delta, -delta)]

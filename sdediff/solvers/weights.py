@@ -6,12 +6,11 @@ Over a step t -> s the solution of the reverse process is, in every basis P of t
 
 Where P is the polynomial through past outputs in some variable u, the integral is sum_j w_j P_j. In all of
 it K is the derivative of a function known in closed form, so that the weights sum up to an exact `total`.
+All steps of a run are computed together, with arrays (steps, parameters, nodes).
 """
 
 from __future__ import annotations
 
-import functools
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,17 +20,15 @@ import numpy as np
 from torch import Tensor
 
 from sdediff.grids.levels import Level
-from sdediff.solvers.moves import Move
 
-Times = Callable[[Any], Tensor]
 _NODES, _GAUSS = np.polynomial.legendre.leggauss(16)
 _LOG10 = math.log(10.0)
 
 
 class Basis(NamedTuple):
-    """How an output moves x: c and the kernel's integral over a step, the kernel at many lam.
+    """How an output changes x: the factor of x and the kernel's integral over a step, the kernel at many lam.
 
-    The parameter p is eta^2 for x0, the scale (a float or one a dimension) for F, unused for eps.
+    The parameter p is eta^2 for x0, the scale for F, unused for eps.
     """
 
     transfer: Callable[[Level, Level, Any], Any]
@@ -39,45 +36,45 @@ class Basis(NamedTuple):
     kernel: Callable[[np.ndarray, Level, Any], np.ndarray]
 
 
-def _w(p: Level, scale: Any) -> Any:
-    return np.hypot(p.alpha * scale, p.sigma)
+def _w(level: Level, scale: Any) -> Any:
+    return np.hypot(level.alpha * scale, level.sigma)
 
 
-def whitened(t: Level, scale: Any) -> dict[str, Any]:
-    """F = cos(phi) eps - sin(phi) x0/scale, tan(phi) = sigma/(alpha scale), which is d(x/w)/dphi, by its weights."""
-    w = _w(t, scale)
-    return {"eps": t.alpha * scale / w, "x0": -t.sigma / (w * scale)}
+def whitened(level: Level, scale: Any) -> tuple[Any, Any]:
+    """F = cos(phi) eps - sin(phi) x0/scale, tan(phi) = sigma/(alpha scale), is d(x/w)/dphi: its weights of eps, x0."""
+    w = _w(level, scale)
+    return level.alpha * scale / w, -level.sigma / (w * scale)
 
 
 def _angle(lam: Any, scale: Any) -> Any:
-    return np.arctan(np.exp(-np.asarray(lam)) / scale)
+    return np.arctan(np.exp(-lam) / scale)
 
 
 def _er(lam: Any) -> Any:
     """log of ER-SDE's noise scaler over kappa, log(e^(kappa^0.3) + 10), and its slope in lam. Cui et al. 2023."""
-    power = np.exp(-0.3 * np.asarray(lam))
+    power = np.exp(-0.3 * lam)
     return np.logaddexp(power, _LOG10), -0.3 * power / (1 + np.exp(_LOG10 - power))
 
 
-def _fall(t: Level, s: Level) -> float:
-    return float(_er(s.lam)[0] - _er(t.lam)[0])
+def _fall(t: Level, s: Level) -> Any:
+    return _er(s.lam)[0] - _er(t.lam)[0]
 
 
 # x0: x/alpha shrinks by h(kappa_s)/h(kappa_t), h(kappa) = kappa^(1 + eta^2), or ER-SDE's h.
 BASES: dict[str, Basis] = {
     "x0": Basis(
-        lambda t, s, p: s.sigma / t.sigma * (math.exp(p * (t.lam - s.lam)) if p else 1.0),
-        lambda t, s, p: -s.alpha * math.expm1((1 + p) * (t.lam - s.lam)),
+        lambda t, s, p: s.sigma / t.sigma * np.exp(np.where(p > 0, p * (t.lam - s.lam), 0.0)),
+        lambda t, s, p: -s.alpha * np.expm1((1 + p) * (t.lam - s.lam)),
         lambda lam, s, p: s.alpha * (1 + p) * np.exp((1 + p) * (lam - s.lam)),
     ),
     "er": Basis(
-        lambda t, s, p: s.sigma / t.sigma * math.exp(_fall(t, s)),
-        lambda t, s, p: -s.alpha * math.expm1(t.lam - s.lam + _fall(t, s)),
+        lambda t, s, p: s.sigma / t.sigma * np.exp(_fall(t, s)),
+        lambda t, s, p: -s.alpha * np.expm1(t.lam - s.lam + _fall(t, s)),
         lambda lam, s, p: s.alpha * (1 - _er(lam)[1]) * np.exp(_er(s.lam)[0] - _er(lam)[0] + lam - s.lam),
     ),
     "eps": Basis(
         lambda t, s, p: s.alpha / t.alpha,
-        lambda t, s, p: -s.sigma * math.expm1(s.lam - t.lam),
+        lambda t, s, p: -s.sigma * np.expm1(s.lam - t.lam),
         lambda lam, s, p: -s.alpha * np.exp(-lam),
     ),
     "F": Basis(
@@ -97,94 +94,105 @@ VARIABLES: dict[str, Callable[[Any, float], Any]] = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Rule:
-    """How a step weighs outputs: the basis and its parameter; the polynomial's variable, with the angle's scale in it;
-    how two and three points are weighted (`weigh`)."""
+    """How a step weighs outputs: the basis; the polynomial's variable, with the angle's scale in it and the process's
+    inverse for the variable "t"; how two and three points are weighted (`Weights.of`)."""
 
     basis: str
-    parameter: Any
     variable: str = "lam"
     scale: float = 1.0
     second: str = "exact"
     third: str = "exact"
+    t_of_lam: Callable[[Any], Tensor] | None = None
 
 
-# The same rule for the same numbers, so that it is looked up by what it is.
-rule = functools.lru_cache(maxsize=256)(Rule)
+class Weights:
+    """Weights of the steps between neighbouring levels under one rule.
 
-
-def weights(t: Level, s: Level, past: Sequence[Level], used: Rule, t_of_lam: Times | None = None) -> Move:
-    """The move over outputs at the levels `past`, newest first. t_of_lam: the process's, for the variable "t"."""
-    return Move(float(BASES[used.basis].transfer(t, s, used.parameter)), solve(t, s, past, used, t_of_lam).tolist())
-
-
-def solve(t: Level, s: Level, past: Sequence[Level], used: Rule, t_of_lam: Times | None = None) -> np.ndarray:
-    """w_j (J,), or (J, D) for parameters (D, 1); 0 for outputs that no polynomial can pass through."""
-    found, parameter, h = BASES[used.basis], used.parameter, s.lam - t.lam
-    total = np.squeeze(found.total(t, s, parameter), -1) if np.ndim(parameter) else found.total(t, s, parameter)
-    near = _reached(t, past, used.variable)
-    w = np.zeros((len(past), *np.shape(total)))
-    if sum(near) == 1:
-        w[near.index(True)] = total
-        return w
-    lam = t.lam + h * (_NODES + 1) / 2
-    u, (start, stop, *at) = _placed(used, lam, [t, s, *itertools.compress(past, near)], t_of_lam)
-    kernel = found.kernel(lam, s, parameter) * (h / 2)
-    end = found.kernel(np.array([s.lam]), s, parameter)[..., 0] * h
-    w[near] = weigh(kernel, u - start, [v - start for v in at], total, used, stop - start, end)
-    return w
-
-
-def _placed(
-    used: Rule, lam: np.ndarray, row: Sequence[Level], t_of_lam: Times | None
-) -> tuple[np.ndarray, list[float]]:
-    """Many lam, and levels, in the polynomial's variable."""
-    if t_of_lam is not None:
-        return t_of_lam(lam).numpy(), [v.time for v in row]
-    place = VARIABLES[used.variable]
-    return place(lam, used.scale), [float(place(v.lam, used.scale)) for v in row]
-
-
-def _reached(t: Level, past: Sequence[Level], variable: str) -> list[bool]:
-    """Which outputs a polynomial can pass through: where alpha = 0, lam and sigma/alpha are infinite."""
-    if past[-1].lam > -math.inf:
-        return [True] * len(past)
-    if t.lam == -math.inf:
-        return [p is past[-1] for p in past]
-    return [variable in ("angle", "t") or p.lam > -math.inf for p in past]
-
-
-def weigh(
-    kernel: np.ndarray,
-    u: np.ndarray,
-    at: Sequence[float],
-    total: Any,
-    used: Rule,
-    step: float = 1.0,
-    end: Any = 0.0,
-) -> np.ndarray:
-    """w_j (J,) or (J, D) for the kernel (nodes,) or (D, nodes) at u (nodes,), outputs at `at` (J), from u_t = 0.
-
-    second: two points by the exact integral, or by half the total ("bh2": DPM-Solver's and UniPC's rule) or
-    half of `end` = kernel(s) h ("bh1") for the slope. third: three points by the exact integral, with half
-    the second derivative's ("half": DPM-Solver++ as published), or without the curvature in the slope
-    ("er": ER-SDE as published); both are of order 2.
+    parameter: the basis's, one a step or one for all, (steps or 1, C) with C of them side by side. transfer: the factor
+    of x in every step, (steps, C).
     """
-    measure = kernel * _GAUSS
-    if len(at) == 2 and used.second != "exact":
-        here = 0 if at[0] == 0 else 1  # a corrector's newest output comes first
-        other = (total if used.second == "bh2" else end) / 2 * step / at[1 - here]
-        return np.array([other, total - other] if here else [total - other, other])
-    basis = np.ones((len(at), len(u)))
-    for j, mine in enumerate(at):
-        for i, theirs in enumerate(at):
-            if i != j:
-                basis[j] *= (u - theirs) / (mine - theirs)
-    w = basis @ measure.T
-    if len(at) == 3 and used.third != "exact":
-        lead = [1 / math.prod(a - b for i, b in enumerate(at) if i != j) for j, a in enumerate(at)]
-        first, curved = float(measure @ u), float(measure @ u**2)
-        w += np.array(lead) * (-curved / 2 if used.third == "half" else at[1] * first)
-    w[0] += total - w.sum(axis=0)
-    return w
+
+    def __init__(self, levels: Sequence[Level], rule: Rule, parameter: np.ndarray) -> None:
+        self._rule, self._basis = rule, BASES[rule.basis]
+        self._alpha, self._sigma, self._lam = np.array([(v.alpha, v.sigma, v.lam) for v in levels]).T[..., None]
+        self._parameter = parameter
+        if rule.variable == "t":
+            self._places = np.array([v.time for v in levels])[:, None]
+        else:
+            self._places = VARIABLES[rule.variable](self._lam, rule.scale)
+        t, s = self.columns(np.s_[:-1]), self.columns(np.s_[1:])
+        self.transfer = self._basis.transfer(t, s, parameter)
+        self._total = self._basis.total(t, s, parameter)
+
+    def columns(self, index: Any) -> Level:
+        """These levels as one of arrays (steps, 1)."""
+        level = Level()
+        level.alpha, level.sigma, level.lam = self._alpha[index], self._sigma[index], self._lam[index]
+        return level
+
+    def _parameters(self, start: np.ndarray) -> np.ndarray:
+        return self._parameter if len(self._parameter) == 1 else self._parameter[start]
+
+    def of(self, start: np.ndarray, newest: int, counts: np.ndarray) -> np.ndarray:
+        """w (steps, J, C) of the steps that begin at the levels `start` (steps,), over counts[i] outputs each.
+
+        Outputs come newest first, the first one `newest` levels after the start: 0 for a predictor, 1 for a corrector.
+        second: two points by the exact integral, or by half the total ("bh2": DPM-Solver's and UniPC's rule) or
+        half of kernel(s) h ("bh1") for the slope. third: three points by the exact integral, with half the second
+        derivative's ("half": DPM-Solver++ as published), or without the curvature in the slope ("er": ER-SDE as
+        published); both are of order 2. Outputs that no polynomial can pass through have weight 0.
+        """
+        if self._lam[0, 0] == -math.inf:
+            counts = self._reached(start, newest, counts)
+        total = self._total[start]
+        w = np.zeros((len(start), max(int(counts.max()), newest + 1), total.shape[1]))
+        for count in set(counts.tolist()):
+            rows = counts == count
+            if count == 1:
+                w[rows, newest] = total[rows]
+            elif count == 2 and self._rule.second != "exact":
+                w[rows, 1 - newest] = slope = self._slope(start[rows], newest, total[rows])
+                w[rows, newest] = total[rows] - slope
+            else:
+                w[rows, :count] = self._exact(start[rows], newest, count, total[rows])
+        return w
+
+    def _reached(self, start: np.ndarray, newest: int, counts: np.ndarray) -> np.ndarray:
+        """Through how many outputs a polynomial passes: where alpha = 0, lam and sigma/alpha are infinite."""
+        if self._rule.variable not in ("angle", "t"):
+            counts = np.minimum(counts, np.maximum(start + newest, 1))
+        return np.where(start == 0, 1, counts)
+
+    def _slope(self, start: np.ndarray, newest: int, total: np.ndarray) -> np.ndarray:
+        """The weight of the output beside the one at the start, by the rule `second`."""
+        u, whole = self._places, total
+        if self._rule.second == "bh1":
+            end = self.columns(start + 1)
+            whole = self._basis.kernel(end.lam, end, self._parameters(start)) * (end.lam - self._lam[start])
+        other = start + 1 if newest else start - 1
+        return whole / 2 * ((u[start + 1] - u[start]) / (u[other] - u[start]))
+
+    def _exact(self, start: np.ndarray, newest: int, count: int, total: np.ndarray) -> np.ndarray:
+        half = (self._lam[start + 1] - self._lam[start]) / 2
+        lam = self._lam[start] + half * (_NODES + 1)
+        rule, origin = self._rule, self._places[start]
+        u = rule.t_of_lam(lam).numpy() if rule.t_of_lam is not None else VARIABLES[rule.variable](lam, rule.scale)
+        u, at = u - origin, self._places[start[:, None] + newest - np.arange(count), 0] - origin
+        end = self.columns((start + 1)[:, None])
+        measure = self._basis.kernel(lam[:, None], end, self._parameters(start)[..., None]) * (half[..., None] * _GAUSS)
+        basis = np.ones((len(start), count, len(_NODES)))
+        for j in range(count):
+            for i in range(count):
+                if i != j:
+                    basis[:, j] *= (u - at[:, i : i + 1]) / (at[:, j : j + 1] - at[:, i : i + 1])
+        w = basis @ np.swapaxes(measure, 1, 2)
+        if count == 3 and rule.third != "exact":
+            lead = np.stack([1 / ((at[:, j] - at[:, j - 1]) * (at[:, j] - at[:, j - 2])) for j in range(3)], axis=1)
+            curved = -(measure @ (u**2)[..., None])[..., 0] / 2
+            if rule.third == "er":
+                curved = at[:, 1:2] * (measure @ u[..., None])[..., 0]
+            w += lead[..., None] * curved[:, None]
+        w[:, 0] += total - w.sum(axis=1)
+        return w

@@ -1,8 +1,7 @@
-"""Solvers made of solvers."""
+"""Solvers made of solvers: predictor-corrector, and lower order at the end."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -10,121 +9,133 @@ from typing import Any
 
 from torch import Tensor
 
-from sdediff.grids.levels import Level
-from sdediff.model.score_model import ScoreModel
+from sdediff.grids.levels import Evaluation, Level
+from sdediff.model.bound import BoundModel
+from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
 from sdediff.sde.base import SDE
-from sdediff.solvers.base import Solver, SolverError
+from sdediff.solvers.base import FACTS, Solver, SolverError, set_coefficients
 
 
 @dataclass(frozen=True)
-class Then(Solver):
-    """One solver, then another, in every step: a corrector runs at (t, t) before the mover or (s, s) after it.
-
-    Corrector first is the released code's predictor-corrector, mover first the paper's algorithm 1.
-    Refuses pairs that do not move exactly once.
-    """
-
-    first: Solver
-    second: Solver
-
-    reference = "Song et al. 2021, algorithm 1"
-
-    def __post_init__(self) -> None:
-        movers = [v for v in (self.first, self.second) if v.moves]
-        if len(movers) != 1:
-            raise SolverError(f"Then takes one mover and one corrector, given {self.first!r} and {self.second!r}")
-
-    @property
-    def _mover(self) -> Solver:
-        return self.first if self.first.moves else self.second
-
-    @property
-    def calls(self) -> int | None:
-        a, b = self.first.calls, self.second.calls
-        return None if a is None or b is None else a + b
-
-    def spent(self, steps: int) -> int | None:
-        # A corrector visits a level in every move, as many as the mover has.
-        each = [
-            v.spent(steps) if v.moves else v.spent(steps - 1) if steps > 1 else v.calls
-            for v in (self.first, self.second)
-        ]
-        known = [count for count in each if count is not None]
-        return sum(known) if len(known) == len(each) else None
-
-    @property
-    def adaptive(self) -> bool:
-        return self.first.adaptive or self.second.adaptive
-
-    @property
-    def stochastic(self) -> bool:
-        return self.first.stochastic or self.second.stochastic
-
-    @property
-    def at_zero_alpha(self) -> bool:
-        return self.first.at_zero_alpha and self.second.at_zero_alpha
-
-    @property
-    def grid(self) -> str:
-        return self._mover.grid
-
-    @property
-    def steps(self) -> int:
-        return self._mover.steps
-
-    def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
-        return self._mover.inner(sde, t, s)
-
-    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        one, two = state or (None, None)
-        # The mover keeps the noise as it is (a path stays a path), the corrector draws elsewhere.
-        other = noise.shifted()
-        if self.first.moves:
-            x, one = self.first.step(model, x, t, s, one, noise)
-            x, two = self.second.step(model, x, s, s, two, other)
-        else:
-            x, one = self.first.step(model, x, t, t, one, other)
-            x, two = self.second.step(model, x, t, s, two, noise)
-        return x, (one, two)
-
-
-@dataclass(frozen=True)
-class Around(Solver):
-    """A solver in another's stead: what is not written anew is the inner one's."""
+class Wrapper(Solver):
+    """A solver around another, abstract: every fact that a subclass does not state is the inner solver's."""
 
     solver: Solver
-
-    # Each is read from the solver inside, as a run would read it there.
-    order = property(attrgetter("solver.order"))
-    calls = property(attrgetter("solver.calls"))
-    strong_order = property(attrgetter("solver.strong_order"))
-    moves = property(attrgetter("solver.moves"))
-    adaptive = property(attrgetter("solver.adaptive"))
-    at_zero_alpha = property(attrgetter("solver.at_zero_alpha"))
-    needs_alpha = property(attrgetter("solver.needs_alpha"))
-    grid = property(attrgetter("solver.grid"))
-    steps = property(attrgetter("solver.steps"))
-    reference = property(attrgetter("solver.reference"))
-    stochastic = property(attrgetter("solver.stochastic"))
 
     def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
         return self.solver.inner(sde, t, s)
 
+    def visit(self, evaluation: Evaluation, steps: Sequence[tuple[Level, Level]]) -> None:
+        self.solver.visit(evaluation, steps)
+
     def spent(self, steps: int) -> int | None:
         return self.solver.spent(steps)
 
+    def coefficients(
+        self, model: BoundModel, levels: Sequence[Level], orders: Sequence[int] | None = None
+    ) -> Sequence[Any] | None:
+        return self.solver.coefficients(model, levels, orders)
 
-@functools.lru_cache(maxsize=256)
-def _lowered(solver: Solver, order: int) -> Solver:
-    return solver.lowered(order)
+
+for _name in FACTS:
+    setattr(Wrapper, _name, property(attrgetter(f"solver.{_name}")))
 
 
 @dataclass(frozen=True)
-class LowerOrderFinal(Around):
-    """A solver at order min(order, last + k - 1) where k moves are left, this one included.
+class PredictorCorrector(Wrapper):
+    """A predictor step and a corrector step at every level: the corrector at t before it, or at s after it.
 
-    last: the order of the last move. below: only in runs of fewer moves than this; None for all. The order is
+    first: "corrector" as the released code has it, "predictor" as the paper's algorithm 1. Facts are the predictor's
+    apart from those that both share. Song et al. 2021.
+    """
+
+    with_corrector: Solver
+    first: str = "corrector"
+
+    reference = "Song et al. 2021, algorithm 1"
+
+    def __post_init__(self) -> None:
+        if self.solver.corrector or not self.with_corrector.corrector:
+            raise SolverError(
+                f"predictor-corrector takes a predictor and a corrector, given {self.solver!r} and "
+                f"{self.with_corrector!r}"
+            )
+        if self.first not in ("corrector", "predictor"):
+            raise SolverError(f"first={self.first!r}: write 'corrector' (released code) or 'predictor' (paper)")
+
+    @property
+    def calls(self) -> int | None:
+        a, b = self.solver.calls, self.with_corrector.calls
+        return None if a is None or b is None else a + b
+
+    def spent(self, steps: int) -> int | None:
+        # The corrector visits a level in every step, as many as the predictor has.
+        both = self.solver.spent(steps), self.with_corrector.calls
+        return None if both[0] is None or both[1] is None else both[0] + both[1] * steps
+
+    @property
+    def order(self) -> int | None:
+        return None
+
+    @property
+    def strong_order(self) -> float | None:
+        return None
+
+    @property
+    def adaptive(self) -> bool:
+        return self.solver.adaptive or self.with_corrector.adaptive
+
+    @property
+    def stochastic(self) -> bool:
+        return self.solver.stochastic or self.with_corrector.stochastic
+
+    @property
+    def at_zero_alpha(self) -> bool:
+        return self.solver.at_zero_alpha and self.with_corrector.at_zero_alpha
+
+    @property
+    def needs_alpha(self) -> bool:
+        return True
+
+    def coefficients(
+        self, model: BoundModel, levels: Sequence[Level], orders: Sequence[int] | None = None
+    ) -> list[tuple[Level, Level]]:
+        """For each step the corrector's level and the predictor's end, each with its own coefficients."""
+        stays, ends = [v.copy() for v in levels], [levels[0], *(_end(s) for s in levels[1:])]
+        set_coefficients(self.with_corrector, model, stays)
+        set_coefficients(self.solver, model, ends)
+        return list(zip(stays[:-1] if self.first == "corrector" else stays[1:], ends[1:], strict=True))
+
+    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+        stay, end = s.coefficients
+        predicted, corrected = state or (None, None)
+        # The predictor keeps the noise as it is (a path stays a path), the corrector draws elsewhere.
+        other = noise.shifted()
+        if self.first == "corrector":
+            x, corrected = self.with_corrector.step(model, x, stay, stay, corrected, other)
+        x, predicted = self.solver.step(model, x, t, end, predicted, noise)
+        if self.first == "predictor":
+            x, corrected = self.with_corrector.step(model, x, stay, stay, corrected, other)
+        return x, (predicted, corrected)
+
+
+def _end(s: Level) -> Level:
+    """A copy of s, as the end of an inner solver's step through the same inner levels."""
+    end = s.copy()
+    end.inner = s.inner
+    return end
+
+
+# No solver has a higher order than this.
+_HIGHEST = 9
+
+
+@dataclass(frozen=True)
+class LowerOrderFinal(Wrapper):
+    """A solver at order min(order, last + k - 1) where k steps are left, this one included.
+
+    last: the order of the last step. below: only in runs of fewer steps than this; None for all. The order is
     the solver's: formally min(order, last + 1), but x0 hardly changes where the noise ends. Lu et al. 2022b.
     """
 
@@ -133,51 +144,53 @@ class LowerOrderFinal(Around):
 
     def __post_init__(self) -> None:
         if self.last < 1 or (self.below is not None and self.below < 1):
-            raise SolverError(f"last={self.last}, below={self.below}: orders and moves are positive whole numbers")
+            raise SolverError(f"last={self.last}, below={self.below}: orders and steps are positive whole numbers")
         if self.solver.order == 1 or self.solver.lowered(1) == self.solver:
             raise SolverError(f"{self.solver!r} has no lower order to end with: give a multistep solver of order 2 up")
 
     @property
     def calls(self) -> int | None:
         own = self.solver.calls
-        return own if _lowered(self.solver, self.last).calls == own else None
+        return own if self.solver.lowered(self.last).calls == own else None
 
-    def at(self, left: int, moves: int) -> Solver:
-        """The solver of the move that has `left` moves left, itself included, in a run of `moves`."""
-        long = self.below is not None and moves >= self.below
-        return self.solver if long else _lowered(self.solver, self.last + left - 1)
+    def _orders(self, steps: int) -> list[int]:
+        """The most order of every step of a run."""
+        if self.below is not None and steps >= self.below:
+            return [_HIGHEST] * steps
+        return [min(self.last + steps - 1 - i, _HIGHEST) for i in range(steps)]
 
-    def _here(self, t: Level) -> Solver:
-        moves = len(t.grid) - 1
-        return self.at(moves - t.index, moves)
+    def _members(self, steps: int) -> list[Solver]:
+        orders = self._orders(steps)
+        members = {order: self.solver.lowered(order) for order in set(orders)}
+        return [members[order] for order in orders]
 
     def spent(self, steps: int) -> int | None:
         total = 0
-        for i in range(steps):
-            member = self.at(steps - i, steps)
-            upto, before = member.spent(i + 1), member.spent(i) if i else 0
-            if upto is None or before is None:
+        for i, member in enumerate(self._members(steps)):
+            through, before = member.spent(i + 1), member.spent(i) if i else 0
+            if through is None or before is None:
                 return None
-            total += upto - before
+            total += through - before
         return total
 
-    def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
-        return self._here(t).inner(sde, t, s)
+    def visit(self, evaluation: Evaluation, steps: Sequence[tuple[Level, Level]]) -> None:
+        members = self._members(len(steps))
+        for member in dict.fromkeys(members):
+            member.visit(evaluation, [step for step, own in zip(steps, members, strict=True) if own == member])
 
     def lowered(self, order: int) -> Solver:
-        return _lowered(self.solver, order)
+        return self.solver.lowered(order)
 
-    def step(self, model: ScoreModel, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        return self._here(t).step(model, x, t, s, state, noise)
+    def coefficients(
+        self, model: BoundModel, levels: Sequence[Level], orders: Sequence[int] | None = None
+    ) -> list[tuple[Solver, Level]]:
+        """For each step its solver of lower order, and the step's end with the coefficients of that order."""
+        ends = [_end(s) for s in levels[1:]]
+        entries = self.solver.coefficients(model, levels, self._orders(len(ends)))
+        for end, entry in zip(ends, entries or [None] * len(ends), strict=True):
+            end.coefficients = entry
+        return list(zip(self._members(len(ends)), ends, strict=True))
 
-
-def lower_order_final(solver: str | Solver, last: int = 1, below: int | None = None) -> LowerOrderFinal:
-    """A solver, by name or object, that ends at lower order: min(order, last + k - 1) with k moves left.
-
-    last: the order of the last move; 2 where the last jump to data counts as one more step, as in libraries whose
-    grids end at sigma = 0. below: only in runs of fewer moves, since long ones need no such care (10 in
-    dpm-solver's code, 15 in its documentation, jump included, and elsewhere). Refuses solvers of one order.
-    """
-    from sdediff.solvers.registry import solver as by_name
-
-    return LowerOrderFinal(by_name(solver), last, below)
+    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+        member, end = s.coefficients
+        return member.step(model, x, t, end, state, noise)

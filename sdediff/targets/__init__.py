@@ -14,7 +14,7 @@ import torch
 
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import times64
-from sdediff.noise.counter import normals
+from sdediff.noise.philox import normals
 from sdediff.targets._mixture import Mixture
 from sdediff.targets._net import ExactNet
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sdediff._utils.tensors import times64
 from sdediff.model.score_model import ScoreModel
-from sdediff.noise.counter import indices, normals, uniforms
+from sdediff.noise.philox import indices, normals, uniforms
 from sdediff.sde.base import LinearSDE
 from sdediff.targets._net import ExactNet, alpha_sigma, flat_states
 

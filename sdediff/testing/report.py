@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from sdediff._utils.errors import Error
 
-class ConformanceError(AssertionError):
+
+class ConformanceError(Error, AssertionError):
     """A check failed: the message names the subject, the check, what was found and what was expected."""
 
 
@@ -17,7 +19,7 @@ class Check(NamedTuple):
     detail: str
 
 
-class Failed(Exception):
+class Failed(Error):
     """Raised inside a check: what was found and what was expected."""
 
 

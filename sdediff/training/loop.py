@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from sdediff._utils.errors import Error
 from sdediff.model.score_model import ScoreModel
 from sdediff.training.objectives import loss
 
 Objective = Callable[[ScoreModel, Tensor, torch.Generator], Tensor]
 
 
-class TrainingError(ValueError):
+class TrainingError(Error, ValueError):
     """Training cannot go on; the message says at which step and what to change."""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import per_sample
 from sdediff.grids.levels import Level, level
@@ -31,7 +32,7 @@ def times(sde: LinearSDE, u: Tensor, spread: str = "t") -> Tensor:
     if spread == "lam":
         high, low = sde.lam([sde.t_min, sde.t_max]).tolist()
         return sde.t_of_lam(low + (high - low) * u)
-    raise ValueError(nearest(spread, ("t", "lam"), "spread of training times"))
+    raise InputError(nearest(spread, ("t", "lam"), "spread of training times"))
 
 
 def loss(
@@ -51,9 +52,9 @@ def loss(
     2021b), "snr", "min_snr", or a function of the level. Differentiable in the network's parameters.
     """
     if isinstance(weighting, str) and weighting not in WEIGHTINGS:
-        raise ValueError(nearest(weighting, WEIGHTINGS, "weighting"))
+        raise InputError(nearest(weighting, WEIGHTINGS, "weighting"))
     if not isinstance(model.sde, LinearSDE):
-        raise ValueError("denoising score matching needs a process with alpha and sigma")
+        raise InputError("denoising score matching needs a process with alpha and sigma")
     batch = x0.shape[0]
     if t is None:
         shift = torch.rand((), generator=generator, dtype=torch.float64)

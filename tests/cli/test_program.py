@@ -31,7 +31,7 @@ def test_module_runs_as_a_program(home):
     assert {entry["name"] for entry in json.loads(done.stdout)} == set(sd.list_solvers())
     wrong = python("sample", "points", "--solver", "hun")
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr == "sdediff: --solver: unknown solver 'hun': did you mean heun, unipc?\n"
+    assert wrong.stderr == "sdediff: --solver: unknown solver 'hun': did you mean 'heun', 'unipc'?\n"
 
 
 def test_ctrl_c_ends_with_130_and_one_line(run, tmp_path, monkeypatch):

@@ -57,7 +57,7 @@ def test_options_of_the_command_line(command: Any) -> None:
         (("--threshold", "1.5"), "--threshold: threshold(quantile=1.5, limit=2.0): needed are 0 < quantile <= 1"),
         (("--threshold", "0.9", "--clip", "-1,1"), "give one of --threshold and --clip"),
         (("--solver", "ddim", "--lower-order-final"), "--lower-order-final: DDIM(eta=0.0) has no lower order"),
-        (("--grid", "betas"), "--grid: unknown grid 'betas': did you mean beta"),
+        (("--grid", "betas"), "--grid: unknown grid 'betas': did you mean 'beta'"),
     ],
 )
 def test_bad_options_end_in_one_line(command: Any, options: tuple[str, ...], said: str) -> None:

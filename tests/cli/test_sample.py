@@ -10,7 +10,7 @@ from tests.cli.output import parsed
 def test_sample_writes_pictures_and_arrays(run, home, tmp_path):
     out = tmp_path / "a" / "b"
     said = parsed(run("sample", "pictures", "-n", 5, "--calls", 6, "--out", out, "--seed", 3, "--index", 2, "--json"))
-    assert (said["calls"], said["moves"], said["n"]) == (6, 5, 5)
+    assert (said["calls"], said["steps"], said["n"]) == (6, 5, 5)
     assert said["solver"] == repr(sd.solver("dpmpp_2m"))
     assert (out / "samples.png").read_bytes()[:4] == b"\x89PNG"
     x = np.load(said["files"]["npz"])["x"]
@@ -22,7 +22,7 @@ def test_sample_writes_pictures_and_arrays(run, home, tmp_path):
 def test_sample_takes_options_grid_and_dtype(run, tmp_path):
     base = ("sample", "points", "--out", tmp_path, "--json", "-n", 3)
     said = parsed(run(*base, "--solver", "ddim", "--option", "eta=0.5", "--steps", 4, "--grid", "angle"))
-    assert (said["solver"], said["moves"], said["calls"]) == ("DDIM(eta=0.5)", 4, 5)
+    assert (said["solver"], said["steps"], said["calls"]) == ("DDIM(eta=0.5)", 4, 5)
     assert list(said["files"]) == ["npz"]
     said = parsed(
         run(

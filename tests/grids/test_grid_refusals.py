@@ -6,14 +6,14 @@ import pytest
 
 import sdediff as sd
 from sdediff._utils.suggestions import nearest
-from sdediff.grids.grids import GRIDS
+from sdediff.grids import GRIDS
 from tests.grids.counted import SMOOTH, Counted
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "karas"}, "unknown grid 'karas': did you mean karras"),
+        ({"kind": "karas"}, "unknown grid 'karas': did you mean 'karras'"),
         ({"n": 0}, "steps=0: a grid needs at least one step"),
         ({"n": -3}, "steps=-3: a grid needs at least one step"),
         ({"n": None}, "steps=None: a grid needs at least one step"),
@@ -48,17 +48,17 @@ def test_a_process_with_noise_at_zero_may_be_followed_to_zero():
 
 
 def test_nearest_names_what_was_given_and_what_is_close():
-    assert nearest("ddmi", ("ddim", "ddpm", "heun"), "solver").startswith("unknown solver 'ddmi': did you mean dd")
-    assert nearest("zzz", ("a", "b"), "grid") == "unknown grid 'zzz': did you mean a, b?"
+    assert nearest("ddmi", ("ddim", "ddpm", "heun"), "solver").startswith("unknown solver 'ddmi': did you mean 'dd")
+    assert nearest("zzz", ("a", "b"), "grid") == "unknown grid 'zzz': write one of a, b"
     assert set(GRIDS) == {*SMOOTH, "exponential", "polyexponential", "tuned", "knots", "strided"}
 
 
 def test_unknown_names_in_a_run_are_answered_with_the_nearest():
     model = sd.ScoreModel(Counted(), sd.VP())
     for option, value, answer in (
-        ("solver", "hein", "unknown solver 'hein': did you mean heun"),
-        ("grid", "log_snf", "unknown grid 'log_snf': did you mean log_snr"),
-        ("noise", "brownain", "unknown noise 'brownain': did you mean brownian"),
+        ("solver", "hein", "unknown solver 'hein': did you mean 'heun'"),
+        ("grid", "log_snf", "unknown grid 'log_snf': did you mean 'log_snr'"),
+        ("noise", "brownain", "unknown noise 'brownain': did you mean 'brownian'"),
     ):
         with pytest.raises(ValueError, match=answer):
             sd.sample(model, (1, 2), **{option: value})

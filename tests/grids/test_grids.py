@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import sdediff as sd
-from sdediff.grids.grids import GRIDS
+from sdediff.grids import GRIDS
 from tests.grids.counted import SMOOTH, Counted
 
 F64 = torch.float64

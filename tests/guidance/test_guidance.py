@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sdediff.guidance.changes.changes import map_prediction, of_x0
-from sdediff.model.score_model.prediction import PARAMETRISATIONS
 
 import sdediff as sd
+from sdediff.guidance.changes import map_prediction, of_x0
 from sdediff.hub import HubError
+from sdediff.model.prediction import PARAMETRISATIONS
 from sdediff.testing.gaussian import gaussian_model
 
 F64 = torch.float64

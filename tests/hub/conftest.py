@@ -1,10 +1,10 @@
 """A saved model."""
 
 import pytest
-from sdediff.model.score_model.score_model import ScoreModel
-from sdediff.sde.base.processes import VP
 
 from sdediff import hub
+from sdediff.model.score_model import ScoreModel
+from sdediff.sde.processes import VP
 from tests.hub.folders import net
 
 

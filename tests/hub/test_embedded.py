@@ -4,11 +4,11 @@ import json
 
 import pytest
 import torch
-from sdediff.model.score_model.score_model import ScoreModel
-from sdediff.sde.base.processes import VP
 
 from sdediff import hub
+from sdediff.model.score_model import ScoreModel
 from sdediff.nets import UNet
+from sdediff.sde.processes import VP
 from tests.hub.folders import T
 
 EMBEDDED = ["digits-ddpm", "digits-ve", "digits-vp"]

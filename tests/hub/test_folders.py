@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from sdediff.model.score_model.score_model import ScoreModel, reschedule
-from sdediff.sde.base.processes import VE, VP, Cosine
-from sdediff.sde.base.table import Table
 
 from sdediff import hub
 from sdediff.hub import HubError
 from sdediff.hub.config import SDES, sde_config, sde_from
+from sdediff.model.score_model import ScoreModel, reschedule
+from sdediff.sde.processes import VE, VP, Cosine
+from sdediff.sde.table import Table
 from tests.hub.folders import T, X, net
 
 

@@ -3,10 +3,10 @@
 import sys
 
 import pytest
-from sdediff.sde.base.processes import VP
 
 from sdediff import hub
 from sdediff.hub import HubError
+from sdediff.sde.processes import VP
 
 
 def test_unknown_names():

@@ -8,7 +8,7 @@ from sdediff.datasets import DataError, DataSet
 from sdediff.jobs import JobError
 from sdediff.jobs.manifest import described
 from sdediff.jobs.shards import MERGED
-from sdediff.model.score_model import ModelError
+from sdediff.model.prediction import ModelError
 from tests.jobs.networks import network
 
 REFUSED = [

@@ -184,7 +184,7 @@ def test_what_cannot_be_scored_is_refused(g):
     bad[1, 0] = math.nan
     with pytest.raises(ValueError, match="row 1 of x holds NaN or infinity"):
         sd.path_statistics(model, bad)
-    with pytest.raises(ValueError, match="unknown trace 'exakt': did you mean exact"):
+    with pytest.raises(ValueError, match="unknown trace 'exakt': did you mean 'exact'"):
         sd.path_statistics(model, x, trace="exakt")
     few, other = (sd.path_statistics(model, x[:n], kappa=k, trace="exact") for n, k in ((3, 3), (1, 2)))
     with pytest.raises(ValueError, match=r"other levels or of other samples: 2 of 2 numbers, here 3 of 2"):

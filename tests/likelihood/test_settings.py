@@ -128,7 +128,7 @@ REFUSED = [
     ({"gradient": "direct"}, "does not belong to method='two_pass': it is for 'ode'"),
     ({"atol": float("inf")}, "tolerances must be positive, given rtol=0.003, atol=inf: write one such as 1e-5"),
     ({"discrete": sd.Discrete(4), "end": "t0"}, 'gives a density: write end="noised"'),
-    ({"prior": "ful"}, "unknown prior 'ful': did you mean full"),
+    ({"prior": "ful"}, "unknown prior 'ful': did you mean 'full'"),
 ]
 
 

@@ -10,7 +10,7 @@ import torch
 
 import sdediff as sd
 from sdediff.likelihood import divergence, probe_vectors
-from sdediff.noise.counter import indices
+from sdediff.noise.philox import indices
 from tests.likelihood.gaussian_data import SPACE, Gaussian, ode, true_prior
 
 F64 = torch.float64

@@ -155,10 +155,10 @@ def test_the_network_keeps_its_dtype(m, points):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "two_passes"}, "unknown method 'two_passes': did you mean two_pass"),
-        ({"preset": "literatur"}, "unknown preset 'literatur': did you mean literature"),
+        ({"method": "two_passes"}, "unknown method 'two_passes': did you mean 'two_pass'"),
+        ({"preset": "literatur"}, "unknown preset 'literatur': did you mean 'literature'"),
         ({"integrator": "RK45"}, r'integrator=.RK45.: two passes take one of .*dopri5.*write method="ode"'),
-        ({"variable": "t"}, "unknown variable of two_pass 't': did you mean angle"),
+        ({"variable": "t"}, "unknown variable of two_pass 't': write angle"),
         ({"nodes": 0}, "nodes=0: at least one is needed"),
         ({"max_steps": 0}, "max_steps=0: at least one is needed"),
         ({"prior": "full"}, "prior='full' needs the data's statistics, which this model lacks"),

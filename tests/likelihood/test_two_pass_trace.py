@@ -12,7 +12,7 @@ import sdediff as sd
 from sdediff.likelihood import divergence, forward_divergence, probe_vectors
 from sdediff.likelihood.quadrature import Nodes
 from sdediff.likelihood.trace import trace_error
-from sdediff.noise.counter import indices
+from sdediff.noise.philox import indices
 from tests.likelihood.two_pass_helpers import true_prior, with_stats
 
 F64 = torch.float64

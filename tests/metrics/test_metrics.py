@@ -6,7 +6,8 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from sdediff.metrics.distances.distances import (
+
+from sdediff.metrics.distances import (
     DISTANCES,
     Estimate,
     distance,

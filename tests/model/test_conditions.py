@@ -1,9 +1,9 @@
 """Conditions, what a network returns beside its output, ranks of states."""
 
 import torch
-from sdediff.model.score_model.prediction import PARAMETRISATIONS
 
 import sdediff as sd
+from sdediff.model.prediction import PARAMETRISATIONS
 
 F64 = torch.float64
 

@@ -68,8 +68,8 @@ def test_a_clock_that_is_infinite_at_alpha_zero_is_refused(time):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"predicts": "epsilon"}, "unknown parametrisation 'epsilon': did you mean eps"),
-        ({"time": "sigmas"}, "unknown clock 'sigmas': did you mean sigma"),
+        ({"predicts": "epsilon"}, "unknown parametrisation 'epsilon': that is 'eps' here"),
+        ({"time": "sigmas"}, "unknown clock 'sigmas': did you mean 'sigma'"),
         ({"time": "index"}, 'time="index" needs a Table, given VP: use time="t"'),
     ],
 )

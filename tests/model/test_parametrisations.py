@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from sdediff.model.score_model.prediction import PARAMETRISATIONS
 
 import sdediff as sd
+from sdediff.model.prediction import PARAMETRISATIONS
 from tests.model.truth import edm_output
 
 F64 = torch.float64

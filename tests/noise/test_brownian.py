@@ -11,10 +11,10 @@ import math
 import pytest
 import torch
 from scipy import stats
-from sdediff.noise.counter.brownian import Brownian
-from sdediff.noise.counter.counter import Counter
 
 import sdediff as sd
+from sdediff.noise.brownian import Brownian
+from sdediff.noise.counter import Counter
 from tests.noise.draws import at, correlation_z, empty
 
 Z, ALPHA = 5.4, 1e-8

@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from sdediff.noise.counter.brownian import Brownian
-from sdediff.noise.counter.counter import Counter, Stream, philox
 
+from sdediff.noise.brownian import Brownian
+from sdediff.noise.counter import Counter
+from sdediff.noise.philox import philox
+from sdediff.noise.stream import Stream
 from tests.noise.draws import at, empty
 
 # --- bits -----------------------------------------------------------------------------------------------

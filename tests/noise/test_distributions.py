@@ -9,9 +9,9 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
-from sdediff.noise.counter.counter import normals, uniforms
 
 from sdediff import noise as noises
+from sdediff.noise.philox import normals, uniforms
 from tests.noise.draws import correlation_z
 
 Z, ALPHA = 5.4, 1e-8

@@ -5,9 +5,12 @@ import math
 import pytest
 import torch
 from scipy import stats
-from sdediff.noise.counter.brownian import Brownian
-from sdediff.noise.counter.counter import Counter, Noise, Stream, indices
+from sdediff.noise.base import Noise
 
+from sdediff.noise.brownian import Brownian
+from sdediff.noise.counter import Counter
+from sdediff.noise.philox import indices
+from sdediff.noise.stream import Stream
 from tests.noise.draws import at, correlation_z, empty
 
 Z, ALPHA = 5.4, 1e-8

@@ -53,7 +53,7 @@ def test_public_names_exist_and_are_documented() -> None:
 
 def test_names_of_functions_survive_the_import_of_modules_of_that_name() -> None:
     code = (
-        "import sdediff as sd, sdediff.grids.grids, sdediff.solvers, sdediff.datasets, sdediff.benchmark;"
+        "import sdediff as sd, sdediff.grids, sdediff.solvers, sdediff.datasets, sdediff.benchmark;"
         "print(callable(sd.grid), callable(sd.solvers), callable(sd.data), callable(sd.bench))"
     )
     assert _python(code) == "True True True True"

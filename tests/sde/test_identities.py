@@ -9,10 +9,10 @@ import math
 import pytest
 import torch
 from scipy import stats
-from sdediff.sde.base.base import Kernel
 
 import sdediff as sd
 from sdediff._utils.tensors import times64
+from sdediff.sde.base import Kernel
 
 F64 = torch.float64
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sdediff.noise.counter.brownian import Brownian
 
 import sdediff as sd
+from sdediff.noise.brownian import Brownian
 from sdediff.solvers import AdaptiveSDE
 from sdediff.targets import gaussian
 from tests.solvers.draws import draws

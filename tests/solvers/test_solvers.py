@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from sdediff.model.score_model.clock import CLOCKS
-from sdediff.model.score_model.prediction import PARAMETRISATIONS
 
 import sdediff as sd
+from sdediff.model.clock import CLOCKS
+from sdediff.model.prediction import PARAMETRISATIONS
 from sdediff.testing import check_sde, check_solver, measured_order
 from sdediff.testing.gaussian import gaussian_model
 from sdediff.testing.solvers import processes

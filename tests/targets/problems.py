@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from sdediff.sde.base.processes import EDM, VE, VP, Cosine, RectifiedFlow, SubVP
-from sdediff.sde.base.table import Table
 
+from sdediff.sde.processes import EDM, VE, VP, Cosine, RectifiedFlow, SubVP
+from sdediff.sde.table import Table
 from sdediff.targets import (
     gaussian,
     low_rank_mixture,

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from sdediff.sde.base.processes import VP, RectifiedFlow
 
+from sdediff.sde.processes import VP, RectifiedFlow
 from sdediff.targets import (
     Mixture,
     gaussian,

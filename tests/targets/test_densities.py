@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from sdediff.sde.base.processes import EDM, VP, RectifiedFlow
 
+from sdediff.sde.processes import EDM, VP, RectifiedFlow
 from sdediff.targets import (
     problem,
 )

@@ -6,8 +6,8 @@ import pickle
 
 import pytest
 import torch
-from sdediff.sde.base.processes import EDM, VP, RectifiedFlow
 
+from sdediff.sde.processes import EDM, VP, RectifiedFlow
 from sdediff.targets import (
     ExactNet,
     problem,

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from sdediff.model.score_model.score_model import ModelError
-from sdediff.sde.base.base import SDE
-from sdediff.sde.base.processes import VP
 
+from sdediff.model.prediction import ModelError
+from sdediff.sde.base import SDE
+from sdediff.sde.processes import VP
 from sdediff.targets import (
     Mixture,
     gaussian,
@@ -33,7 +33,7 @@ def test_low_rank_problems_have_the_shapes_and_widths_they_state():
 
 
 def test_unknown_names_answer_with_the_nearest():
-    with pytest.raises(ValueError, match="did you mean gmm"):
+    with pytest.raises(ValueError, match="did you mean 'gmm"):
         problem("gmm65")
 
 

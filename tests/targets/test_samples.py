@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from sdediff.sde.base.processes import VP
 
 from sdediff.grids.levels import levels
+from sdediff.sde.processes import VP
 from sdediff.targets import (
     PROBLEMS,
     gaussian,
@@ -48,7 +48,7 @@ def test_a_sample_depends_on_its_number_alone(name):
 
 
 def test_data_and_solver_noise_share_no_draw():
-    from sdediff.noise.counter.counter import Counter
+    from sdediff.noise.counter import Counter
 
     unit = gaussian(torch.zeros(4), std=1.0)
     row = levels(VP(), [1.0, 0.5])

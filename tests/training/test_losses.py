@@ -178,7 +178,7 @@ def test_times_stay_where_eps_is_defined(make):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"weighting": "minsnr"}, "unknown weighting 'minsnr': did you mean min_snr"),
+        ({"weighting": "minsnr"}, "unknown weighting 'minsnr': that is 'min_snr' here"),
         ({"spread": "sigma"}, "unknown spread of training times 'sigma'"),
     ],
 )

@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from sdediff.model.score_model.score_model import ScoreModel
-from sdediff.sde.base.processes import VE, VP
 from torch import nn
 
+from sdediff.model.score_model import ScoreModel
 from sdediff.nets import MLP, UNet
+from sdediff.sde.processes import VE, VP
 from sdediff.training import Options, build, dequantised, train
 from sdediff.training.loop import TrainingError
 

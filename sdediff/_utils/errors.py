@@ -1,0 +1,19 @@
+"""The base of every error that the package raises on purpose, and the general ones."""
+
+from __future__ import annotations
+
+
+class Error(Exception):
+    """The base of every error that the package raises on purpose: its message says what to write instead."""
+
+
+class InputError(Error, ValueError):
+    """An argument whose value cannot be used: the message says what was given and what is needed."""
+
+
+class InputTypeError(Error, TypeError):
+    """An argument of a type that cannot be used: the message says what was given and what is needed."""
+
+
+class MissingPackageError(Error, ImportError):
+    """An optional package is needed and is not installed: the message has the line that installs it."""

@@ -1,0 +1,188 @@
+"""A model bound to the levels of one run: affine pairs and clock readings, a row a level."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdediff._utils.tensors import per_sample
+from sdediff.grids.levels import Evaluation, Level, level
+from sdediff.model.clock import CLOCKS
+from sdediff.model.prediction import PARAMETRISATIONS, GeneralPrediction, LinearPrediction, ModelError, Prediction
+from sdediff.sde.base import linear
+
+if TYPE_CHECKING:
+    from sdediff.model.score_model import ScoreModel
+
+# How the network is read at one level: the factor of its input (None for 1), its clock (B,), and the pair of
+# x0 = a x + b F, None where alpha = 0 and the output does not determine x0.
+Row = tuple[Any, Tensor, Any, Any]
+Readings = tuple[list[Any], list[Any], list[Any], list[Any]]
+
+
+class BoundModel:
+    """What a solver's step calls: model(x, t) is one network evaluation.
+
+    Rows are ready for the levels of `evaluation` and states like x; other levels, times and batch sizes are served
+    too, with a row made for each call. readings: what `read_levels` gave for this model's process. first: the first
+    prediction since it was last set to None.
+    """
+
+    def __init__(
+        self,
+        model: ScoreModel,
+        evaluation: Evaluation | None = None,
+        x: Tensor | None = None,
+        readings: Readings | None = None,
+    ) -> None:
+        self.model, self.sde, self.stats, self.cond = model, model.sde, model.stats, model.cond
+        self.first: Prediction | None = None
+        self.dtype, self.device = (torch.float64, torch.device("cpu")) if x is None else (x.dtype, x.device)
+        self.shape = torch.Size() if x is None else x.shape[1:]
+        self._net, self._linear = model.net, model.sde.linear
+        self._evaluation, self._batch = evaluation, -1 if x is None else len(x)
+        self._rows: list[Row] = []
+        if evaluation is not None and x is not None:
+            self.readings = readings or read_levels(model, evaluation)
+            scales, clocks, a, b = self.readings
+            self._rows = list(zip(scales, _clocks(clocks, x), a, b, strict=True))
+        # After rescheduling the output is none of the quantities of the new process, apart from x0 and eps.
+        self._output = None if model.trained is not None and model.predicts not in ("x0", "eps") else model.predicts
+        self._changes: list[tuple[Any, BoundModel]] = []
+        for i, change in enumerate(model.changes):
+            self._changes.append((change, self._before(i)))
+
+    def _before(self, count: int) -> BoundModel:
+        """The same rows under the first `count` of the changes."""
+        plain = BoundModel(self.model.before(count))
+        plain._rows, plain._evaluation, plain._batch = self._rows, self._evaluation, self._batch
+        return plain
+
+    def __call__(self, x: Tensor, t: Any) -> Prediction:
+        """The prediction at states x (B, ...) and time t: a level, a float or a (B,) tensor of times."""
+        shape, extra = x.shape, None
+        if type(t) is Level and t.evaluation is self._evaluation and shape[0] == self._batch:
+            scale, clock, a, b = self._rows[t.row]
+        else:
+            t = level(self.sde, t)
+            scale, clock, a, b = _row(self.model, t, x)
+        raw = self._net(x if scale is None else x * per_sample(scale, x), clock, **self.cond)
+        if type(raw) is not Tensor or raw.shape != shape or raw.dtype is not x.dtype:
+            raw, extra = _checked(raw, x)
+        prediction: Prediction
+        if self._linear:
+            prediction = LinearPrediction(x, raw, t, a, b, self._output, extra)
+        else:
+            prediction = GeneralPrediction(x, raw, t, self.sde, extra)
+        for change, plain in self._changes:
+            prediction = change(prediction, plain)
+            if not isinstance(prediction, Prediction):
+                raise ModelError(f"{change!r} gave {type(prediction).__name__}, needed: a Prediction")
+        if self.first is None:
+            self.first = prediction
+        return prediction
+
+    def given(self, **cond: Any) -> ScoreModel:
+        """The model under other conditions, not bound."""
+        return self.model.given(**cond)
+
+
+def read_levels(model: ScoreModel, evaluation: Evaluation) -> Readings:
+    """How the network is read at every level of an evaluation: factors of its input, clock readings, a and b."""
+    columns, n = evaluation.columns(), len(evaluation)
+    trained = columns
+    if model.trained is not None:
+        source = Evaluation(model.trained)
+        source.at_lam(columns.lam)
+        trained = source.columns()
+    with np.errstate(all="ignore"):
+        scale, a, b = _affine(model, columns, trained)
+        if callable(model.time):
+            levels = evaluation.levels if model.trained is None else source.levels
+            readings = [model.time(v) for v in levels[:n]]
+        else:
+            readings = _reading(model, trained).tolist()
+    scales = [None] * n if scale is None else scale.tolist()
+    rows_a, rows_b = np.broadcast_to(a, n).tolist(), np.broadcast_to(b, n).tolist()
+    if not np.isfinite(a).all():
+        rows_a = [v if math.isfinite(v) else None for v in rows_a]
+    return scales, readings, rows_a, rows_b
+
+
+def _row(model: ScoreModel, t: Level, x: Tensor) -> Row:
+    trained = t if model.trained is None else level(model.trained, linear(model.trained).t_of_lam(t.lam))
+    try:
+        scale, a, b = _affine(model, t, trained)
+    except ZeroDivisionError:
+        scale = a = b = None
+    if isinstance(a, Tensor) and not bool(torch.isfinite(a).all()):
+        a = None
+    try:
+        reading = model.time(trained) if callable(model.time) else _reading(model, trained)
+    except ZeroDivisionError:
+        raise _no_reading(model, math.inf, t.time) from None
+    return scale, _clocks([reading], x)[0], a, b
+
+
+def _affine(model: ScoreModel, t: Level, trained: Level) -> tuple[Any, Any, Any]:
+    """The input's factor and the pair (a, b) at a level of floats, arrays or tensors, on two processes of equal lam."""
+    if not model.sde.linear:
+        return None, 0.0, 0.0
+    a, b = PARAMETRISATIONS[model.predicts](trained, model.sigma_data)
+    scale = None
+    if model.predicts == "edm":
+        scale = ((trained.alpha * model.sigma_data) ** 2 + trained.sigma**2) ** -0.5
+    if model.trained is None:
+        return scale, a, b
+    shrink = trained.sigma / t.sigma
+    return shrink if scale is None else scale * shrink, a * shrink, b
+
+
+def _reading(model: ScoreModel, trained: Level) -> Any:
+    """What a named clock reads at a level of the process that the network was trained on."""
+    reading = CLOCKS[str(model.time)](trained)
+    if not isinstance(reading, Tensor) and not np.isfinite(reading).all():
+        first = np.argmin(np.isfinite(reading))
+        raise _no_reading(model, np.ravel(reading)[first], np.ravel(trained.time)[first])
+    return reading - model.offset if model.time == "index" else reading
+
+
+def _no_reading(model: ScoreModel, reading: float, time: Any) -> ModelError:
+    return ModelError(f"the clock {model.time!r} reads {reading} at t={time}: start below it (start=sde.t_max)")
+
+
+def _clocks(readings: list[Any], x: Tensor) -> list[Tensor]:
+    """What the network reads at every level, each (B,), on the states' device; floats travel together.
+
+    Every run has its own, since a network may write into them.
+    """
+    dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
+    if Tensor in set(map(type, readings)):
+        return [torch.as_tensor(r).to(device=x.device, dtype=dtype).expand(len(x)) for r in readings]
+    rows = torch.tensor(readings, dtype=dtype, device=x.device)
+    return list(rows[:, None].expand(-1, len(x)).contiguous().unbind())
+
+
+def _checked(output: Any, x: Tensor) -> tuple[Tensor, Any]:
+    """F and what came with it, checked against the state."""
+    extra = None
+    if not isinstance(output, Tensor):
+        output = getattr(output, "sample", output)
+        if isinstance(output, tuple):
+            output, extra = output[0], output[1:]
+    if not isinstance(output, Tensor):
+        raise ModelError(f"the network returned {type(output).__name__}, needed: a tensor of shape {tuple(x.shape)}")
+    if output.shape != x.shape:
+        if output.ndim == x.ndim > 1 and output.shape[1] == 2 * x.shape[1] and output.shape[0] == x.shape[0]:
+            output, extra = output.split(x.shape[1], dim=1)
+        else:
+            raise ModelError(f"the network returned shape {tuple(output.shape)} for states {tuple(x.shape)}")
+    if output.dtype != x.dtype:
+        if torch.promote_types(output.dtype, x.dtype) != x.dtype:
+            raise ModelError(f"the network returned {output.dtype} for {x.dtype} states: cast one of them")
+        output = output.to(x.dtype)
+    return output, extra

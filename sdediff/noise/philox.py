@@ -1,0 +1,94 @@
+"""Counter-based random numbers: Philox4x32-10 (Salmon et al. 2011), as uniforms and as normals.
+
+Evaluated on the CPU with numpy, so that a sample's numbers are the same on any device, in any batch, in any order.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+WORD = 0xFFFFFFFF
+_MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], dtype=np.uint64)
+_HIGH = 1 if sys.byteorder == "little" else 0
+_WEYL = np.array([0x9E3779B9, 0xBB67AE85], dtype=np.uint64)
+# Streams of one seed that no level index can reach: level and draw indices stay below 2**31.
+INITIAL, UNIFORM, TREE = 0xFFFFFFFF, 0xFFFFFFFE, 0x80000000
+
+
+def philox(counter: Sequence[Any], key: tuple[int, int]) -> np.ndarray:
+    """Ten rounds of Philox4x32 on arrays of counters.
+
+    counter: four arrays (or scalars) of 32-bit words, broadcast together to a shape S; key: two 32-bit
+    words. Returns uint32 (4, *S). Salmon et al. 2011, section 3.3.
+    """
+    shape = np.broadcast(*counter).shape
+    words = np.empty((4, *shape), dtype=np.uint32)
+    for lane, word in zip((0, 2, 1, 3), counter, strict=True):
+        words[lane] = word
+    even, odd, lanes = words[:2], words[2:], (2,) + (1,) * len(shape)
+    keys = np.array(key, dtype=np.uint64) + np.arange(10, dtype=np.uint64)[:, None] * _WEYL
+    for k in (keys & np.uint64(WORD)).astype(np.uint32).reshape(10, *lanes):
+        # A product's halves are read in place: low words first, as the byte order has it.
+        product = np.multiply(even, _MULTIPLIERS.reshape(lanes), dtype=np.uint64, order="C")
+        halves = product[..., None].view(np.uint32)[::-1]
+        even = halves[..., _HIGH] ^ odd
+        even ^= k
+        odd = halves[..., 1 - _HIGH]
+    return np.stack([even[0], odd[0], even[1], odd[1]])
+
+
+def _bits(seed: int, index: np.ndarray, stream: tuple[Any, int], size: int) -> np.ndarray:
+    """32-bit words (4, ..., B, ceil(size / 4)) that depend on (seed, index[b], stream, position) alone.
+
+    The stream's first word may be an array, whose shape leads the result's.
+    """
+    blocks, first = np.arange(-(-size // 4), dtype=np.uint32), np.asarray(stream[0], dtype=np.uint32)
+    counter = (blocks, index.astype(np.uint32)[:, None], first[..., None, None], stream[1] & WORD)
+    return philox(counter, (seed & WORD, seed >> 32))
+
+
+def uniforms(seed: int, index: np.ndarray, stream: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
+    """Uniform numbers in [0, 1), float64 (B, *shape), element by element a function of (seed, index, stream)."""
+    size = math.prod(shape)
+    if not 0 <= stream[1] < 1 << 28:
+        raise ValueError(f"stream={stream}: the second word must lie in [0, 2**28)")
+    words = _bits(seed, index, (UNIFORM - stream[1], stream[0]), 2 * size)
+    flat = words.transpose(1, 2, 0).reshape(len(index), -1)[:, : 2 * size].astype(np.uint64)
+    pairs = flat.reshape(len(index), size, 2)
+    mantissa = (pairs[..., 0] >> np.uint64(5)) * np.uint64(1 << 26) + (pairs[..., 1] >> np.uint64(6))
+    return (mantissa.astype(np.float64) * 2.0**-53).reshape(len(index), *shape)
+
+
+def normals(seed: int, index: np.ndarray, stream: tuple[Any, int], shape: tuple[int, ...]) -> np.ndarray:
+    """Unit normals, float32 (..., B, *shape), by Box and Muller's transform of 32-bit words (tails to 6.7)."""
+    size, unit = math.prod(shape), np.float32(2.0**-32)
+    words = _bits(seed, index, stream, size)
+    radius, angle = words[:2].astype(np.float32), words[2:].astype(np.float32)
+    radius += np.float32(0.5)
+    radius *= unit
+    np.log(radius, out=radius)
+    radius *= np.float32(-2.0)
+    np.sqrt(radius, out=radius)
+    angle *= np.float32(2.0 * math.pi) * unit
+    # Written where they belong: a block's four numbers lie side by side.
+    z = np.empty((*words.shape[1:], 4), dtype=np.float32)
+    lanes = np.moveaxis(z, -1, 0)
+    np.multiply(radius, np.cos(angle), out=lanes[:2])
+    np.multiply(radius, np.sin(angle), out=lanes[2:])
+    lead = words.shape[1:-1]
+    return z.reshape(*lead, -1)[..., :size].reshape(*lead, *shape)
+
+
+def indices(index: int | Sequence[int], batch: int) -> np.ndarray:
+    """Sample indices (batch,) from a first index or a list of them; each in [0, 2**32)."""
+    given = np.arange(index, index + batch) if isinstance(index, int) else np.asarray(index, dtype=np.int64)
+    if given.shape != (batch,):
+        raise ValueError(f"index names {given.size} samples, the batch has {batch}: give one integer each")
+    if batch and (given.min() < 0 or given.max() > WORD):
+        raise ValueError(f"sample indices must lie in [0, 2**32), given {given.min()} to {given.max()}")
+    return given

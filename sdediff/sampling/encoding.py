@@ -1,0 +1,84 @@
+"""Between data and latent codes by the probability flow: `encode` and `decode`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sdediff.grids.grids import GridLike
+from sdediff.grids.levels import level
+from sdediff.model.score_model import ScoreModel
+from sdediff.sampling.api import Sampler
+from sdediff.sampling.run import Run
+from sdediff.solvers import Solver, SolverError
+
+
+def encode(
+    model: ScoreModel,
+    x: Tensor,
+    *,
+    solver: str | Solver = "ode",
+    steps: int | None = None,
+    calls: int | None = None,
+    grid: GridLike | None = None,
+    start: float | None = None,
+    t0: float | None = None,
+    cond: dict[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """The probability-flow latent of data x (B, ...): the state at `start` (T) of the flow from alpha(t0) x.
+
+    solver: any deterministic solver, by default dopri5 with rtol = atol = 1e-5; steps, calls, grid, cond, dtype, device
+    as in `sample`. t0: the process's t0 (1e-5). Song et al. 2021, section 4.3.
+    """
+    run = _flow(model, x, solver, t0, cond, dtype, device, steps=steps, calls=calls, grid=grid, start=start)
+    begin = level(model.sde, run.plan.times[-1].item())
+    rising = run.plan._replace(times=run.plan.times.flip(0))
+    return _end(run._replace(plan=rising, x=run.x * begin.alpha))
+
+
+def decode(
+    model: ScoreModel,
+    z: Tensor,
+    *,
+    solver: str | Solver = "ode",
+    steps: int | None = None,
+    calls: int | None = None,
+    grid: GridLike | None = None,
+    start: float | None = None,
+    t0: float | None = None,
+    cond: dict[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Data x (B, ...) from a latent: the flow from `start` (T) to t0, divided by alpha(t0); the inverse of `encode`."""
+    run = _flow(model, z, solver, t0, cond, dtype, device, steps=steps, calls=calls, grid=grid, start=start)
+    return _end(run) / level(model.sde, run.plan.times[-1].item()).alpha
+
+
+def _flow(
+    model: ScoreModel,
+    x: Tensor,
+    solver: str | Solver,
+    t0: float | None,
+    cond: dict[str, Any] | None,
+    dtype: torch.dtype | None,
+    device: torch.device | str | None,
+    **grid: Any,
+) -> Run:
+    stop = model.sde.t0 if t0 is None else t0
+    run = Sampler(model, solver=solver, stop=stop, denoise=False, dtype=dtype, device=device, **grid).run(
+        x=x, cond=cond
+    )
+    if run.plan.solver.stochastic or run.plan.solver.corrector:
+        raise SolverError(f"{run.plan.solver!r} draws noise: encode and decode need a deterministic solver")
+    return run
+
+
+def _end(run: Run) -> Tensor:
+    with torch.no_grad():
+        *_, final = run.states()
+    return final.x
