@@ -80,7 +80,7 @@ def likelihood(
     dtype: Dtype = None,
     as_json: Json = False,
 ) -> None:
-    """Score a data set in nats and bits/dim: likelihood.parquet, summary.json, report.html. Continues an old job."""
+    """Score a data set in nats and bits/dim: likelihood.parquet, summary.json, report.html. Resumes a job."""
     place, kind = placed(_rank_device(device), dtype)
     settings = _settings(
         method, preset=preset, integrator=integrator, variable=variable, trace=trace, probes=probes, nodes=nodes,

@@ -125,7 +125,7 @@ def _run(worker: Worker, count: int) -> Summary:
     except OSError as error:
         reason = error.strerror or error
         raise JobError(
-            f"{worker.folder} cannot be written ({reason}): finished shards stay; mend that and run the same again"
+            f"{worker.folder} cannot be written ({reason}): finished shards stay; fix that and run it again"
         ) from error
 
 

@@ -47,7 +47,7 @@ def fit_settings(
     if values["end"] != "noised" and "noised" in ENDS[values["method"]] and start.kappa > bins.width:
         noise = f"the noise at t0 is {start.kappa / bins.width:.2g} levels wide"
         if settings.end is not None:
-            say(f"end={settings.end!r}, yet {noise}: see docs")
+            say(f"end={settings.end!r}, yet {noise}: end='noised' gives a bound")
         else:
             say(f"{noise}: the bound end='noised' is reported")
             settings = replace(settings, end="noised")

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sdediff._utils.files import whole
 
 MERGED = "likelihood.parquet"
@@ -93,7 +95,6 @@ def _none_if_nan(value: Any) -> Any:
 
 def read_results(out: Path) -> dict[str, Any]:
     """The columns of a finished job: float arrays, NaN where a value is missing, and the status as a list."""
-    import numpy as np
     from pyarrow import parquet
 
     table = parquet.read_table(out / MERGED, partitioning=None)

@@ -89,7 +89,7 @@ class LikelihoodSettings:
     nodes: int | None = _setting("Gauss-Legendre nodes a step for the divergence of two_pass.")
     autograd: bool | None = _setting("Take the divergence by gradients, or by central differences.")
     gradient: str | None = _setting("Differentiate ode: direct, back through its steps, or adjoint.")
-    prior: Prior | None = _setting("Density at T: auto, sigma, unit, std, diagonal, full, or a function.")  # noqa: RUF009
+    prior: Prior | None = _setting("Density at T: auto, sigma, unit, std, diagonal, full; in Python also a function.")  # noqa: RUF009
     end: str | None = _setting("Reported density: t0, heat or noised; of a bound: data or t0.")
     discrete: Discrete | None = _setting("The integer levels of x, to report their probability.")  # noqa: RUF009
     steps: int | None = _setting("Steps of vlb, quadrature nodes of continuous_vlb.")
