@@ -7,29 +7,45 @@ from collections.abc import Callable
 import numpy as np
 
 # Nodes of (0, 1), dense at both ends, where a log-SNR runs to infinity like a logarithm.
-_LOGITS = np.linspace(-36.0, 36.0, 145)
+_LOGITS = np.linspace(-36.0, 36.0, 577)
 _NODES = np.concatenate([[0.0], 1 / (1 + np.exp(-_LOGITS)), [1.0]])
+_EIGHT, _DIAGONAL = np.arange(8), np.eye(8)
 # A difference quotient over this share of the distance to the nearer end is exact to about 1e-9.
 _DELTA = 1e-6
+# Newton's step after one that is this small, relative to t, would be below the rounding of t.
+_LAST = 1e-8
 
 
 def falling_root(function: Callable[[np.ndarray], np.ndarray], values: np.ndarray, end: float) -> np.ndarray:
     """The t in [0, end] where the falling `function`(t) = value, for `values` of any shape, to float64 accuracy.
 
-    Values beyond the ends give the ends. A bracket is looked up in a table, then Newton's steps are taken with
-    difference quotients, and a bisection wherever one leaves its bracket.
+    Values beyond the ends give the ends. A bracket is looked up in a table and a first guess interpolated there over
+    log(t/(end - t)); then Newton's steps are taken with difference quotients, a bisection where one leaves its bracket.
     """
     target = np.ravel(np.asarray(values, dtype=np.float64))
-    nodes = _NODES * end
     with np.errstate(all="ignore"):
-        table = function(nodes)
-        above = np.clip(np.searchsorted(-table, -target), 1, len(nodes) - 1)
-        low, high = nodes[above - 1], nodes[above]
-        share = (table[above - 1] - target) / (table[above - 1] - table[above])
-        t = np.where((share >= 0) & (share <= 1), low + share * (high - low), (low + high) / 2)
+        table = function(_NODES * end)
+        above = np.searchsorted(-table, -target).clip(1, len(table) - 1)
+        low, high = _NODES[above - 1] * end, _NODES[above] * end
+        t = _interpolated(table, above, target) * end
+        outside = ~((t >= low) & (t <= high))
+        if outside.any():
+            share = (table[above - 1] - target) / (table[above - 1] - table[above])
+            share = np.where((share >= 0) & (share <= 1), share, 0.5)
+            t = np.where(outside, low + share * (high - low), t)
         t = _newton(function, target, t, low, high, end)
         t = np.where(target >= table[0], 0.0, np.where(target <= table[-1], end, t))
     return t.reshape(np.shape(values))
+
+
+def _interpolated(table: np.ndarray, above: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """t / end at the target values by the polynomial through the eight nearest nodes; nan at a node or where flat."""
+    near = (above[:, None] - 4).clip(1, len(_LOGITS) - 7) + _EIGHT
+    at = table[near]
+    apart = at[:, :, None] - at[:, None, :] + _DIAGONAL
+    weights = 1 / (apart.prod(axis=2) * (target[:, None] - at))
+    logit = (weights * _LOGITS[near - 1]).sum(axis=1) / weights.sum(axis=1)
+    return 1 / (1 + np.exp(-logit))
 
 
 def _newton(
@@ -46,11 +62,13 @@ def _newton(
         both = function(np.concatenate([t, t + delta]))
         error = both[:n] - target
         step = error * delta / (both[:n] - both[n:])
+        last = np.abs(step) <= _LAST * t
+        if last.all():
+            return (t + step).clip(low, high)
         low, high = np.where(error > 0, t, low), np.where(error > 0, high, t)
-        newton = t + step
-        inside = (newton >= low) & (newton <= high)
-        # The step after one that is this small would be below the rounding of t.
-        if bool(((np.abs(step) <= 1e-8 * t) & inside | (error == 0) | (high - low <= np.spacing(high))).all()):
-            return np.where(inside, newton, t)
-        t = np.where(error == 0, t, np.where(inside, newton, (low + high) / 2))
+        newton = np.where(last, (t + step).clip(low, high), t + step)
+        settled = last | (error == 0) | (high - low <= np.spacing(high))
+        t = np.where(error == 0, t, np.where((newton >= low) & (newton <= high), newton, (low + high) / 2))
+        if settled.all():
+            return t
     return t

@@ -7,6 +7,7 @@ A grid is n + 1 decreasing float64 times, n moves; it never contains sigma = 0 (
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -182,12 +183,11 @@ def _checked(times: Tensor, sde: SDE, at_data: bool) -> Tensor:
     """at_data: whether the last time may be one where sigma is 0."""
     if times.ndim != 1 or len(times) < 2:
         raise ValueError(f"a grid is a row of at least two times, given the shape {tuple(times.shape)}")
-    if not bool((times.diff() < 0).all()):
-        raise ValueError(f"a grid falls strictly from noise to data, given {times.tolist()[:4]}...: sort it downwards")
-    if not (0 <= times[-1].item() and times[0].item() <= sde.T):
-        raise ValueError(f"grid times must lie in [0, {sde.T}], given {times[0].item()} to {times[-1].item()}")
+    values = times.tolist()
+    if not all(map(operator.gt, values, values[1:])):
+        raise ValueError(f"a grid falls strictly from noise to data, given {values[:4]}...: sort it downwards")
+    if not (0 <= values[-1] and values[0] <= sde.T):
+        raise ValueError(f"grid times must lie in [0, {sde.T}], given {values[0]} to {values[-1]}")
     if at_data and sde.linear and linear(sde).sigma(times[-1:]).item() == 0:
-        raise ValueError(
-            f"sigma is 0 at t={times[-1].item()}: end above it, at t_min={sde.t_min}; denoise=True jumps on"
-        )
+        raise ValueError(f"sigma is 0 at t={values[-1]}: end above it, at t_min={sde.t_min}; denoise=True jumps on")
     return times

@@ -94,20 +94,16 @@ class BoundModel:
 def read_levels(model: ScoreModel, evaluation: Evaluation) -> Readings:
     """How the network is read at every level of an evaluation: factors of its input, clock readings, a and b."""
     columns, n = evaluation.columns(), len(evaluation)
-    trained = columns
+    trained, levels = columns, evaluation.levels
     if model.trained is not None:
         source = Evaluation(model.trained)
         source.at_lam(columns.lam)
-        trained = source.columns()
+        trained, levels = source.columns(), source.levels
     with np.errstate(all="ignore"):
         scale, a, b = _affine(model, columns, trained)
-        if callable(model.time):
-            levels = evaluation.levels if model.trained is None else source.levels
-            readings = [model.time(v) for v in levels[:n]]
-        else:
-            readings = _reading(model, trained).tolist()
-    scales = [None] * n if scale is None else scale.tolist()
-    rows_a, rows_b = np.broadcast_to(a, n).tolist(), np.broadcast_to(b, n).tolist()
+        named = not callable(model.time)
+        readings = _reading(model, trained).tolist() if named else [model.time(v) for v in levels[:n]]
+    scales, rows_a, rows_b = (v.tolist() if isinstance(v, np.ndarray) else [v] * n for v in (scale, a, b))
     if not np.isfinite(a).all():
         rows_a = [v if math.isfinite(v) else None for v in rows_a]
     return scales, readings, rows_a, rows_b

@@ -140,9 +140,18 @@ class LinearSDE(SDE):
         learned = torch.is_grad_enabled() and isinstance(self, torch.nn.Module)
         # A tensor made in inference mode has no slopes, so they are taken outside of it, of a copy.
         with torch.inference_mode(mode=False), torch.enable_grad():
-            times = times64(t).detach().clone().requires_grad_(True)
-            slopes = (_slope(self.alpha(times), times, learned), _slope(self.sigma(times), times, learned))
-        return slopes if learned else (slopes[0].detach(), slopes[1].detach())
+            at = [times64(t).detach().clone().requires_grad_(True) for _ in range(2)]
+            values = self.alpha(at[0]), self.sigma(at[1])
+            moving = [i for i in range(2) if values[i].requires_grad]
+            slopes = [torch.zeros_like(value) for value in values]
+            if moving:
+                ones, leaves = [torch.ones_like(at[0])] * len(moving), [at[i] for i in moving]
+                gradients = torch.autograd.grad(
+                    [values[i] for i in moving], leaves, ones, create_graph=learned, allow_unused=True
+                )
+                for i, slope in zip(moving, gradients, strict=True):
+                    slopes[i] = slopes[i] if slope is None else slope
+        return slopes[0], slopes[1]
 
     def lam(self, t: Any) -> Tensor:
         """Half the log-SNR, log(alpha / sigma), float64."""
@@ -205,11 +214,3 @@ def drift_and_diffusion(alpha: Any, sigma: Any, alpha_dot: Any, sigma_dot: Any) 
     """f = alpha'/alpha and g^2 = 2 sigma (sigma' - f sigma), of tensors or arrays."""
     f = alpha_dot / alpha
     return f, 2 * sigma * (sigma_dot - f * sigma)
-
-
-def _slope(value: Tensor, t: Tensor, keep: bool) -> Tensor:
-    """d value / dt elementwise; zero where the value does not depend on t."""
-    if not value.requires_grad:
-        return torch.zeros_like(value)
-    slope = torch.autograd.grad(value.sum(), t, create_graph=keep, retain_graph=True, allow_unused=True)[0]
-    return torch.zeros_like(value) if slope is None else slope

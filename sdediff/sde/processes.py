@@ -44,6 +44,11 @@ class _LinearBeta(LinearSDE):
     def alpha(self, t: Tensor) -> Tensor:
         return torch.exp(-self.integral(t) / 2)
 
+    @property
+    def t_max(self) -> float:
+        # alpha(T) is positive as far as floats reach.
+        return self.T if self.beta_min + self.beta_max < 2900 / self.T else super().t_max
+
     def t_of_lam(self, lam: Any) -> Tensor:
         # B from lam, then the quadratic in t in its stable form.
         b = self.integral_of_lam(times64(lam)).clamp(max=self.integral(times64(self.T)))

@@ -71,12 +71,12 @@ def _family(statistics: ModelStatistics, levels: Sequence[Level], axes: Axes | N
     unit = -alpha[1:] * np.exp(-np.diff(integrals.to_l, axis=0))
     lam, growth = integrals.lam, np.exp(integrals.to_s)
 
-    def weights(start: np.ndarray, newest: int, counts: np.ndarray) -> np.ndarray:
+    def weights(start: np.ndarray, newest: np.ndarray, counts: np.ndarray) -> np.ndarray:
         w = np.zeros((len(start), int(counts.max()), unit.shape[1]))
-        for count in np.unique(counts).tolist():
+        for count in set(counts.tolist()):
             rows = counts == count
             begin = start[rows]
-            at = begin[:, None] + newest - np.arange(count)
+            at = (begin + newest[rows])[:, None] - np.arange(count)
             place = (lam[at] - lam[begin][:, None]) / (lam[begin + 1] - lam[begin])[:, None]
             powers = place[:, None] ** np.arange(count)[:, None]
             polynomial = np.linalg.solve(powers, integrals.moments(count)[begin])

@@ -43,7 +43,7 @@ class Family:
     """
 
     transfer: np.ndarray
-    weights: Callable[[np.ndarray, int, np.ndarray], np.ndarray]
+    weights: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
     output: str | tuple[np.ndarray, np.ndarray]
     base: np.ndarray | None = None
     offsets: np.ndarray | None = None
@@ -101,16 +101,30 @@ class Multistep(Solver):
         # Where alpha = 0 the half log-SNR is infinite, and so are numbers that are then not used.
         with np.errstate(all="ignore"):
             family = self.family(model, levels)
-            w = family.weights(start, 0, counts)
-            if self.corrector_points and len(start) > 1:
-                better = family.weights(start[:-1], 1, np.minimum(start[1:] + 1, self.corrector_points))
-                w = _corrected(w, family.transfer, better)
+            w = self._weights(family, start, counts)
         added = None
         if family.base is not None and family.offsets is not None:
             added = family.base.copy()
             for j in range(min(w.shape[1], len(start))):
                 added[j:] += w[j:, j] * family.offsets[: len(start) - j]
         return _entries(family, model, w, added)
+
+    def _weights(self, family: Family, start: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Weights of outputs in every step, (steps, J, C), the correction of the step before included."""
+        n = len(start)
+        if not self.corrector_points or n == 1:
+            return family.weights(start, np.zeros_like(start), counts)
+        # The predictor's steps, and each but the last once more as the corrector sees it.
+        more = np.minimum(start[1:] + 1, self.corrector_points)
+        both = np.concatenate([start, start[:-1]]), np.repeat([0, 1], [n, n - 1]), np.concatenate([counts, more])
+        w = family.weights(*both)
+        total = np.zeros((n, max(w.shape[1], self.points + 1), w.shape[2]))
+        total[:, : w.shape[1]] = w[:n]
+        # x_t becomes what the corrector makes of the new output too. Both begin at the same x, so they differ in
+        # outputs alone: that x need not be known any more.
+        total[1:, : w.shape[1]] += family.transfer[1:, None] * w[n:]
+        total[1:, 1 : self.points + 1] -= family.transfer[1:, None] * w[: n - 1, : self.points]
+        return total
 
     @functools.cached_property
     def _history(self) -> int:
@@ -138,19 +152,6 @@ class Multistep(Solver):
         if on_noise:
             x.add_(noise(t, s, x), alpha=on_noise)
         return x, past[: self._history]
-
-
-def _corrected(w: np.ndarray, transfer: np.ndarray, better: np.ndarray) -> np.ndarray:
-    """Weights of steps that first correct the one before: x_t becomes what `better` makes of the new output too.
-
-    Both begin at the same x, so they differ in outputs alone: that x need not be known any more.
-    """
-    points, more = w.shape[1], better.shape[1]
-    total = np.zeros((len(w), max(more, points + 1), w.shape[2]))
-    total[:, :points] = w
-    total[1:, :more] += transfer[1:, None] * better
-    total[1:, 1 : points + 1] -= transfer[1:, None] * w[:-1]
-    return total
 
 
 def _entries(family: Family, model: BoundModel, w: np.ndarray, added: np.ndarray | None) -> list[tuple[Any, ...]]:

@@ -135,10 +135,10 @@ class Weights:
     def _parameters(self, start: np.ndarray) -> np.ndarray:
         return self._parameter if len(self._parameter) == 1 else self._parameter[start]
 
-    def of(self, start: np.ndarray, newest: int, counts: np.ndarray) -> np.ndarray:
+    def of(self, start: np.ndarray, newest: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """w (steps, J, C) of the steps that begin at the levels `start` (steps,), over counts[i] outputs each.
 
-        Outputs come newest first, the first one `newest` levels after the start: 0 for a predictor, 1 for a corrector.
+        Outputs come newest first, the first one newest[i] levels after the start: 0 for a predictor, 1 for a corrector.
         second: two points by the exact integral, or by half the total ("bh2": DPM-Solver's and UniPC's rule) or
         half of kernel(s) h ("bh1") for the slope. third: three points by the exact integral, with half the second
         derivative's ("half": DPM-Solver++ as published), or without the curvature in the slope ("er": ER-SDE as
@@ -146,53 +146,57 @@ class Weights:
         """
         if self._lam[0, 0] == -math.inf:
             counts = self._reached(start, newest, counts)
-        total = self._total[start]
-        w = np.zeros((len(start), max(int(counts.max()), newest + 1), total.shape[1]))
-        for count in set(counts.tolist()):
-            rows = counts == count
-            if count == 1:
-                w[rows, newest] = total[rows]
-            elif count == 2 and self._rule.second != "exact":
-                w[rows, 1 - newest] = slope = self._slope(start[rows], newest, total[rows])
-                w[rows, newest] = total[rows] - slope
-            else:
-                w[rows, :count] = self._exact(start[rows], newest, count, total[rows])
+        total, first = self._total[start], counts == 1
+        w = np.zeros((len(start), max(2, int(counts.max())), total.shape[1]))
+        w[first, newest[first]] = total[first]
+        by_slope = (counts == 2) & (self._rule.second != "exact")
+        if by_slope.any():
+            slope = self._slope(start[by_slope], newest[by_slope], total[by_slope])
+            w[by_slope, 1 - newest[by_slope]], w[by_slope, newest[by_slope]] = slope, total[by_slope] - slope
+        exact = ~(first | by_slope)
+        if exact.any():
+            w[exact] = self._exact(start[exact], newest[exact], counts[exact], total[exact], w.shape[1])
         return w
 
-    def _reached(self, start: np.ndarray, newest: int, counts: np.ndarray) -> np.ndarray:
+    def _reached(self, start: np.ndarray, newest: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """Through how many outputs a polynomial passes: where alpha = 0, lam and sigma/alpha are infinite."""
         if self._rule.variable not in ("angle", "t"):
             counts = np.minimum(counts, np.maximum(start + newest, 1))
         return np.where(start == 0, 1, counts)
 
-    def _slope(self, start: np.ndarray, newest: int, total: np.ndarray) -> np.ndarray:
+    def _slope(self, start: np.ndarray, newest: np.ndarray, total: np.ndarray) -> np.ndarray:
         """The weight of the output beside the one at the start, by the rule `second`."""
         u, whole = self._places, total
         if self._rule.second == "bh1":
             end = self.columns(start + 1)
             whole = self._basis.kernel(end.lam, end, self._parameters(start)) * (end.lam - self._lam[start])
-        other = start + 1 if newest else start - 1
+        other = start - 1 + 2 * newest
         return whole / 2 * ((u[start + 1] - u[start]) / (u[other] - u[start]))
 
-    def _exact(self, start: np.ndarray, newest: int, count: int, total: np.ndarray) -> np.ndarray:
+    def _exact(
+        self, start: np.ndarray, newest: np.ndarray, counts: np.ndarray, total: np.ndarray, most: int
+    ) -> np.ndarray:
+        """Integrals of the kernel times Lagrange's polynomials through counts[i] outputs, (steps, most, C)."""
         half = (self._lam[start + 1] - self._lam[start]) / 2
         lam = self._lam[start] + half * (_NODES + 1)
-        rule, origin = self._rule, self._places[start]
+        rule, origin, number = self._rule, self._places[start], np.arange(most)
         u = rule.t_of_lam(lam).numpy() if rule.t_of_lam is not None else VARIABLES[rule.variable](lam, rule.scale)
-        u, at = u - origin, self._places[start[:, None] + newest - np.arange(count), 0] - origin
-        end = self.columns((start + 1)[:, None])
+        used = number < counts[:, None]
+        at = self._places[np.maximum((start + newest)[:, None] - number, 0), 0] - origin
+        u, end = u - origin, self.columns((start + 1)[:, None])
         measure = self._basis.kernel(lam[:, None], end, self._parameters(start)[..., None]) * (half[..., None] * _GAUSS)
-        basis = np.ones((len(start), count, len(_NODES)))
-        for j in range(count):
-            for i in range(count):
-                if i != j:
-                    basis[:, j] *= (u - at[:, i : i + 1]) / (at[:, j : j + 1] - at[:, i : i + 1])
+        # A factor a polynomial for each other output, 1 for outputs that are not used.
+        factors = np.where(used[..., None], u[:, None] - at[..., None], 1.0)
+        pairs = used[..., None] & used[:, None] & (number[:, None] != number)
+        apart = np.where(pairs, at[..., None] - at[:, None], 1.0).prod(axis=2)
+        basis = np.stack([factors[:, number != j].prod(axis=1) for j in range(most)], axis=1)
+        basis *= (used / apart)[..., None]
         w = basis @ np.swapaxes(measure, 1, 2)
-        if count == 3 and rule.third != "exact":
-            lead = np.stack([1 / ((at[:, j] - at[:, j - 1]) * (at[:, j] - at[:, j - 2])) for j in range(3)], axis=1)
-            curved = -(measure @ (u**2)[..., None])[..., 0] / 2
+        three = counts == 3
+        if rule.third != "exact" and three.any():
+            curved = -(measure[three] @ (u[three] ** 2)[..., None])[..., 0] / 2
             if rule.third == "er":
-                curved = at[:, 1:2] * (measure @ u[..., None])[..., 0]
-            w += lead[..., None] * curved[:, None]
+                curved = at[three, 1:2] * (measure[three] @ u[three][..., None])[..., 0]
+            w[three] += (used / apart)[three][..., None] * curved[:, None]
         w[:, 0] += total - w.sum(axis=1)
         return w
