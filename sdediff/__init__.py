@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sdediff.likelihood import (
         Discrete,
         Likelihood,
+        LikelihoodSettings,
         PathStatistics,
         bits_per_dim,
         log_likelihood,
@@ -40,6 +41,7 @@ _LAZY = {
     "log_likelihood": "likelihood",
     "bits_per_dim": "likelihood",
     "Likelihood": "likelihood",
+    "LikelihoodSettings": "likelihood",
     "Discrete": "likelihood",
     "sample_with_log_prob": "likelihood",
     "path_statistics": "likelihood",
@@ -62,13 +64,13 @@ _ROOMS = (
 
 __all__ = [
     "EDM", "SDE", "VE", "VP", "Brownian", "Cosine", "Counter", "Discrete", "Error", "Level", "Likelihood",
-    "LinearSDE", "ModelError", "Noise", "PathStatistics", "Prediction", "RectifiedFlow", "SDEError", "SampleRecord",
-    "Sampler", "ScoreModel", "Solver", "SolverError", "State", "Statistics", "Stream", "SubVP", "Table", "analyse",
-    "analysis", "bench", "benchmark", "bits_per_dim", "data", "datasets", "decode", "encode", "grid", "grids",
-    "guidance", "hub", "iterate", "jobs", "latent", "level", "levels", "likelihood", "likelihood_job", "list_solvers",
-    "load", "log_likelihood", "loss", "metrics", "model", "models", "nets", "noise", "path_statistics",
-    "recommend", "reschedule", "sample", "sample_with_log_prob", "sampling", "save", "sde", "solver", "solvers",
-    "statistics", "target", "targets", "testing", "training",
+    "LikelihoodSettings", "LinearSDE", "ModelError", "Noise", "PathStatistics", "Prediction", "RectifiedFlow",
+    "SDEError", "SampleRecord", "Sampler", "ScoreModel", "Solver", "SolverError", "State", "Statistics", "Stream",
+    "SubVP", "Table", "analyse", "analysis", "bench", "benchmark", "bits_per_dim", "data", "datasets", "decode",
+    "encode", "grid", "grids", "guidance", "hub", "iterate", "jobs", "latent", "level", "levels", "likelihood",
+    "likelihood_job", "list_solvers", "load", "log_likelihood", "loss", "metrics", "model", "models", "nets", "noise",
+    "path_statistics", "recommend", "reschedule", "sample", "sample_with_log_prob", "sampling", "save", "sde",
+    "solver", "solvers", "statistics", "target", "targets", "testing", "training",
 ]  # fmt: skip
 
 

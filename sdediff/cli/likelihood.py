@@ -1,184 +1,202 @@
-"""`likelihood`: a data set scored sample by sample, as a job that can be stopped, resumed and shared."""
+"""`likelihood`: the log-likelihood of a data set, as a job that can be interrupted, resumed and shared."""
 
 from __future__ import annotations
 
-import math
 import os
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+import sdediff as sd
+from sdediff._utils.suggestions import nearest
 from sdediff.cli.options import BadInput, Device, Dtype, Json, Out, Seed, naming, pair, placed, writable
 from sdediff.cli.output import emit, listed
+from sdediff.datasets import DataError, DataSet, read
+from sdediff.integrate import ODES
+from sdediff.jobs import JobError, Stopped, Summary, paired
+from sdediff.likelihood import LikelihoodSettings
+from sdediff.likelihood.settings import METHODS
+from sdediff.model.score_model import ScoreModel
 
-if TYPE_CHECKING:
-    from sdediff.datasets import DataSet
-    from sdediff.jobs import Summary
-    from sdediff.model.score_model import ScoreModel
+# Fields of LikelihoodSettings that a command cannot set: a job has no gradients, and the data say their levels.
+NO_OPTION = ("gradient", "discrete")
 
-Levels = Annotated[int | None, typer.Option(min=2, help="Integer levels of the stored values, such as 256.")]
-Tolerance = Annotated[float | None, typer.Option(help="Of the solver; by default the method's own.")]
+_HELP = {f.name: f.metadata["help"] for f in fields(LikelihoodSettings)}
+
+
+def _option(name: str, **limits: Any) -> Any:
+    """The option of a field of LikelihoodSettings, with the help of that field."""
+    return typer.Option(help=_HELP[name], **limits)
 
 
 def likelihood(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `sdediff models`, a folder, or a hub id.")],
     data: Annotated[str, typer.Argument(metavar="DATA", help="digits, or a file or folder of data.")],
     split: Annotated[str, typer.Option(help="test or train, of data inside the package.")] = "test",
-    levels: Levels = None,
-    range_: Annotated[str | None, typer.Option("--range", help="low,high: stored values of the end levels.")] = None,
+    levels: Annotated[
+        int | None, typer.Option(min=2, help="Number of integer levels of the data, such as 256.")
+    ] = None,
+    range_: Annotated[str | None, typer.Option("--range", help="low,high: values of the lowest and top level.")] = None,
     key: Annotated[str | None, typer.Option(help="The array of an .npz, or columns a,b of a Parquet file.")] = None,
-    trace: Annotated[str | None, typer.Option(help="exact, rademacher, ...; default: the method's own.")] = None,
-    probes: Annotated[int | None, typer.Option(min=1, help="Probes a sample; two or more give an error.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Score the first rows alone.")] = None,
     draws: Annotated[int, typer.Option(min=1, help="Dequantisations a sample, weighted: a tighter bound.")] = 1,
-    limit: Annotated[int | None, typer.Option(min=1, help="The first rows alone.")] = None,
-    method: Annotated[str | None, typer.Option(help="A method, or the integrator of the ODE: RK45, ...")] = None,
-    rtol: Tolerance = None,
-    atol: Tolerance = None,
-    t0: Annotated[float | None, typer.Option(help="Where the flow starts; default: the process's own.")] = None,
-    end: Annotated[str | None, typer.Option(help="heat, t0, noised; of a bound: data, t0.")] = None,
-    prior: Annotated[str | None, typer.Option(help="auto, sigma, unit, std, diagonal, full.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of --method vlb, nodes of continuous_vlb.")] = None,
-    micro_batch: Annotated[int, typer.Option(min=1, help="Samples computed together.")] = 64,
-    shard: Annotated[int | None, typer.Option(min=1, help="Samples written together.")] = None,
+    method: Annotated[str | None, typer.Option(help=_HELP["method"] + " An integrator stands for ode.")] = None,
+    preset: Annotated[str | None, _option("preset")] = None,
+    integrator: Annotated[str | None, _option("integrator")] = None,
+    variable: Annotated[str | None, _option("variable")] = None,
+    trace: Annotated[str | None, _option("trace")] = None,
+    probes: Annotated[int | None, _option("probes", min=1)] = None,
+    nodes: Annotated[int | None, _option("nodes", min=1)] = None,
+    autograd: Annotated[bool | None, _option("autograd")] = None,
+    rtol: Annotated[float | None, _option("rtol")] = None,
+    atol: Annotated[float | None, _option("atol")] = None,
+    t0: Annotated[float | None, _option("t0")] = None,
+    end: Annotated[str | None, _option("end")] = None,
+    prior: Annotated[str | None, _option("prior")] = None,
+    steps: Annotated[int | None, _option("steps", min=1)] = None,
+    noises: Annotated[int | None, _option("noises", min=1)] = None,
+    fresh: Annotated[bool | None, _option("fresh")] = None,
+    variance: Annotated[str | None, _option("variance")] = None,
+    solver_error: Annotated[str | None, _option("solver_error")] = None,
+    max_steps: Annotated[int | None, _option("max_steps", min=1)] = None,
+    frozen: Annotated[bool | None, _option("frozen")] = None,
+    micro_batch: Annotated[int, typer.Option(min=1, help="Samples that the network sees at once.")] = 64,
+    shard: Annotated[int | None, typer.Option(min=1, help="Samples that are written together.")] = None,
     skip_bad: Annotated[bool, typer.Option(help="Give means in spite of rows with NaN or Inf.")] = False,
     join: Annotated[bool | None, typer.Option(help="Work beside other processes on the same job.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of torch.")] = None,
-    compare: Annotated[str | None, typer.Option(metavar="OTHER", help="A model to take differences with.")] = None,
+    compare: Annotated[
+        str | None, typer.Option(metavar="OTHER", help="A second model, for paired differences.")
+    ] = None,
     out: Out = Path("likelihood-results"),
     seed: Seed = 0,
     device: Device = "cpu",
     dtype: Dtype = None,
     as_json: Json = False,
 ) -> None:
-    """Score a data set in nats and bits/dim: likelihood.parquet, summary.json, report.html. Goes on if begun."""
-    import sdediff as sd
-
-    place, kind = placed(_own(device), dtype)
-    given = {"trace": trace, "probes": probes, "rtol": rtol, "atol": atol, "t0": t0, "end": end, "prior": prior}
-    options = _options(method, {**given, "steps": steps})
+    """Score a data set in nats and bits/dim: likelihood.parquet, summary.json, report.html. Resumes a job."""
+    place, kind = placed(_rank_device(device), dtype)
+    settings = _settings(
+        method, preset=preset, integrator=integrator, variable=variable, trace=trace, probes=probes, nodes=nodes,
+        autograd=autograd, rtol=rtol, atol=atol, t0=t0, end=end, prior=prior, steps=steps, noises=noises, fresh=fresh,
+        variance=variance, solver_error=solver_error, max_steps=max_steps, frozen=frozen,
+    )  # fmt: skip
     with naming("MODEL"):
-        loaded = sd.load(model, place, kind)
+        scored = sd.load(model, place, kind)
     with naming("--compare"):
         other = None if compare is None else sd.load(compare, place, kind)
-    found = _data(data, split, levels, pair(range_, "--range"), key, limit)
-    job: dict[str, Any] = {
-        "limit": limit, "seed": seed, "draws": draws, "micro_batch": micro_batch, "shard": shard, "join": join,
-        "skip_bad": skip_bad, "num_threads": threads, **options,
-    }  # fmt: skip
+    with naming("--t0"):
+        for network in (scored, other or scored):
+            settings.start_time(network.sde)
+    rows = _data(data, split, levels, pair(range_, "--range"), key, limit)
     folder = writable(out)
-    summary = _run(loaded, found, folder, job)
-    said: dict[str, Any] = {**summary.to_dict(), "model": model}
+
+    def run(network: ScoreModel, to: Path) -> Summary:
+        with _job_errors(to):
+            return sd.likelihood_job(
+                network, rows, to, settings=settings, limit=limit, seed=seed, draws=draws, micro_batch=micro_batch,
+                shard=shard, join=join, skip_bad=skip_bad, num_threads=threads,
+            )  # fmt: skip
+
+    summary = run(scored, folder)
+    report: dict[str, Any] = {**summary.to_dict(), "model": model, "files": _files(folder)}
     if other is not None:
-        said["compare"] = {"model": compare, **_compared(other, found, folder, job)}
-    files = {"parquet": "likelihood.parquet", "summary": "summary.json", "report": "report.html"}
-    said["files"] = {kind: str(folder / name) for kind, name in files.items()}
+        run(other, folder / "compared")
+        with naming("--compare"):
+            report["compare"] = {"model": compare, **paired(folder, folder / "compared")}
     if int(os.environ.get("RANK") or 0):
-        return
+        return  # the first rank reports for all
     if summary.refused:
         raise BadInput(
-            f"DATA: {summary.refused}: the others are in {said['files']['parquet']}; add --skip-bad for a mean"
+            f"DATA: {summary.refused}: the others are in {report['files']['parquet']}; add --skip-bad for a mean"
         )
-    emit(said) if as_json else _printed(said)
+    emit(report) if as_json else _print(report)
 
 
-def _own(device: str) -> str:
-    """Of several processes on one machine each takes its own accelerator."""
+def _files(folder: Path) -> dict[str, str]:
+    """The files of a finished job."""
+    names = {"parquet": "likelihood.parquet", "summary": "summary.json", "report": "report.html"}
+    return {kind: str(folder / name) for kind, name in names.items()}
+
+
+def _rank_device(device: str) -> str:
+    """The device of this process: under torchrun each rank has its own accelerator."""
     rank = os.environ.get("LOCAL_RANK")
     return f"cuda:{rank}" if device == "cuda" and rank else device
 
 
-def _options(method: str | None, given: dict[str, Any]) -> dict[str, Any]:
-    """The estimator's options that were given, their names and numbers checked."""
-    from sdediff._utils.suggestions import nearest
-    from sdediff.integrate import ODES
-    from sdediff.likelihood import PRIORS, TRACES
-    from sdediff.likelihood.settings import ENDS, METHODS
-
-    given = {key: value for key, value in given.items() if value is not None}
-    known = {"trace": TRACES, "prior": PRIORS, "end": sorted({end for ends in ENDS.values() for end in ends})}
-    if method is not None:
-        known["method"] = METHODS + ODES
-        given["method"] = method
-    for key, names in known.items():
-        if key in given and given[key] not in names:
-            raise BadInput(f"--{key}: {nearest(given[key], names, key)}")
-    for key in ("rtol", "atol"):
-        if key in given and not 0 < given[key] < math.inf:
-            raise BadInput(f"--{key}: {given[key]} is not a positive number: write one such as 1e-5")
+def _settings(method: str | None, **options: Any) -> LikelihoodSettings:
+    """The settings, added one by one, so that an error carries the name of the option that brought it."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if method is not None and method not in METHODS + ODES:
+        raise BadInput(f"--method: {nearest(method, METHODS + ODES, 'method')}")
     if method is not None and method not in METHODS:
-        given.update(method="ode", integrator=method)
-    return given
+        if "integrator" in given:
+            raise BadInput(f"--integrator: --method {method} is an integrator already: write --method ode")
+        method, given = "ode", {"integrator": method, **given}
+    settings = LikelihoodSettings(method=method)
+    for name, value in given.items():
+        with naming(f"--{name.replace('_', '-')}"):
+            settings = replace(settings, **{name: value})
+    return settings
 
 
-def _run(model: ScoreModel, data: DataSet, folder: Path, job: dict[str, Any]) -> Summary:
-    import sdediff as sd
-    from sdediff.datasets import DataError
-    from sdediff.jobs import JobError, Stopped
-
+@contextmanager
+def _job_errors(folder: Path) -> Iterator[None]:
+    """Errors of a job, as one line each."""
     try:
-        return sd.likelihood_job(model, data, folder, **job)
+        yield
     except JobError as error:
         raise BadInput(f"--out: {error}" if str(error).startswith(str(folder)) else str(error)) from error
     except Stopped as stop:
-        again = shlex.join(["sdediff", *sys.argv[1:]])
-        raise BadInput(f"interrupted: {stop}; go on with: {again}", stop.code) from stop
-    except DataError as error:
+        command = shlex.join(["sdediff", *sys.argv[1:]])
+        raise BadInput(f"interrupted: {stop}; go on with: {command}", stop.code) from stop
+    except (DataError, ValueError, TypeError) as error:
         raise BadInput(f"DATA: {error}") from error
-    except (ValueError, TypeError) as error:
-        raise BadInput(f"{'--t0' if 't0' in job else 'DATA'}: {error}") from error
-
-
-def _compared(other: ScoreModel, data: DataSet, folder: Path, job: dict[str, Any]) -> dict[str, Any]:
-    """Differences of the other model on the same data, dequantised and probed alike: it has a job of its own."""
-    from sdediff.jobs import paired
-
-    _run(other, data, folder / "compared", job)
-    with naming("--compare"):
-        return paired(folder, folder / "compared")
 
 
 def _data(
     name: str, split: str, levels: int | None, bounds: tuple[float, float] | None, key: str | None, limit: int | None
 ) -> DataSet:
-    import sdediff as sd
-    from sdediff.datasets import read
-
     if Path(name).expanduser().exists() or "/" in name or Path(name).suffix:
         with naming("DATA"):
             return read(name, levels, bounds, key, limit, allow_bad=True)
     if levels is not None or bounds is not None or key is not None:
-        raise BadInput(f"--levels, --range, --key: {name!r} of the package has its own: leave them out")
+        raise BadInput(f"--levels, --range, --key: {name!r} is data of the package, which has its own: leave them out")
     with naming("--split" if split not in ("train", "test") else "DATA"):
         return sd.data(name, split)
 
 
-def _printed(said: dict[str, Any]) -> None:
-    def error(value: float | None) -> Any:
-        return "unknown" if value is None else value
-
+def _print(report: dict[str, Any]) -> None:
     rows = [
-        ("samples", f"{said['samples']} of {said['data']}, {said['left_out']} left out"),
-        ("log p (nats)", _figure(said["log_prob"], said["log_prob_std_error"])),
-        ("bits/dim", _figure(said["bits_per_dim"], said["bits_per_dim_std_error"])),
-        ("trace error of the mean (nats)", error(said["probe_error"])),
-        ("solver error (nats)", error(said["solver_error"])),
-        ("density", f"{said['density']}, t0 = {said['t0']:g}" if said["t0"] is not None else "unknown"),
-        ("prior", said["prior"]),
-        ("calls a sample", said["calls"]),
-        ("seconds", said["seconds"]),
+        ("samples", f"{report['samples']} of {report['data']}, {report['left_out']} left out"),
+        ("log p (nats)", _figure(report["log_prob"], report["log_prob_std_error"])),
+        ("bits/dim", _figure(report["bits_per_dim"], report["bits_per_dim_std_error"])),
+        ("trace error of the mean (nats)", _or_unknown(report["probe_error"])),
+        ("solver error (nats)", _or_unknown(report["solver_error"])),
+        ("density", f"{report['density']}, t0 = {report['t0']:g}" if report["t0"] is not None else "unknown"),
+        ("prior", report["prior"]),
+        ("calls a sample", report["calls"]),
+        ("seconds", report["seconds"]),
     ]
-    if said["draws"] > 1:
-        rows.insert(5, ("dequantisation error (nats)", error(said["dequantisation_error"])))
-    if "compare" in said:
-        against = said["compare"]
-        rows.append(
-            (f"{against['model']} minus this (nats)", _figure(against["log_prob"], against["log_prob_std_error"]))
-        )
-    listed(("", said["model"]), rows)
-    typer.echo("\n".join(said["files"].values()))
+    if report["draws"] > 1:
+        rows.insert(5, ("dequantisation error (nats)", _or_unknown(report["dequantisation_error"])))
+    if "compare" in report:
+        other = report["compare"]
+        difference = _figure(other["log_prob"], other["log_prob_std_error"])
+        rows.append((f"{other['model']} minus this (nats)", difference))
+    listed(("", report["model"]), rows)
+    typer.echo("\n".join(report["files"].values()))
+
+
+def _or_unknown(value: float | None) -> Any:
+    return "unknown" if value is None else value
 
 
 def _figure(value: float | None, error: float | None) -> str:

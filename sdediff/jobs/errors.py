@@ -1,4 +1,4 @@
-"""What ends a job early."""
+"""Exceptions that end a job."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from sdediff._utils.errors import Error
 
 
 class JobError(Error, ValueError):
-    """A job that cannot start or go on: one sentence with the folder or field, what is there, what to do."""
+    """The job cannot start or continue; the message names the folder or field and says what to do."""
 
 
 class Stopped(KeyboardInterrupt):
-    """A job ended by Ctrl-C or SIGTERM: `code` is the exit code for it, finished shards stay."""
+    """The job was interrupted by Ctrl-C or SIGTERM; finished shards stay. `code` is the exit code for the signal."""
 
     def __init__(self, number: int, message: str = "interrupted") -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""What a job scores: data of any kind as a `DataSet`, the states of some of its rows, and its hash."""
+"""The input of a job: data of any kind as a `DataSet`, the states of some of its rows, and its hash."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Range = tuple[float, float]
 def data_set(
     data: Any, levels: int | None = None, range: Range | None = None, key: str | None = None, limit: int | None = None
 ) -> DataSet:
-    """A DataSet of a path, an array or tensor (N, ...), or a torch Dataset; rows with NaN or Inf are kept.
+    """A DataSet from a path, an array or tensor (N, ...), or a torch Dataset; rows with NaN or Inf are allowed.
 
-    A file is read as `sdediff.datasets.read` does, an .npy memory-mapped. uint8 values have 256 levels unless
-    said otherwise. A torch Dataset gives x or (x, ...) an item and is gathered in memory.
+    Files are read by `sdediff.datasets.read`, an .npy memory-mapped. uint8 values have 256 levels unless levels or
+    range are given. A torch Dataset, whose items are x or (x, ...), is gathered in memory.
     """
     if limit is not None and limit < 1:
         raise DataError(f"limit={limit}: give the number of rows to score, at least 1")
@@ -47,6 +47,7 @@ def data_set(
 
 
 def _gathered(data: Any, limit: int | None) -> np.ndarray:
+    """The items of a torch Dataset as one array."""
     if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
         raise DataError(
             f"data of type {type(data).__name__}: give a path, an array, a tensor, a DataSet or a torch Dataset"
@@ -67,22 +68,22 @@ def _gathered(data: Any, limit: int | None) -> np.ndarray:
 
 
 def model_range(model: ScoreModel) -> Range:
-    """The range of values that the network was trained on, by its card; (-1, 1) where that says nothing."""
+    """The range of values that the network was trained on, from its card; by default (-1, 1)."""
     low, high = (model.card.get("data") or {}).get("range", (-1.0, 1.0))
     return low, high
 
 
-def fitting(model: ScoreModel, data: DataSet) -> None:
+def check_shape(model: ScoreModel, data: DataSet) -> None:
     """DataError where the samples have another shape than the model's card says."""
-    known = (model.card.get("data") or {}).get("shape")
-    if known is not None and tuple(known) != data.shape:
-        raise DataError(f"{data.name} has samples of shape {data.shape}, the model takes {tuple(known)}")
+    shape = (model.card.get("data") or {}).get("shape")
+    if shape is not None and tuple(shape) != data.shape:
+        raise DataError(f"{data.name} has samples of shape {data.shape}, the model takes {tuple(shape)}")
 
 
 def states(data: DataSet, rows: Sequence[int], bounds: Range, seed: int | None, dtype: torch.dtype) -> Tensor:
     """The states of some rows (B, ...): integer levels dequantised over `bounds`, continuous values as declared.
 
-    seed: None leaves the levels where they are.
+    seed: None for the levels themselves, without dequantisation.
     """
     kind = torch.float64 if dtype == torch.float64 else torch.float32
     if data.levels is None or seed is None:
@@ -92,7 +93,7 @@ def states(data: DataSet, rows: Sequence[int], bounds: Range, seed: int | None, 
 
 def data_hash(data: DataSet) -> str:
     """SHA-256 of the stored values, read in pieces, with their type and shape."""
-    found = hashlib.sha256(f"{data.x.dtype.str} {tuple(data.x.shape)}".encode())
+    digest = hashlib.sha256(f"{data.x.dtype.str} {tuple(data.x.shape)}".encode())
     for part in pieces(len(data), data.dims):
-        found.update(data.x[part].tobytes())
-    return found.hexdigest()
+        digest.update(data.x[part].tobytes())
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""manifest.json: what a job is made of, so that another job is told from the same one going on."""
+"""manifest.json: the inputs and settings of a job, which decide whether a second command is the same job."""
 
 from __future__ import annotations
 
@@ -23,46 +23,48 @@ _COMPARED = ("data", "model", "settings", "versions")
 
 
 class Manifest:
-    """A job's description, its notes (what happened on the way) and its result (what all shards have in common)."""
+    """The inputs of a job, its notes (events such as a smaller micro-batch), and its result (facts of all shards)."""
 
-    def __init__(self, folder: Path, made_of: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, inputs: dict[str, Any]) -> None:
         self.path = folder / NAME
-        self.made_of = json.loads(json.dumps(made_of))
-        text = json.dumps(_compared(self.made_of), sort_keys=True)
+        self.inputs = json.loads(json.dumps(inputs))
+        text = json.dumps(_compared(self.inputs), sort_keys=True)
         self.id = hashlib.sha256(text.encode()).hexdigest()[:16]
         self.notes: dict[str, Any] = {}
         self.result: dict[str, Any] = {}
 
     def read(self) -> bool:
-        """Takes over notes and result from the file; False where there is none. JobError: of another job."""
+        """Read notes and result from the file; False where there is none. JobError where it belongs to another job."""
         try:
-            there = json.loads(self.path.read_text(encoding="utf-8"))
-            if there["format"] != _FORMAT:
-                raise ValueError(f"format {there['format']}, this version reads {_FORMAT}")
-            parts = {key: there[key] for key in (*_COMPARED, "notes", "result")}
+            stored = json.loads(self.path.read_text(encoding="utf-8"))
+            if stored["format"] != _FORMAT:
+                raise ValueError(f"format {stored['format']}, this version reads {_FORMAT}")
+            parts = {key: stored[key] for key in (*_COMPARED, "notes", "result")}
         except FileNotFoundError:
             return False
         except (ValueError, KeyError, TypeError) as error:
             raise JobError(f"{self.path} is not a job's manifest ({error}): give another --out") from error
-        old, new = _flat(_compared(there)), _flat(_compared(self.made_of))
+        old, new = _flat(_compared(stored)), _flat(_compared(self.inputs))
         changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
         if changed:
-            said = "; ".join(f"{key} is {_short(old.get(key))} there and {_short(new.get(key))} now" for key in changed)
+            changes = "; ".join(
+                f"{key} is {_short(old.get(key))} there and {_short(new.get(key))} now" for key in changed
+            )
             raise JobError(
-                f"{self.path.parent} holds another job: {said}: give what it was begun with, or another --out"
+                f"{self.path.parent} holds another job: {changes}: give what it was started with, or another --out"
             )
         self.notes, self.result = parts["notes"], parts["result"]
         return True
 
     def write(self) -> None:
-        """Puts all of it into the file, whole or not at all."""
-        everything = {"format": _FORMAT, **self.made_of, "notes": self.notes, "result": self.result}
+        """Write the file, completely or not at all."""
+        everything = {"format": _FORMAT, **self.inputs, "notes": self.notes, "result": self.result}
         with whole(self.path) as unfinished:
             unfinished.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
 
 
-def begun_threads(folder: Path) -> int | None:
-    """The thread count that a job in this folder was begun with."""
+def stored_threads(folder: Path) -> int | None:
+    """The thread count in the manifest of a folder, if there is one."""
     try:
         return int(json.loads((folder / NAME).read_text(encoding="utf-8"))["settings"]["threads"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -70,12 +72,13 @@ def begun_threads(folder: Path) -> int | None:
 
 
 def _compared(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    # A data file may have moved: its content counts, not its name.
+    """The parts that must agree. A data file may have moved: its content counts, not its name."""
     data = {key: value for key, value in manifest["data"].items() if key != "name"}
     return {**{key: manifest[key] for key in _COMPARED}, "data": data}
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, with names such as settings.rtol."""
     if not isinstance(value, dict):
         return {name: value}
     return {k: v for key, part in value.items() for k, v in _flat(part, f"{name}.{key}" if name else key).items()}
@@ -87,14 +90,14 @@ def _short(value: Any) -> str:
 
 
 def model_parts(model: ScoreModel) -> dict[str, Any]:
-    """What decides a model's values, each as short text: the hash of its weights, its net, process and clock."""
+    """All that determines a model's outputs, as short texts: a hash of its weights, its network, process and clock."""
     net, parts = model.net, {}
     if isinstance(net, nn.Module):
-        found = hashlib.sha256()
+        digest = hashlib.sha256()
         for name, value in sorted(net.state_dict().items()):
-            found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            found.update(_bytes(value))
-        parts = {"sha256": found.hexdigest(), "net": described(repr(net))}
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(_bytes(value))
+        parts = {"sha256": digest.hexdigest(), "net": described(repr(net))}
     else:
         parts = {"net": described(net)}
     fields = ("sde", "predicts", "time", "sigma_data", "offset", "trained", "cond", "stats")
@@ -102,7 +105,7 @@ def model_parts(model: ScoreModel) -> dict[str, Any]:
 
 
 def described(value: Any) -> Any:
-    """A value as JSON, the same in every process: plain values as they are, others by their class and content."""
+    """A value as JSON, equal in every process: plain values as they are, others by their class and content."""
     if value is None or isinstance(value, bool | int | float | str):
         return value if not isinstance(value, str) or len(value) <= 200 else _digest(value.encode())
     text = " ".join(_words(value, 0))
@@ -110,6 +113,7 @@ def described(value: Any) -> Any:
 
 
 def _words(value: Any, depth: int) -> Iterator[str]:
+    """The words that describe a value: types, names of fields, and digests of arrays."""
     if isinstance(value, Tensor | np.ndarray):
         yield f"{value.dtype}{tuple(value.shape)}:{_digest(_bytes(value))}"
     elif isinstance(value, dict | list | tuple):
@@ -119,7 +123,7 @@ def _words(value: Any, depth: int) -> Iterator[str]:
     elif value is None or isinstance(value, bool | int | float | str | torch.dtype | torch.device):
         yield str(value)
     else:
-        # Never repr: of a plain object it holds an address, another one in every process.
+        # Not by repr: that of a plain object has an address, which differs between processes.
         kind = value if hasattr(value, "__qualname__") else type(value)
         yield f"{kind.__module__}.{kind.__qualname__}"
         if dataclasses.is_dataclass(value) and depth < 8:

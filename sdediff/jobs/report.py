@@ -1,4 +1,4 @@
-"""report.html: a job on one page, with the error budget and two pictures inside."""
+"""report.html: the results of a job on one page, with its error budget and two plots."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdediff._utils.files import whole
-from sdediff.jobs.shards import merged
+from sdediff.jobs.shards import read_results
 from sdediff.jobs.summary import Summary
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ img {{ max-width: 100% }} .note {{ color: #8a3b00 }} .small {{ color: #666; font
 <h1>Likelihood of {title}</h1>
 <p>{lead}</p>{warnings}
 <h2>Error budget</h2>
-<table><tr><th>part</th><th>value</th><th>what it is</th></tr>{budget}</table>
+<table><tr><th>part</th><th>value</th><th>meaning</th></tr>{budget}</table>
 <h2>Samples</h2>
 <img alt="Histogram of the values of the samples" src="data:image/png;base64,{histogram}">
 <img alt="Running mean with two standard errors" src="data:image/png;base64,{running}">
@@ -45,8 +45,8 @@ img {{ max-width: 100% }} .note {{ color: #8a3b00 }} .small {{ color: #666; font
 
 
 def write_report(folder: Path, summary: Summary) -> Path:
-    """Writes report.html beside a job's other files and returns its path."""
-    columns = merged(folder)
+    """Write report.html beside the job's other files, and return its path."""
+    columns = read_results(folder)
     good = np.array([word == "ok" for word in columns["status"]])
     unit, key = ("bits/dim", "bits_per_dim") if summary.levels is not None else ("nats", "log_prob")
     values, rows = columns[key][good], columns["index"][good]
@@ -64,14 +64,14 @@ def write_report(folder: Path, summary: Summary) -> Path:
 def _lead(summary: Summary) -> str:
     if summary.log_prob is None:
         return f"{summary.samples} samples, {summary.left_out} left out; no mean is given."
-    nats = f"{summary.log_prob:.4f}{_error(summary.log_prob_std_error)} nats"
+    nats = f"{summary.log_prob:.4f}{_plus_minus(summary.log_prob_std_error)} nats"
     bits = ""
     if summary.bits_per_dim is not None:
-        bits = f"{summary.bits_per_dim:.4f}{_error(summary.bits_per_dim_std_error)} bits/dim, "
+        bits = f"{summary.bits_per_dim:.4f}{_plus_minus(summary.bits_per_dim_std_error)} bits/dim, "
     return f"{bits}{nats} a sample, over {summary.samples - summary.left_out} of {summary.samples} samples."
 
 
-def _error(value: float | None) -> str:
+def _plus_minus(value: float | None) -> str:
     return "" if value is None else f" +- {value:.4f}"
 
 
@@ -84,33 +84,32 @@ def _warnings(summary: Summary) -> str:
 
 
 def _budget(summary: Summary) -> list[tuple[str, Any, str]]:
-    per = summary.dims or 1
-    to_bits = 1 / (per * np.log(2))
+    to_bits = 1 / ((summary.dims or 1) * np.log(2))
 
     def size(nats: float | None) -> str:
         if nats is None:
-            return "not known"
+            return "unknown"
         return f"{nats:.2g} nats" + (f" = {nats * to_bits:.2g} bits/dim" if summary.levels is not None else "")
 
-    no_draws = "one draw: not known" if summary.levels is not None else "none: continuous data"
+    no_draws = "one draw: unknown" if summary.levels is not None else "none: continuous data"
     if summary.levels is not None and "p of the data" in (summary.density or ""):
-        no_draws = "none: levels are scored as they are"
+        no_draws = "none: levels are scored without dequantisation"
     return [
-        ("sampling", size(summary.log_prob_std_error), "standard error of the mean over so many samples"),
+        ("sampling", size(summary.log_prob_std_error), "standard error of the mean over the samples"),
         ("trace", size(summary.probe_error), "standard error of the mean by the probes of the divergence"),
         ("solver", size(summary.solver_error), "mean size of the samples' solver errors, as the method estimates them"),
         ("dequantisation", size(summary.dequantisation_error) if summary.draws > 1 else no_draws,
          "standard error of the mean by the uniform draws"),
-        ("tightening", size(summary.tightening) if summary.draws > 1 else no_draws, _gained(summary.draws)),
-        ("start", f"t0 = {summary.t0:g}" if summary.t0 is not None else "not known", f"reported: {summary.density}"),
-        ("prior", summary.prior or "not known", "the density at T"),
-        ("calls", f"{summary.calls:.1f}" if summary.calls is not None else "not known", "network calls a sample"),
-        ("seconds", f"{summary.seconds:.1f}", "computing, over all processes and runs"),
+        ("tightening", size(summary.tightening) if summary.draws > 1 else no_draws, _tightening(summary.draws)),
+        ("start", f"t0 = {summary.t0:g}" if summary.t0 is not None else "unknown", f"reported: {summary.density}"),
+        ("prior", summary.prior or "unknown", "the density at T"),
+        ("calls", f"{summary.calls:.1f}" if summary.calls is not None else "unknown", "network evaluations a sample"),
+        ("seconds", f"{summary.seconds:.1f}", "computing time, over all processes and runs"),
     ]  # fmt: skip
 
 
-def _gained(draws: int) -> str:
-    return f"what {draws} weighted draws gained over one" if draws > 1 else "what more draws, weighted, would gain"
+def _tightening(draws: int) -> str:
+    return f"gain of {draws} weighted draws over one" if draws > 1 else "gain of several weighted draws over one"
 
 
 def _rows(rows: Any) -> str:
@@ -157,14 +156,14 @@ def _running(rows: np.ndarray, values: np.ndarray, unit: str) -> Figure:
     count = np.arange(1, len(values) + 1)
     if len(values) > 1:
         mean = values.cumsum() / count
-        # Around the last mean, so that no large numbers cancel.
+        # Relative to the last mean, so that no large numbers cancel.
         shifted = values - mean[-1]
         spread = (shifted**2).cumsum() / count - (shifted.cumsum() / count) ** 2
         error = np.sqrt(np.maximum(spread[1:], 0) / count[:-1])
         axes.fill_between(count[1:], mean[1:] - 2 * error, mean[1:] + 2 * error, color=_BLUE, alpha=0.2, linewidth=0)
         axes.plot(count[1:], mean[1:], color=_BLUE)
         axes.axhline(mean[-1], color=_ORANGE, linewidth=0.9)
-        late = slice(max(1, len(mean) // 20) - 1, None)  # the first means swing too far to be shown
+        late = slice(max(1, len(mean) // 20) - 1, None)  # the first means vary too much for the axis
         low, high = (mean[1:] - 2 * error)[late].min(), (mean[1:] + 2 * error)[late].max()
         axes.set_ylim(low - 0.05 * (high - low) - 1e-12, high + 0.05 * (high - low) + 1e-12)
     axes.set_xlabel("samples, in their order")
@@ -173,6 +172,6 @@ def _running(rows: np.ndarray, values: np.ndarray, unit: str) -> Figure:
 
 
 def _png(figure: Figure) -> str:
-    held = io.BytesIO()
-    figure.savefig(held, format="png", dpi=110)
-    return base64.b64encode(held.getvalue()).decode()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return base64.b64encode(buffer.getvalue()).decode()

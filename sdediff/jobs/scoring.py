@@ -1,14 +1,13 @@
-"""The values of a shard: micro-batch by micro-batch, bad rows left out, several dequantisations joined."""
+"""The results of a shard: micro-batch by micro-batch, without bad rows, averaged over several dequantisations."""
 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,63 +17,47 @@ from sdediff.grids.levels import level
 from sdediff.jobs.errors import JobError
 from sdediff.jobs.inputs import Range, states
 from sdediff.jobs.locks import Say
-from sdediff.likelihood.settings import ENDS, MASS
-from sdediff.likelihood.units import Discrete, bits_per_dim
+from sdediff.likelihood import Discrete, Likelihood, LikelihoodSettings, bits_per_dim, log_likelihood
+from sdediff.likelihood.settings import ENDS, LEVEL_ENDS
 from sdediff.model.score_model import ScoreModel
 
-if TYPE_CHECKING:
-    from sdediff.likelihood import Likelihood
-
-Options = dict[str, Any]
 BAD_ROW = "bad row"
-# What the job itself gives the estimator.
-_OWN = ("model", "x", "seed", "index", "autoencoder", "micro_batch", "dtype", "device", "progress")
-# What the estimator reports of all samples at once.
+# The fields of a Likelihood that are the same for all samples.
 _FACTS = ("dims", "t0", "end", "method", "prior", "scale", "mass")
 _COLUMNS = ("index", "log_prob", "std_error", "bits_per_dim", "status", "calls", "latent_norm", "solver_error")
-_DRAWN = ("dequantisation_error", "tightening")
-_NONE = {"status": BAD_ROW, "calls": 0}
+_DRAW_COLUMNS = ("dequantisation_error", "tightening")
+_BAD_ROW_VALUES = {"status": BAD_ROW, "calls": 0}
 
 
-def estimator_settings(options: dict[str, Any]) -> dict[str, Any]:
-    """The estimator's options with its defaults filled in. JobError: an option that it does not take."""
-    from sdediff._utils.suggestions import nearest
-    from sdediff.likelihood import log_likelihood
-    from sdediff.likelihood.settings import DEFAULTS, settled
+def fit_settings(
+    settings: LikelihoodSettings, model: ScoreModel, data: DataSet, bounds: Range, draws: int, say: Say
+) -> LikelihoodSettings:
+    """The settings for these data: end="noised" where sigma(t0)/alpha exceeds the bin width, and `discrete` for bounds.
 
-    known = {k: v.default for k, v in inspect.signature(log_likelihood).parameters.items() if k not in _OWN}
-    for key in options:
-        if key not in known:
-            raise JobError(nearest(key, known, "option of log_likelihood"))
-    every = {**known, **options}
-    by_method = {key: every[key] for defaults in DEFAULTS.values() for key in defaults}
-    return {**every, **settled(every["method"], every["preset"], by_method)}
-
-
-def fitted(options: dict[str, Any], model: ScoreModel, data: DataSet, bounds: Range, draws: int, say: Say) -> Options:
-    """The options for these data: a noised end where the noise at t0 hides a level, levels where a bound takes them.
-
-    From t0 on the flow knows nothing finer than sigma(t0): integrated from data that lack this noise, or dequantised
-    over less of it, it answers a question that its network has never seen. A network that by its card was trained on
-    dequantised data does not know the levels: it is bounded on dequantised ones.
+    The flow from t0 on has no structure finer than sigma(t0), so the density of data without this noise, or
+    dequantised over less of it, is not what the network has learned. A network that by its card was trained on
+    dequantised data has not learned the levels: its bound is evaluated on dequantised data.
     """
-    found, settled_ = dict(options), estimator_settings(options)
+    if settings.gradient is not None:
+        raise JobError(f"gradient={settings.gradient!r}: a job writes numbers without gradients: leave it out")
     if data.levels is None:
-        return found
-    bins = Discrete(data.levels, bounds)
-    start = level(model.sde, model.sde.t0 if settled_["t0"] is None else settled_["t0"])
-    if settled_["end"] != "noised" and "noised" in ENDS[settled_["method"]] and start.kappa > bins.width:
-        if "end" in options:
-            say(f"end={options['end']!r}, yet the noise at t0 is {start.kappa / bins.width:.2g} levels wide: see docs")
+        return settings
+    bins, values = Discrete(data.levels, bounds), settings.values()
+    start = level(model.sde, model.sde.t0 if values["t0"] is None else values["t0"])
+    if values["end"] != "noised" and "noised" in ENDS[values["method"]] and start.kappa > bins.width:
+        noise = f"the noise at t0 is {start.kappa / bins.width:.2g} levels wide"
+        if settings.end is not None:
+            say(f"end={settings.end!r}, yet {noise}: end='noised' gives a bound")
         else:
-            say(f"the noise at t0 is {start.kappa / bins.width:.2g} levels wide: the bound end='noised' is reported")
-            found["end"] = settled_["end"] = "noised"
-    blurred = settled_["end"] == "data" and (model.card.get("data") or {}).get("dequantised")
-    if settled_["end"] in MASS and not blurred:
-        found["discrete"] = bins
-    if draws > 1 and settled_["end"] == "data":
-        raise JobError(f"draws={draws}: method={settled_['method']!r} has no weights to average: write noises={draws}")
-    return found
+            say(f"{noise}: the bound end='noised' is reported")
+            settings = replace(settings, end="noised")
+    end = settings.values()["end"]
+    if draws > 1 and end == "data":
+        raise JobError(f"draws={draws}: method={values['method']!r} has no weights to average: write noises={draws}")
+    learned_dequantised = end == "data" and (model.card.get("data") or {}).get("dequantised")
+    if settings.discrete is None and end in LEVEL_ENDS and not learned_dequantised:
+        settings = replace(settings, discrete=bins)
+    return settings
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,53 +71,51 @@ class Scorer:
     draws: int
     dtype: torch.dtype
     device: torch.device
-    options: dict[str, Any]
+    settings: LikelihoodSettings
+    cond: dict[str, Any]
 
     def shard(
         self, rows: range, micro_batch: int, alive: Callable[[], None]
     ) -> tuple[dict[str, list[Any]], dict[str, Any]]:
-        """The columns of a shard, a value a row, and what holds for all of its rows."""
-        began, bad = time.perf_counter(), set(self.data.bad_rows)
+        """The columns of a shard, a value a row, and the facts that hold for all of its rows."""
+        started, bad = time.perf_counter(), set(self.data.bad_rows)
         columns: dict[str, list[Any]] = {name: [] for name in column_names(self.draws)}
         facts: dict[str, Any] = {}
         for start in range(rows.start, rows.stop, micro_batch):
             part = range(start, min(start + micro_batch, rows.stop))
             good = [row for row in part if row not in bad]
-            values, facts = self._micro_batch(good, micro_batch) if good else ({}, facts)
+            values, facts = self._micro_batch(good) if good else ({}, facts)
             place = {row: n for n, row in enumerate(good)}
             for row in part:
                 for name, column in columns.items():
-                    known = row in place and name in values
-                    column.append(values[name][place[row]] if known else row if name == "index" else _NONE.get(name))
+                    if row in place and name in values:
+                        column.append(values[name][place[row]])
+                    else:
+                        column.append(row if name == "index" else _BAD_ROW_VALUES.get(name))
             alive()
-        return columns, {**facts, "seconds": time.perf_counter() - began}
+        return columns, {**facts, "seconds": time.perf_counter() - started}
 
-    def _micro_batch(self, rows: Sequence[int], size: int) -> tuple[dict[str, list[Any]], dict[str, Any]]:
-        from sdediff.likelihood import log_likelihood
-
+    def _micro_batch(self, rows: Sequence[int]) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+        cond = {name: self._of_rows(value, rows) for name, value in self.cond.items()}
         results = []
         for draw in range(self.draws):
             seed = draw_seed(self.seed, draw)
-            x = states(self.data, rows, self.bounds, None if "discrete" in self.options else seed, self.dtype)
-            given: dict[str, Any] = {
-                "micro_batch": len(rows),
-                "dtype": self.dtype,
-                "device": self.device,
-                "progress": False,
-            }
-            given |= self.options
-            if self.options.get("cond"):
-                given["cond"] = {name: self._own(value, rows) for name, value in self.options["cond"].items()}
-            results.append(log_likelihood(self.model, x, seed=seed, index=rows, **given))
+            dequantise = None if self.settings.discrete is not None else seed
+            x = states(self.data, rows, self.bounds, dequantise, self.dtype)
+            result = log_likelihood(
+                self.model, x, settings=self.settings, seed=seed, index=rows, cond=cond, micro_batch=len(rows),
+                dtype=self.dtype, device=self.device, progress=False,
+            )  # fmt: skip
+            results.append(result)
         values = over_draws(results)
         if self.data.levels is not None:
-            whole = results[0].with_(log_prob=values["log_prob"])
-            values["bits_per_dim"] = bits_per_dim(whole, levels=self.data.levels, range=self.bounds)
-        facts = {key: getattr(results[0], key, None) for key in _FACTS}
+            averaged = results[0].with_(log_prob=values["log_prob"])
+            values["bits_per_dim"] = bits_per_dim(averaged, levels=self.data.levels, range=self.bounds)
+        facts = {key: getattr(results[0], key) for key in _FACTS}
         return {key: v.tolist() if isinstance(v, Tensor) else list(v) for key, v in values.items()}, facts
 
-    def _own(self, value: Any, rows: Sequence[int]) -> Any:
-        """A condition of these rows, where it has one for every row of the data."""
+    def _of_rows(self, value: Any, rows: Sequence[int]) -> Any:
+        """The part of a condition for these rows, where it has a row for every row of the data."""
         if isinstance(value, Tensor) and value.ndim and len(value) == len(self.data):
             return value[torch.as_tensor(rows, device=value.device)]
         return value
@@ -142,11 +123,11 @@ class Scorer:
 
 def column_names(draws: int) -> list[str]:
     """The columns of a job's Parquet file."""
-    return [*_COLUMNS, *(_DRAWN if draws > 1 else ())]
+    return [*_COLUMNS, *(_DRAW_COLUMNS if draws > 1 else ())]
 
 
 def draw_seed(seed: int, draw: int) -> int:
-    """The seed of one dequantisation: the first is the job's own, the others share no number with near seeds."""
+    """The seed of one dequantisation: the job's own for the first, a hash for the others, so that jobs share none."""
     if draw == 0:
         return seed
     return int.from_bytes(hashlib.sha256(f"dequantise {seed} {draw}".encode()).digest()[:8], "big")
@@ -156,17 +137,14 @@ def over_draws(results: Sequence[Likelihood]) -> dict[str, Any]:
     """The columns of B samples from K draws of their dequantisation: log (1/K) sum_k p(x + u_k).
 
     Burda et al. 2016, eq. 8, with u uniform: a bound that rises to the discrete log p with K. Errors by the
-    delta method; "tightening" is what K draws gained over the mean of single ones.
+    delta method; "tightening" is the gain of K draws over the mean of single ones.
     """
     first = results[0]
     values: dict[str, Any] = {
         "log_prob": first.log_prob.cpu(), "std_error": first.std_error.cpu(), "status": first.status,
         "calls": first.calls.cpu(), "latent_norm": first.latent.double().flatten(1).norm(dim=1).cpu(),
+        "solver_error": first.solver_error.cpu(),
     }  # fmt: skip
-    solver = [getattr(r, "solver_error", None) for r in results]
-    known = [error.cpu() for error in solver if error is not None]
-    if known:
-        values["solver_error"] = known[0]
     draws = len(results)
     if draws == 1:
         return values
@@ -176,17 +154,17 @@ def over_draws(results: Sequence[Likelihood]) -> dict[str, Any]:
     values["std_error"] = (weights * torch.stack([r.std_error.cpu() for r in results])).square().sum(0).sqrt()
     values["calls"] = torch.stack([r.calls.cpu() for r in results]).sum(0)
     values["status"] = [
-        next((w for w in words if w != "ok"), "ok") for words in zip(*(r.status for r in results), strict=True)
+        next((status for status in statuses if status != "ok"), "ok")
+        for statuses in zip(*(r.status for r in results), strict=True)
     ]
     values["dequantisation_error"] = weights.std(0) * math.sqrt(draws)
     values["tightening"] = values["log_prob"] - each.mean(0)
-    if len(known) == draws:
-        values["solver_error"] = (weights * torch.stack(known)).sum(0)
+    values["solver_error"] = (weights * torch.stack([r.solver_error.cpu() for r in results])).sum(0)
     return values
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a device or here."""
+    """Whether an error means that memory ran out, on a device or on the host."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error).lower()

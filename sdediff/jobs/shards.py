@@ -1,4 +1,4 @@
-"""Shards of results: Parquet files written whole or not at all, and one file in the end."""
+"""Shards of results: Parquet files that are written completely or not at all, merged into one file at the end."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from sdediff._utils.files import whole
 
@@ -24,7 +26,7 @@ def _schema(columns: Sequence[str]) -> Any:
 class Shards:
     """The shards of a job of `size` rows, `step` rows each: NUMBER.parquet in a folder.
 
-    job: the job's id, kept in every shard with what holds for its rows, so that no other job's is taken.
+    job: the job's id, stored in every shard with the facts of its rows, so that shards of another job are refused.
     """
 
     def __init__(self, folder: Path, size: int, step: int, job: str) -> None:
@@ -36,26 +38,26 @@ class Shards:
         return range(number * self.step, min((number + 1) * self.step, self.size))
 
     def path(self, number: int) -> Path:
-        """Its file."""
+        """The file of one shard."""
         return self.folder / f"{number:06d}.parquet"
 
     def done(self) -> int:
-        """How many are finished."""
+        """The number of finished shards."""
         return sum(self.path(number).exists() for number in range(self.count))
 
     def write(self, number: int, columns: dict[str, list[Any]], facts: dict[str, Any]) -> None:
-        """Writes a finished shard."""
+        """Write a finished shard."""
         import pyarrow as pa
         from pyarrow import parquet
 
-        arrays = {name: [_known(v) for v in values] for name, values in columns.items()}
-        said = {_KEY: json.dumps({**facts, "job": self._job})}
-        table = pa.table(arrays, schema=_schema(list(columns)).with_metadata(said))
+        arrays = {name: [_none_if_nan(v) for v in values] for name, values in columns.items()}
+        metadata = {_KEY: json.dumps({**facts, "job": self._job})}
+        table = pa.table(arrays, schema=_schema(list(columns)).with_metadata(metadata))
         with whole(self.path(number)) as unfinished:
             parquet.write_table(table, unfinished)
 
     def discard_damaged(self, say: Callable[[str], None]) -> None:
-        """Removes files that are not the whole shard of this job that their name says."""
+        """Remove files that are incomplete, or that are shards of another job."""
         from pyarrow import ArrowException, parquet
 
         for number in range(self.count):
@@ -72,9 +74,9 @@ class Shards:
                 self.path(number).unlink(missing_ok=True)
 
     def merge(self, out: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
-        """Writes all shards to one file, a row group each, and returns what each said of its rows.
+        """Write all shards to one file, a row group each, and return the facts of each.
 
-        The file depends on the values alone: time and place of the work stand in the shards.
+        The file depends on the values alone: the time of the work is stored in the shards.
         """
         from pyarrow import parquet
 
@@ -87,19 +89,17 @@ class Shards:
         return facts
 
 
-def _known(value: Any) -> Any:
+def _none_if_nan(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def merged(out: Path) -> dict[str, Any]:
-    """The columns of a finished job: float arrays with NaN where nothing is known, and lists of words."""
-    import numpy as np
+def read_results(out: Path) -> dict[str, Any]:
+    """The columns of a finished job: float arrays, NaN where a value is missing, and the status as a list."""
     from pyarrow import parquet
 
     table = parquet.read_table(out / MERGED, partitioning=None)
-    found: dict[str, Any] = {}
+    columns: dict[str, Any] = {}
     for name in table.column_names:
         column = table.column(name)
-        words = name == "status"
-        found[name] = column.to_pylist() if words else np.asarray(column.to_numpy(), np.float64)
-    return found
+        columns[name] = column.to_pylist() if name == "status" else np.asarray(column.to_numpy(), np.float64)
+    return columns

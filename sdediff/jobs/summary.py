@@ -1,7 +1,8 @@
-"""What a finished job says: means with every error that is known, and paired differences of two jobs."""
+"""`Summary`, the result of a job: means with their errors; and paired differences of two jobs."""
 
 from __future__ import annotations
 
+import html
 import json
 import math
 from dataclasses import asdict, dataclass, field
@@ -11,23 +12,24 @@ from typing import Any
 import numpy as np
 
 from sdediff._utils.files import whole
+from sdediff._utils.machine import machine, versions
 from sdediff.jobs.errors import JobError
 from sdediff.jobs.manifest import NAME as MANIFEST
 from sdediff.jobs.manifest import Manifest
 from sdediff.jobs.scoring import BAD_ROW
-from sdediff.jobs.shards import MERGED, merged
+from sdediff.jobs.shards import MERGED, read_results
 
 NAME = "summary.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Summary:
-    """The error budget of a data set's likelihood; None is what is not known or was refused.
+    """The mean likelihood of a data set with its error budget; None where a value is unknown or was refused.
 
-    log_prob in nats and bits_per_dim are means over the samples whose status is ok; *_std_error: of drawing so
-    many samples. probe_error: standard error of the mean log_prob by the trace estimate; solver_error: mean size of
-    the samples' estimates; dequantisation_error: standard error of the mean by the K draws, tightening: nats that
-    they gained over one. statuses: how many samples have which. refused: why there are no means.
+    log_prob in nats and bits_per_dim are means over the samples whose status is ok; *_std_error: standard errors over
+    the samples. probe_error: standard error of the mean log_prob by the trace estimate; solver_error: mean size of
+    the samples' estimates; dequantisation_error: standard error of the mean by the K draws, tightening: their gain
+    over one draw, in nats. statuses: the number of samples with each status. refused: why there are no means.
     """
 
     model: str | None
@@ -61,12 +63,30 @@ class Summary:
     versions: dict[str, str] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        if self.log_prob is None:
+            return f"Summary({self.data}: {self.samples} samples, no mean: {self.refused or 'no sample is ok'})"
+        parts = [f"log p {_figure(self.log_prob, self.log_prob_std_error)} nats"]
+        if self.bits_per_dim is not None:
+            parts.insert(0, f"{_figure(self.bits_per_dim, self.bits_per_dim_std_error)} bits/dim")
+        left_out = f", {self.left_out} left out" if self.left_out else ""
+        return (
+            f"Summary({self.data}: {self.samples} samples{left_out}, mean {', '.join(parts)}, "
+            f"{self.density}, method={self.method!r})"
+        )
+
+    def _repr_html_(self) -> str:
+        """A table of the means and their errors, for notebooks."""
+        rows = [(name, getattr(self, name)) for name in _MEANS]
+        cells = "".join(f"<tr><td>{name}</td><td>{value:.5g}</td></tr>" for name, value in rows if value is not None)
+        return f"<p>{html.escape(repr(self))}</p><table>{cells}</table>"
+
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain values."""
+        """The fields as plain values."""
         return asdict(self)
 
     def save(self, folder: Path) -> Path:
-        """Writes summary.json into a folder and returns its path."""
+        """Write summary.json into a folder, and return its path."""
         text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
         with whole(folder / NAME) as unfinished:
             unfinished.write_text(text + "\n", encoding="utf-8")
@@ -74,29 +94,27 @@ class Summary:
 
 
 def summarise(out: Path, manifest: Manifest, model: str | None, device: Any, skip_bad: bool) -> Summary:
-    """The summary of a finished job's files."""
-    from sdediff._utils.machine import machine, versions
-
-    columns = merged(out)
-    words: list[str] = columns["status"]
-    good = np.array([word == "ok" for word in words])
-    bad = [i for i, word in enumerate(words) if word == BAD_ROW]
-    result, made = manifest.result, manifest.made_of
+    """The summary of the files of a finished job."""
+    columns = read_results(out)
+    statuses: list[str] = columns["status"]
+    good = np.array([status == "ok" for status in statuses])
+    bad = [row for row, status in enumerate(statuses) if status == BAD_ROW]
+    result, inputs, settings = manifest.result, manifest.inputs, manifest.inputs["settings"]
     refused = None
     if bad and not skip_bad:
-        name = made["data"]["name"]
-        refused = f"{name}: row {bad[0]} holds NaN or Inf ({len(bad)} such rows of {len(words)})"
-    kept = {key: values[good] for key, values in columns.items() if key != "status"}
-    means = {} if refused else _means(kept)
+        name = inputs["data"]["name"]
+        refused = f"{name}: row {bad[0]} holds NaN or Inf ({len(bad)} such rows of {len(statuses)})"
+    scored = {key: values[good] for key, values in columns.items() if key != "status"}
+    means = {} if refused else _means(scored)
     return Summary(
-        model=model, data=made["data"]["name"], samples=len(words), left_out=len(words) - int(good.sum()),
-        statuses={word: words.count(word) for word in sorted(set(words))},
-        dims=result.get("dims"), levels=made["data"]["levels"], draws=made["settings"]["draws"],
+        model=model, data=inputs["data"]["name"], samples=len(statuses), left_out=len(statuses) - int(good.sum()),
+        statuses={status: statuses.count(status) for status in sorted(set(statuses))},
+        dims=result.get("dims"), levels=inputs["data"]["levels"], draws=settings["draws"],
         **{key: means.get(key) for key in _MEANS},
-        t0=result.get("t0"), density=_density(result, made["data"]["levels"]),
+        t0=result.get("t0"), density=_density(result, inputs["data"]["levels"]),
         prior=result.get("prior"), method=result.get("method"), scale=result.get("scale"),
-        calls=_mean(kept["calls"])[0], micro_batch=manifest.notes.get("micro_batch", made["settings"]["micro_batch"]),
-        seconds=round(result.get("seconds", 0.0), 2), refused=refused, bad_rows=tuple(bad), settings=made["settings"],
+        calls=_mean(scored["calls"])[0], micro_batch=manifest.notes.get("micro_batch", settings["micro_batch"]),
+        seconds=round(result.get("seconds", 0.0), 2), refused=refused, bad_rows=tuple(bad), settings=settings,
         notes=manifest.notes, versions=versions(), machine=machine(device),
     )  # fmt: skip
 
@@ -110,7 +128,7 @@ _DENSITIES = {
 
 
 def _density(result: dict[str, Any], levels: int | None) -> str | None:
-    """Which density was scored, in words."""
+    """The density that was scored, in words."""
     if "end" not in result:
         return None
     bound = "vlb" in result["method"] or result["end"] == "noised"
@@ -124,16 +142,16 @@ _MEANS = (
 )  # fmt: skip
 
 
-def _means(kept: dict[str, Any]) -> dict[str, float | None]:
+def _means(scored: dict[str, Any]) -> dict[str, float | None]:
     out: dict[str, float | None] = {}
     for key in ("log_prob", "bits_per_dim"):
-        out[key], out[f"{key}_std_error"] = _mean(kept[key])
-    size = len(kept["log_prob"])
+        out[key], out[f"{key}_std_error"] = _mean(scored[key])
+    size = len(scored["log_prob"])
     for key, column in (("probe_error", "std_error"), ("dequantisation_error", "dequantisation_error")):
-        # Errors of samples are independent, so that of the mean is their root sum of squares over their number.
-        out[key] = _finite(math.sqrt(math.fsum(kept[column] ** 2)) / size) if size and column in kept else None
-    out["solver_error"] = _mean(abs(kept["solver_error"]))[0]
-    out["tightening"] = _mean(kept["tightening"])[0] if "tightening" in kept else None
+        # The errors of samples are independent: that of the mean is their root sum of squares over their number.
+        out[key] = _finite(math.sqrt(math.fsum(scored[column] ** 2)) / size) if size and column in scored else None
+    out["solver_error"] = _mean(abs(scored["solver_error"]))[0]
+    out["tightening"] = _mean(scored["tightening"])[0] if "tightening" in scored else None
     return out
 
 
@@ -141,8 +159,12 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _figure(value: float, error: float | None) -> str:
+    return f"{value:.4f}" + (f" +- {error:.4f}" if error is not None else "")
+
+
 def _mean(values: np.ndarray) -> tuple[float | None, float | None]:
-    """The mean and its standard error; None where a value is not known."""
+    """The mean and its standard error; None where a value is missing."""
     if not len(values) or not np.isfinite(values).all():
         return None, None
     mean = math.fsum(values) / len(values)
@@ -154,24 +176,24 @@ def _mean(values: np.ndarray) -> tuple[float | None, float | None]:
 def paired(first: str | Path, second: str | Path) -> dict[str, Any]:
     """Differences of two finished jobs, second minus first, over the samples that both scored.
 
-    Where seed, data and draws agree both used the same dequantisation and probes, so that their noise cancels in
-    the difference. Returns log_prob and bits_per_dim, each with its standard error, and samples. JobError: jobs of
-    other data or seeds.
+    Jobs of the same data, seed and draws use the same dequantisation and probes, so that their noise cancels in the
+    difference. Returns log_prob and bits_per_dim, each with its standard error, and samples. JobError where data,
+    seed or draws differ, or a job is not finished.
     """
     one, two = Path(first), Path(second)
-    made = []
+    manifests = []
     for folder in (one, two):
         try:
-            made.append(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+            manifests.append(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
             if not (folder / MERGED).is_file():
                 raise FileNotFoundError(MERGED)
         except (OSError, ValueError) as error:
             raise JobError(f"{folder} holds no finished job ({error}): finish it first") from error
     for section, key in (("data", "sha256"), ("data", "levels"), ("settings", "seed"), ("settings", "draws")):
-        a, b = (manifest[section].get(key) for manifest in made)
+        a, b = (manifest[section].get(key) for manifest in manifests)
         if a != b:
             raise JobError(f"{one} and {two} differ in {section}.{key} ({a}, {b}): differences need it in common")
-    left, right = merged(one), merged(two)
+    left, right = read_results(one), read_results(two)
     both = np.array([a == b == "ok" for a, b in zip(left["status"], right["status"], strict=True)])
     out: dict[str, Any] = {"samples": int(both.sum())}
     for key in ("log_prob", "bits_per_dim"):

@@ -1,12 +1,13 @@
-"""Likelihoods: log p(x) with its error, and bits per dimension."""
+"""Likelihoods: log p(x) with estimates of its error, variational bounds, and bits per dimension."""
 
 from sdediff.likelihood.api import log_likelihood
 from sdediff.likelihood.ends import PRIORS
-from sdediff.likelihood.path import path_statistics
+from sdediff.likelihood.path_features import path_statistics
 from sdediff.likelihood.result import Likelihood
 from sdediff.likelihood.samples import sample_with_log_prob
+from sdediff.likelihood.settings import LikelihoodSettings
 from sdediff.likelihood.trace import TRACES, divergence, forward_divergence, probe_vectors
-from sdediff.likelihood.typical import PathStatistics
+from sdediff.likelihood.typicality import PathStatistics
 from sdediff.likelihood.units import Discrete, bits_per_dim, offset
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "TRACES",
     "Discrete",
     "Likelihood",
+    "LikelihoodSettings",
     "PathStatistics",
     "bits_per_dim",
     "divergence",

@@ -13,29 +13,32 @@ from torch import Tensor
 
 from sdediff._utils.progress import track
 from sdediff.grids.grids import grid
-from sdediff.grids.levels import Level, level, levels
+from sdediff.grids.levels import Level, levels
+from sdediff.grids.levels import level as level_at
 from sdediff.likelihood.decoder import gaussian_log_prob, level_log_prob
 from sdediff.likelihood.ends import prior_divergence, prior_name
 from sdediff.likelihood.network import Network
 from sdediff.likelihood.result import Likelihood
-from sdediff.likelihood.settings import NODES, STEPS, Settings
+from sdediff.likelihood.settings import NODES, STEPS
+from sdediff.likelihood.task import Task
 from sdediff.model.prediction import Prediction
 from sdediff.noise.counter import normals
 from sdediff.sde.base import linear
 
 _STREAM = 0x48000000
-_CLEAN = (1 << 20) - 1
+# The number of the decoder's noise: no step or node reaches it.
+_DECODER = (1 << 20) - 1
 
 
-class _Base(NamedTuple):
-    """Where the data are: at no noise (alpha 1, sigma 0), or at a level; what is said of x_t is relative to it."""
+class _DataLevel(NamedTuple):
+    """The level of the data: without noise (alpha 1, sigma 0), or that at t0. q(x_t | data) is relative to it."""
 
     alpha: float
     sigma: float
     lam: float
 
     def kernel(self, t: Level) -> tuple[float, float]:
-        """Scale and variance of x_t given the data."""
+        """Scale and variance of q(x_t | data)."""
         return t.alpha / self.alpha, t.sigma**2 * -math.expm1(2 * (t.lam - self.lam))
 
     def denoised(self, prediction: Prediction) -> Tensor:
@@ -51,182 +54,183 @@ class _Base(NamedTuple):
         return (1 / scale - share * p) * x - share * q * raw
 
 
-class _Walk:
-    """The bound of one micro-batch: its noise, its network, and the sum of what was found with its variance."""
+class _Bound:
+    """The bound of one micro-batch: its noise, its network, and the variance of the terms summed so far."""
 
-    def __init__(self, job: Settings, x: Tensor, index: np.ndarray, cond: dict[str, Any]) -> None:
-        self.job, self.x, self.index = job, x.double(), index
-        self.net, self.all = Network(job, x, index, cond), torch.arange(len(x))
-        here = level(job.model.sde, job.t0)
-        self.base = _Base(here.alpha, here.sigma, here.lam) if job.end == "t0" else _Base(1.0, 0.0, math.inf)
+    def __init__(self, task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Any]) -> None:
+        self.task, self.x, self.index = task, x.double(), index
+        self.net, self.rows = Network(task, x, index, cond), torch.arange(len(x))
+        start = level_at(task.model.sde, task.t0)
+        at_t0 = task.end == "t0"
+        self.data = _DataLevel(start.alpha, start.sigma, start.lam) if at_t0 else _DataLevel(1.0, 0.0, math.inf)
         self.variance = torch.zeros(len(x), dtype=torch.float64, device=x.device)
 
     def noised(self, t: Level, number: int, draw: int) -> Tensor:
-        """x_t with the noise of one number and draw, float64."""
-        stream = (_STREAM + (number if self.job.fresh else 0), draw)
-        z = torch.from_numpy(normals(self.job.seed, self.index, stream, tuple(self.x.shape[1:])))
-        scale, variance = self.base.kernel(t)
+        """x_t with the noise of a step or node and a draw, float64."""
+        stream = (_STREAM + (number if self.task.fresh else 0), draw)
+        z = torch.from_numpy(normals(self.task.seed, self.index, stream, tuple(self.x.shape[1:])))
+        scale, variance = self.data.kernel(t)
         return scale * self.x + math.sqrt(variance) * z.to(self.x)
 
-    def summed(self, terms: Iterable[Tensor]) -> Tensor:
-        """The sum (b,) of terms (draws, b), each with noise of its own; their variance is kept.
+    def moments(self, t: Level) -> tuple[Tensor, float]:
+        """Mean and variance of q(x_t | data)."""
+        scale, variance = self.data.kernel(t)
+        return scale * self.x, variance
 
-        Where there is one draw a term, neighbours that share no noise tell of it, a little too much: (a - b)^2.
+    def total(self, terms: Iterable[Tensor]) -> Tensor:
+        """The sum (b,) of terms (draws, b), each with noise of its own; their variance is added to `variance`.
+
+        With one draw a term the variance is estimated from above by neighbours that share no noise, (a - b)^2.
         """
-        found = torch.stack(list(terms))
-        draws = found.shape[1]
-        if not self.job.fresh:
-            # One noise for all terms: the draws alone tell.
-            total = found.sum(0)
+        values = torch.stack(list(terms))
+        draws = values.shape[1]
+        if not self.task.fresh:
+            # All terms share one noise: only the draws are independent.
+            total = values.sum(0)
             self.variance += total.var(0) / draws if draws > 1 else math.nan
             return total.mean(0)
         if draws > 1:
-            self.variance += found.var(1).sum(0) / draws
-        elif len(found) > 1:
-            single = found[:, 0]
+            self.variance += values.var(1).sum(0) / draws
+        elif len(values) > 1:
+            single = values[:, 0]
             self.variance += (single[0:-1:2] - single[1::2]).square().sum(0)
             if len(single) % 2:
                 self.variance += (single[-1] - single[-2]).square() / 2
         else:
             self.variance += math.nan
-        return found.mean(1).sum(0)
+        return values.mean(1).sum(0)
 
-    def result(self, t0: float, top: Level, terms: dict[str, Tensor], steps: int, error: float) -> Likelihood:
-        """The record: the bound is the sum of its terms."""
-        job, count = self.job, len(self.x)
+    def likelihood(self, t0: float, top: Level, terms: dict[str, Tensor], steps: int, error: float) -> Likelihood:
+        """The result: the bound is the sum of its terms."""
+        task, count = self.task, len(self.x)
         log_prob = torch.stack(tuple(terms.values())).sum(0)
-        whole = torch.full((count,), steps, dtype=torch.int64)
-        words = [
+        counts = torch.full((count,), steps, dtype=torch.int64)
+        statuses = [
             "ok" if ok else "not finite" if math.isnan(t) else f"the network is not finite at t={t:.4g}"
             for ok, t in zip(torch.isfinite(log_prob).tolist(), self.net.failed.tolist(), strict=True)
         ]
         return Likelihood(
             log_prob=log_prob, std_error=self.variance.sqrt(), latent=self.noised(top, 0, 0),
-            calls=torch.from_numpy(self.net.calls), status=tuple(words), dims=self.x[0].numel(), t0=t0, end=job.end,
-            prior_log_prob=terms["prior"], solver_error=torch.full_like(log_prob, error), steps=whole,
-            rejected=torch.zeros_like(whole), method=job.method,
-            prior=prior_name(job.prior, job.model, tuple(self.x.shape[1:])), terms=terms,
-            mass=job.discrete is not None,
+            calls=torch.from_numpy(self.net.calls), status=tuple(statuses), dims=self.x[0].numel(), t0=t0,
+            end=task.end, prior_log_prob=terms["prior"], solver_error=torch.full_like(log_prob, error), steps=counts,
+            rejected=torch.zeros_like(counts), method=task.method,
+            prior=prior_name(task.prior, task.model, tuple(self.x.shape[1:])), terms=terms,
+            mass=task.discrete is not None,
         )  # fmt: skip
 
 
 @torch.no_grad()
-def chain(job: Settings, x: Tensor, index: np.ndarray, cond: dict[str, Any]) -> Likelihood:
+def chain(task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Any]) -> Likelihood:
     """The bound of the ancestral chain: -L_T - sum L_{t-1} - L_0, from one micro-batch x (b, ...).
 
-    Sohl-Dickstein et al. 2015; Ho et al. 2020, eq. 5; a learned variance as Nichol and Dhariwal 2021 have it.
+    Sohl-Dickstein et al. 2015; Ho et al. 2020, eq. 5; a learned variance as in Nichol and Dhariwal 2021.
     """
-    walk, row = _Walk(job, x, index, cond), _chain_levels(job)
-    moves = list(enumerate(itertools.pairwise(row)))
-    shown = track(moves, len(moves), "variational bound", job.progress)
+    bound, chain_levels = _Bound(task, x, index, cond), _chain_levels(task)
+    steps = list(enumerate(itertools.pairwise(chain_levels)))
+    tracked = track(steps, len(steps), "variational bound", task.progress)
     terms = {
-        "prior": -prior_divergence(job.prior, job.model, *_moments(walk, row[0])),
-        "diffusion": -walk.summed(_transition(walk, *move, number) for number, move in shown),
-        "decoder": walk.summed([_decoded(walk, row)]),
+        "prior": -prior_divergence(task.prior, task.model, *bound.moments(chain_levels[0])),
+        "diffusion": -bound.total(_transition(bound, t, s, number) for number, (t, s) in tracked),
+        "decoder": bound.total([_decoder(bound, chain_levels)]),
     }
-    return walk.result(level(job.model.sde, job.t0).time, row[0], terms, len(moves), 0.0)
+    return bound.likelihood(level_at(task.model.sde, task.t0).time, chain_levels[0], terms, len(steps), 0.0)
 
 
-def _chain_levels(job: Settings) -> tuple[Level, ...]:
+def _chain_levels(task: Task) -> tuple[Level, ...]:
     """The chain's levels, falling; the data are below the last."""
-    sde = linear(job.model.sde)
-    knots = hasattr(sde, "n")
-    kind = "strided" if knots and job.steps else "knots" if knots else "log_snr"
-    times = grid(kind, sde, None if kind == "knots" else job.steps or STEPS, sde.t_max, sde.t_min if knots else job.t0)
-    row = levels(sde, times)
-    return row[:-1] if job.end == "t0" else row
+    sde = linear(task.model.sde)
+    table = hasattr(sde, "n")
+    kind = "strided" if table and task.steps else "knots" if table else "log_snr"
+    steps = None if kind == "knots" else task.steps or STEPS
+    chain_levels = levels(sde, grid(kind, sde, steps, sde.t_max, sde.t_min if table else task.t0))
+    return chain_levels[:-1] if task.end == "t0" else chain_levels
 
 
-def _moments(walk: _Walk, t: Level) -> tuple[Tensor, float]:
-    scale, variance = walk.base.kernel(t)
-    return scale * walk.x, variance
-
-
-def _transition(walk: _Walk, t: Level, s: Level, number: int) -> Tensor:
+def _transition(bound: _Bound, t: Level, s: Level, number: int) -> Tensor:
     """KL(q(x_s | x_t, data) || p(x_s | x_t)), (draws, b)."""
-    (scale, variance), (scale_s, variance_s) = walk.base.kernel(t), walk.base.kernel(s)
+    (scale, variance), (scale_s, variance_s) = bound.data.kernel(t), bound.data.kernel(s)
     noise = variance - (scale / scale_s) ** 2 * variance_s
-    small, move = noise * variance_s / variance, noise * scale_s / variance
-    found = []
-    for draw in range(walk.job.noises):
-        prediction = walk.net.at(walk.noised(t, number, draw), t, walk.all)
-        apart = (move * (walk.x - walk.base.denoised(prediction))).square()
-        log_variance = prediction.log_variance(walk.job.variance, small, noise)
+    small, weight = noise * variance_s / variance, noise * scale_s / variance
+    divergences = []
+    for draw in range(bound.task.noises):
+        prediction = bound.net.at(bound.noised(t, number, draw), t, bound.rows)
+        distance = (weight * (bound.x - bound.data.denoised(prediction))).square()
+        log_variance = prediction.log_variance(bound.task.variance, small, noise)
         log_variance = torch.as_tensor(log_variance, dtype=torch.float64)
         ratio = math.log(small) - log_variance
-        each = (ratio.exp() - 1 - ratio + apart * (-log_variance).exp()) / 2
-        found.append(each.expand_as(apart).flatten(1).sum(1))
-    return torch.stack(found)
+        per_dim = (ratio.exp() - 1 - ratio + distance * (-log_variance).exp()) / 2
+        divergences.append(per_dim.expand_as(distance).flatten(1).sum(1))
+    return torch.stack(divergences)
 
 
-def _decoded(walk: _Walk, row: tuple[Level, ...]) -> Tensor:
-    """log p(data | x_t) at the last level, (draws, b), two draws at least: it has no neighbour.
+def _decoder(bound: _Bound, chain_levels: tuple[Level, ...]) -> Tensor:
+    """log p(data | x_t) at the last level, (draws, b), with two draws at least: it has no neighbour.
 
     On a table it is the chain's own last step, whose variance beta_1 is clipped to btilde_2 where it is not learned
     (Ho et al. 2020); elsewhere the posterior of the levels, which needs no network.
     """
-    job, last = walk.job, row[-1]
-    number = _CLEAN if job.fresh else 0
-    found = []
-    for draw in range(max(2, job.noises) if job.fresh else job.noises):
-        noised = walk.noised(last, number, draw)
-        if job.end != "t0" and not hasattr(job.model.sde, "n"):
-            found.append(level_log_prob(walk.x, noised, last, job.discrete))
+    task, last = bound.task, chain_levels[-1]
+    number = _DECODER if task.fresh else 0
+    log_probs = []
+    for draw in range(max(2, task.noises) if task.fresh else task.noises):
+        noised = bound.noised(last, number, draw)
+        if task.end != "t0" and not hasattr(task.model.sde, "n"):
+            log_probs.append(level_log_prob(bound.x, noised, last, task.discrete))
             continue
-        prediction = walk.net.at(noised, last, walk.all)
-        scale, variance = walk.base.kernel(last)
+        prediction = bound.net.at(noised, last, bound.rows)
+        scale, variance = bound.data.kernel(last)
         small = large = variance / scale**2
-        if job.end != "t0" and len(row) > 1:
-            above, wide = walk.base.kernel(row[-2])
-            small = variance / wide * (wide - (above / scale) ** 2 * variance)
-            large = small if job.variance == "large" else variance
-        log_std = prediction.log_variance(job.variance, small, large) / 2
-        found.append(gaussian_log_prob(walk.x, walk.base.denoised(prediction), log_std, job.discrete))
-    return torch.stack(found)
+        if task.end != "t0" and len(chain_levels) > 1:
+            scale_above, variance_above = bound.data.kernel(chain_levels[-2])
+            small = variance / variance_above * (variance_above - (scale_above / scale) ** 2 * variance)
+            large = small if task.variance == "large" else variance
+        log_std = prediction.log_variance(task.variance, small, large) / 2
+        log_probs.append(gaussian_log_prob(bound.x, bound.data.denoised(prediction), log_std, task.discrete))
+    return torch.stack(log_probs)
 
 
 @torch.no_grad()
-def continuous(job: Settings, x: Tensor, index: np.ndarray, cond: dict[str, Any]) -> Likelihood:
+def continuous(task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Any]) -> Likelihood:
     """The bound of infinitely many steps: -L_T - L_diff(inf) - L_0, L_diff(inf) = int ||eps - eps_hat||^2 dlam.
 
     Between two ends it is the same for every schedule. By Gauss-Legendre nodes over lam or over the process's
     time. Kingma et al. 2021, eq. 17 and 18.
     """
-    walk, sde = _Walk(job, x, index, cond), job.model.sde
-    top, last = level(sde, sde.t_max), level(sde, job.t0)
-    nodes = _nodes(job, top, last)
-    shown = track(list(enumerate(nodes)), len(nodes), "variational bound", job.progress)
-    clean = [
-        level_log_prob(walk.x, walk.noised(last, _CLEAN, draw), last, job.discrete)
-        for draw in range(max(2, job.noises))
-    ]
+    bound, sde = _Bound(task, x, index, cond), task.model.sde
+    top, last = level_at(sde, sde.t_max), level_at(sde, task.t0)
+    nodes = _nodes(task, top, last)
+    tracked = track(list(enumerate(nodes)), len(nodes), "variational bound", task.progress)
+    decoder = torch.stack([
+        level_log_prob(bound.x, bound.noised(last, _DECODER, draw), last, task.discrete)
+        for draw in range(max(2, task.noises))
+    ])  # fmt: skip
     terms = {
-        "prior": -prior_divergence(job.prior, job.model, *_moments(walk, top)),
-        "diffusion": -walk.summed(_missed(walk, here, weight, number) for number, (here, weight) in shown),
-        "decoder": torch.stack(clean).mean(0),
+        "prior": -prior_divergence(task.prior, task.model, *bound.moments(top)),
+        "diffusion": -bound.total(_denoising_error(bound, t, weight, number) for number, (t, weight) in tracked),
+        "decoder": decoder.mean(0),
     }
-    walk.variance += torch.stack(clean).var(0) / len(clean)
-    return walk.result(last.time, top, terms, len(nodes), math.nan)
+    bound.variance += decoder.var(0) / len(decoder)
+    return bound.likelihood(last.time, top, terms, len(nodes), math.nan)
 
 
-def _nodes(job: Settings, top: Level, last: Level) -> list[tuple[Level, float]]:
+def _nodes(task: Task, top: Level, last: Level) -> list[tuple[Level, float]]:
     """Levels and their weights of the integral over lam, from noise to data."""
-    sde = linear(job.model.sde)
-    places, weights = np.polynomial.legendre.leggauss(job.steps or NODES)
-    shares, weights = (places + 1) / 2, weights / 2
-    if job.variable == "t":
-        row = levels(sde, top.time + (last.time - top.time) * shares)
-        falls = [v.sigma_dot / v.sigma - v.alpha_dot / v.alpha for v in row]
-        return [(v, w * fall * (top.time - last.time)) for v, w, fall in zip(row, weights.tolist(), falls, strict=True)]
-    row = levels(sde, sde.t_of_lam(top.lam + (last.lam - top.lam) * torch.from_numpy(shares)))
-    return [(v, w * (last.lam - top.lam)) for v, w in zip(row, weights.tolist(), strict=True)]
+    sde = linear(task.model.sde)
+    places, weights = np.polynomial.legendre.leggauss(task.steps or NODES)
+    shares, weights = (places + 1) / 2, (weights / 2).tolist()
+    if task.variable == "t":
+        nodes = levels(sde, top.time + (last.time - top.time) * shares)
+        rates = [t.sigma_dot / t.sigma - t.alpha_dot / t.alpha for t in nodes]
+        return [(t, w * rate * (top.time - last.time)) for t, w, rate in zip(nodes, weights, rates, strict=True)]
+    nodes = levels(sde, sde.t_of_lam(top.lam + (last.lam - top.lam) * torch.from_numpy(shares)))
+    return [(t, w * (last.lam - top.lam)) for t, w in zip(nodes, weights, strict=True)]
 
 
-def _missed(walk: _Walk, t: Level, weight: float, number: int) -> Tensor:
+def _denoising_error(bound: _Bound, t: Level, weight: float, number: int) -> Tensor:
     """weight ||eps - eps_hat||^2 at one node, (draws, b), as SNR ||x0 - D||^2."""
-    found = []
-    for draw in range(walk.job.noises):
-        prediction = walk.net.at(walk.noised(t, number, draw), t, walk.all)
-        apart = (walk.x - walk.base.denoised(prediction)).square().flatten(1).sum(1)
-        found.append(weight * apart / t.kappa**2)
-    return torch.stack(found)
+    errors = []
+    for draw in range(bound.task.noises):
+        prediction = bound.net.at(bound.noised(t, number, draw), t, bound.rows)
+        squared = (bound.x - bound.data.denoised(prediction)).square().flatten(1).sum(1)
+        errors.append(weight * squared / t.kappa**2)
+    return torch.stack(errors)

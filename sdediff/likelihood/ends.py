@@ -1,4 +1,4 @@
-"""The two ends of the flow: what stands for p_T at one, the heat equation's term at the other."""
+"""The two ends of the flow: the prior in place of p_T at one, the heat equation's term at the other."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
-from sdediff.grids.levels import Level, level
+from sdediff.grids.levels import Level
+from sdediff.grids.levels import level as level_at
 from sdediff.model.data_statistics import Statistics
 from sdediff.model.score_model import ScoreModel
 from sdediff.sde.base import linear
@@ -20,21 +22,21 @@ PRIORS = ("auto", "sigma", "unit", "std", "diagonal", "full")
 
 
 def prior_name(prior: Prior, model: ScoreModel, shape: tuple[int, ...]) -> str:
-    """The prior's word with "auto" resolved: "full" where the model has statistics, else "sigma".
+    """The prior's name with "auto" resolved: "full" where the model has statistics, else "sigma".
 
-    Refuses a moment-matched prior without statistics, and statistics of samples of another shape.
+    ValueError for a moment-matched prior without statistics, and for statistics of samples of another shape.
     """
     if callable(prior):
         return "given"
     if prior not in PRIORS:
-        raise ValueError(nearest(prior, PRIORS, "prior"))
+        raise InputError(nearest(prior, PRIORS, "prior"))
     stats = model.stats
     if stats is not None and tuple(stats.mean.shape) != shape:
-        raise ValueError(f"the model's statistics are of samples {tuple(stats.mean.shape)}, x has samples {shape}")
+        raise InputError(f"the model's statistics are of samples {tuple(stats.mean.shape)}, x has samples {shape}")
     if prior == "auto":
         return "sigma" if stats is None else "full"
     if prior in ("std", "diagonal", "full"):
-        _known(model, prior)
+        _statistics(model, prior)
     return prior
 
 
@@ -44,24 +46,24 @@ def log_prior(prior: Prior, model: ScoreModel, x: Tensor) -> Tensor:
     C is the covariance of the model's statistics: isotropic ("std"), "diagonal" or "full". NaN for states that
     are not finite.
     """
-    good = torch.isfinite(x).flatten(1).all(1)
-    if not bool(good.all()):
-        found = torch.full((len(x),), math.nan, dtype=torch.float64, device=x.device)
-        found[good] = log_prior(prior, model, x[good]) if bool(good.any()) else found[good]
-        return found
+    finite = torch.isfinite(x).flatten(1).all(1)
+    if not bool(finite.all()):
+        log_prob = torch.full((len(x),), math.nan, dtype=torch.float64, device=x.device)
+        log_prob[finite] = log_prior(prior, model, x[finite]) if bool(finite.any()) else log_prob[finite]
+        return log_prob
     if callable(prior):
         return prior(x).double()
     sde = linear(model.sde)
     name = prior_name(prior, model, tuple(x.shape[1:]))
     if name in ("sigma", "unit"):
         return sde.prior_log_prob(x, name)
-    return _matched(_known(model, name), name, level(sde, sde.t_max), x)
+    return _matched_log_prob(_statistics(model, name), name, level_at(sde, sde.t_max), x)
 
 
 def prior_divergence(prior: Prior, model: ScoreModel, mean: Tensor, variance: float) -> Tensor:
     """KL(N(mean, variance I) || prior), (B,) nats, for means (B, ...) and a prior by name."""
     if callable(prior):
-        raise ValueError(f"a bound takes its prior by name, one of {', '.join(PRIORS)}: it is integrated exactly")
+        raise InputError(f"a bound takes its prior by name, one of {', '.join(PRIORS)}: it is integrated exactly")
     dims, name = mean[0].numel(), prior_name(prior, model, tuple(mean.shape[1:]))
     entropy = dims / 2 * (math.log(2 * math.pi * variance) + 1)
     return variance / 2 * _precision(name, model, dims) - log_prior(name, model, mean) - entropy
@@ -70,38 +72,38 @@ def prior_divergence(prior: Prior, model: ScoreModel, mean: Tensor, variance: fl
 def prior_sample(prior: Prior, model: ScoreModel, z: Tensor) -> Tensor:
     """States at T under a prior by name, float64, from unit normals z (B, ...)."""
     if callable(prior):
-        raise ValueError(f"to draw from a prior give its name, one of {', '.join(PRIORS)}")
+        raise InputError(f"to draw from a prior give its name, one of {', '.join(PRIORS)}")
     sde = linear(model.sde)
     name, z = prior_name(prior, model, tuple(z.shape[1:])), z.double()
     if name in ("sigma", "unit"):
         return sde.prior_sample(z, name)
-    stats = _known(model, name)
-    end, flat = level(sde, sde.t_max), z.flatten(1)
-    spread = _spread(end)
+    stats = _statistics(model, name)
+    end, flat = level_at(sde, sde.t_max), z.flatten(1)
+    noised = _noised_variances(end)
     if name == "std":
-        moved = math.sqrt(spread(stats.std**2)) * flat
+        centred = math.sqrt(noised(stats.std**2)) * flat
     elif name == "diagonal":
-        moved = spread(stats.dims.to(z.device).reshape(-1)).sqrt() * flat
+        centred = noised(stats.dims.to(z.device).reshape(-1)).sqrt() * flat
     else:
-        rest, directions = math.sqrt(spread(stats.rest)), stats.directions.to(z.device)
-        more = spread(stats.variances.to(z.device)).sqrt() - rest
+        rest_std, directions = math.sqrt(noised(stats.rest)), stats.directions.to(z.device)
+        excess_std = noised(stats.variances.to(z.device)).sqrt() - rest_std
         # One product a sample, as in the density.
-        moved = torch.stack([rest * row + directions.T @ (more * (directions @ row)) for row in flat])
-    return end.alpha * stats.mean.to(z.device) + moved.reshape(z.shape)
+        centred = torch.stack([rest_std * row + directions.T @ (excess_std * (directions @ row)) for row in flat])
+    return end.alpha * stats.mean.to(z.device) + centred.reshape(z.shape)
 
 
-def _known(model: ScoreModel, prior: str) -> Statistics:
-    """The statistics that a matched prior is made of."""
+def _statistics(model: ScoreModel, prior: str) -> Statistics:
+    """The model's statistics, which a moment-matched prior needs."""
     if model.stats is None:
-        raise ValueError(
+        raise InputError(
             f"prior={prior!r} needs the data's statistics, which this model lacks: "
             'ScoreModel(..., stats=sd.statistics(data)), or write prior="sigma"'
         )
     return model.stats
 
 
-def _spread(end: Level) -> Callable[[Any], Any]:
-    """From the data's variances to those at a level."""
+def _noised_variances(end: Level) -> Callable[[Any], Any]:
+    """The function from variances of the data to those at a level."""
     return lambda variances: end.alpha**2 * variances + end.sigma**2
 
 
@@ -110,39 +112,40 @@ def _precision(name: str, model: ScoreModel, dims: int) -> float:
     sde = linear(model.sde)
     if name in ("sigma", "unit"):
         return dims / sde.prior_std(name) ** 2
-    stats = _known(model, name)
-    spread = _spread(level(sde, sde.t_max))
+    stats = _statistics(model, name)
+    noised = _noised_variances(level_at(sde, sde.t_max))
     if name == "std":
-        return float(dims / spread(stats.std**2))
+        return float(dims / noised(stats.std**2))
     if name == "diagonal":
-        return float((1 / spread(stats.dims)).sum())
-    return float((1 / spread(stats.variances)).sum() + (dims - len(stats.variances)) / spread(stats.rest))
+        return float((1 / noised(stats.dims)).sum())
+    return float((1 / noised(stats.variances)).sum() + (dims - len(stats.variances)) / noised(stats.rest))
 
 
-def _matched(stats: Statistics, name: str, end: Level, x: Tensor) -> Tensor:
-    spread = _spread(end)
+def _matched_log_prob(stats: Statistics, name: str, end: Level, x: Tensor) -> Tensor:
+    """The log density (B,) of states x under the normal matched to the statistics at T."""
+    noised = _noised_variances(end)
     flat = x.double().flatten(1) - end.alpha * stats.mean.to(x.device).reshape(-1)
-    total, dims = flat.square(), flat.shape[1]
+    squares, dims = flat.square(), flat.shape[1]
     if name == "std":
-        logs, ratio = dims * math.log(spread(stats.std**2)), total.sum(1) / spread(stats.std**2)
+        log_det, mahalanobis = dims * math.log(noised(stats.std**2)), squares.sum(1) / noised(stats.std**2)
     elif name == "diagonal":
-        variances = spread(stats.dims.to(x.device).reshape(-1))
-        logs, ratio = variances.log().sum().item(), (total / variances).sum(1)
+        variances = noised(stats.dims.to(x.device).reshape(-1))
+        log_det, mahalanobis = variances.log().sum().item(), (squares / variances).sum(1)
     else:
-        directions, variances = stats.directions.to(x.device), spread(stats.variances.to(x.device))
+        directions, variances = stats.directions.to(x.device), noised(stats.variances.to(x.device))
         # One product a sample: the last bits of a matrix product depend on the number of its rows.
-        on = torch.stack([directions @ row for row in flat]).square()
-        rest, left = spread(stats.rest), dims - len(directions)
-        logs = variances.log().sum().item() + left * math.log(rest)
-        ratio = (on / variances).sum(1)
-        if left:
-            ratio = ratio + (total.sum(1) - on.sum(1)) / rest
-    return -0.5 * (ratio + logs + dims * math.log(2 * math.pi))
+        projected = torch.stack([directions @ row for row in flat]).square()
+        rest, other_dims = noised(stats.rest), dims - len(directions)
+        log_det = variances.log().sum().item() + other_dims * math.log(rest)
+        mahalanobis = (projected / variances).sum(1)
+        if other_dims:
+            mahalanobis = mahalanobis + (squares.sum(1) - projected.sum(1)) / rest
+    return -0.5 * (mahalanobis + log_det + dims * math.log(2 * math.pi))
 
 
-def heat_term(here: Level, score: Tensor, spread: Tensor) -> Tensor:
-    """-(sigma^2/2)(tr grad s + |s|^2), what takes log p_{t0} to log p_0 up to sigma^4: (..., B) nats.
+def heat_term(level: Level, score: Tensor, trace: Tensor) -> Tensor:
+    """-(sigma^2/2)(tr grad s + |s|^2), the step from log p_{t0} to log p_0 up to sigma^4: (..., B) nats.
 
-    score: s (B, ...) at the un-noised alpha x0; spread: the trace of its Jacobian, (..., B).
+    score: s (B, ...) at the un-noised alpha x0; trace: the trace of its Jacobian, (..., B).
     """
-    return -(here.sigma**2) / 2 * (spread + score.double().flatten(1).square().sum(1))
+    return -(level.sigma**2) / 2 * (trace + score.double().flatten(1).square().sum(1))

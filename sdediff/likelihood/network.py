@@ -1,4 +1,4 @@
-"""The network under a likelihood: called for some samples of a micro-batch, counted, and watched."""
+"""The network under a likelihood: evaluated at some rows of a micro-batch, counted, and checked for finite outputs."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff.grids.levels import Level, level
-from sdediff.likelihood.settings import Settings
+from sdediff.grids.levels import Level
+from sdediff.grids.levels import level as level_at
+from sdediff.likelihood.task import Task
 from sdediff.likelihood.trace import divergence, forward_divergence, probe_vectors
-from sdediff.likelihood.whitened import beside
+from sdediff.likelihood.whitened import per_row
 from sdediff.model.prediction import Prediction
 from sdediff.model.score_model import Net
 
 
-class Traced(NamedTuple):
-    """At states x (b, ...) of a level: the output F, the pairs of its properties, and estimates (P, b) of tr(dF/dx)."""
+class TracedOutput(NamedTuple):
+    """The output F at states x (b, ...) of a level, its pairs, and estimates (P, b) of tr(dF/dx), one a probe."""
 
     x: Tensor
     raw: Tensor
@@ -29,107 +30,118 @@ class Traced(NamedTuple):
 
 
 class Network:
-    """Calls of a job's network for samples of one micro-batch x (b, ...), each known by its row.
+    """Evaluates a task's network at some rows of one micro-batch x (b, ...).
 
-    calls (b,): forwards a sample; failed (b,): the last time at which its output was not finite, or NaN. Where the
-    job freezes, every forward has the states of a whole micro-batch: those not asked for are as they last were.
+    calls (b,): network evaluations of each sample; failed (b,): the last time at which its output was not finite, or
+    NaN. Where the task pads, every evaluation has the states of a whole micro-batch: rows that are not asked for keep
+    the states of their last evaluation.
     """
 
-    def __init__(self, job: Settings, x: Tensor, index: np.ndarray, cond: dict[str, Tensor]) -> None:
-        self.job, self.index, self.device = job, index, x.device
+    def __init__(self, task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Tensor]) -> None:
+        self.task, self.index, self.device = task, index, x.device
         self.calls, self.failed = np.zeros(len(x), dtype=np.int64), np.full(len(x), math.nan)
         self._dtype, self._cond = x.dtype, cond
         self._rows = torch.arange(len(x))
-        self._held: dict[int, tuple[Tensor, Tensor]] = {}
-        self._slots = torch.arange(job.frozen or len(x)).clamp(max=len(x) - 1)
-        self._model = job.model.map_net(self._wrapped)
+        # Per number of sides (2 for central differences): the last states and clocks of the padded batch.
+        self._padding: dict[int, tuple[Tensor, Tensor]] = {}
+        self._slots = torch.arange(task.padded_size or len(x)).clamp(max=len(x) - 1)
+        self._model = task.model.map_net(self._wrapped)
 
-    def at(self, x: Tensor, here: Level, rows: Tensor) -> Prediction:
+    def at(self, x: Tensor, level: Level, rows: Tensor) -> Prediction:
         """The prediction at states x (b, ...) of `rows`, without gradients."""
         self._rows = rows
-        prediction = self._model(x.to(self._dtype), here)
-        self._watch(prediction.raw, here, rows)
+        prediction = self._model(x.to(self._dtype), level)
+        self._check_finite(prediction.raw, level, rows)
         return prediction
 
-    def traced(self, x: Tensor, here: Level, rows: Tensor, node: int, probes: int | None = None) -> Traced:
-        """The output and the trace of its Jacobian at x (b, ...), with that node's probes, as many as the job has."""
-        job, self._rows, inside = self.job, rows, x.to(self._dtype)
-        vectors = probe_vectors(job.trace, inside, probes or job.probes, job.seed, self.index[rows.numpy()], node)
-        if job.autograd:
+    def traced(self, x: Tensor, level: Level, rows: Tensor, node: int, probes: int | None = None) -> TracedOutput:
+        """The output and the trace of its Jacobian at x (b, ...), with the probes of a node, by default task.probes."""
+        task, self._rows, x = self.task, rows, x.to(self._dtype)
+        vectors = probe_vectors(task.trace, x, probes or task.probes, task.seed, self.index[rows.numpy()], node)
+        if task.autograd:
             with torch.enable_grad():
-                inside = inside.detach().requires_grad_(True)
-                prediction = self._model(inside, here)
-                found = divergence(prediction.raw, inside, vectors, batch=job.frozen or len(x)).detach()
+                x = x.detach().requires_grad_(True)
+                prediction = self._model(x, level)
+                trace = divergence(prediction.raw, x, vectors, batch=task.padded_size or len(x)).detach()
             raw, pair = prediction.raw.detach(), prediction.pair
         else:
-            raw, found, pair = self._forward(inside, here, vectors)
-        self._watch(raw, here, rows)
-        return Traced(inside.detach(), raw, found, here, pair)
+            raw, trace, pair = self._central_differences(x, level, vectors)
+        self._check_finite(raw, level, rows)
+        return TracedOutput(x.detach(), raw, trace, level, pair)
 
     @torch.no_grad()
-    def _forward(self, x: Tensor, here: Level, vectors: Tensor | None) -> tuple[Tensor, Tensor, Any]:
-        """F as the mean of the two sides, and the trace by central differences over a step that F is smooth on."""
+    def _central_differences(self, x: Tensor, level: Level, vectors: Tensor | None) -> tuple[Tensor, Tensor, Any]:
+        """F as the mean of the two sides, and its trace by central differences."""
         size = len(x)
-        seen: list[Prediction] = []
-        both = here if not isinstance(here.time, Tensor) else level(self._model.sde, here.time.repeat(2))
+        last: list[Prediction] = []
+        both = level if not isinstance(level.time, Tensor) else level_at(self._model.sde, level.time.repeat(2))
 
         def field(two: Tensor) -> Tensor:
-            seen[:] = [self._model(two, both)]
-            return seen[0].raw
+            last[:] = [self._model(two, both)]
+            return last[0].raw
 
-        found = forward_divergence(field, x, vectors, self._step(here, x))
-        last = seen[0]
+        trace = forward_divergence(field, x, vectors, self._difference_step(level, x))
+        prediction = last[0]
 
         def pair(name: str) -> tuple[Any, Any]:
-            p, q = (v[:size] if isinstance(v, Tensor) and v.ndim else v for v in last.pair(name))
+            p, q = (v[:size] if isinstance(v, Tensor) and v.ndim else v for v in prediction.pair(name))
             return p, q
 
-        return (last.raw[:size] + last.raw[size:]) / 2, found, pair
+        return (prediction.raw[:size] + prediction.raw[size:]) / 2, trace, pair
 
-    def _step(self, here: Level, x: Tensor) -> Tensor:
-        """h (b, 1, ...): eps^(1/3) of the noise, kept above what the states' own rounding allows."""
-        fine = torch.finfo(x.dtype).eps ** (1 / 3)
-        sigma = torch.as_tensor(here.sigma, dtype=torch.float64).expand(len(x)).to(x.device)
-        size = x.detach().double().flatten(1).abs().amax(1)
-        return (fine * torch.maximum(sigma, fine * size)).to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+    def _difference_step(self, level: Level, x: Tensor) -> Tensor:
+        """h (b, 1, ...): the machine epsilon^(1/3) times sigma, but no less than the rounding of the states allows."""
+        relative = torch.finfo(x.dtype).eps ** (1 / 3)
+        sigma = torch.as_tensor(level.sigma, dtype=torch.float64).expand(len(x)).to(x.device)
+        magnitude = x.detach().double().flatten(1).abs().amax(1)
+        step = relative * torch.maximum(sigma, relative * magnitude)
+        return step.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
 
-    def _watch(self, raw: Tensor, here: Level, rows: Tensor) -> None:
-        good = torch.isfinite(raw).flatten(1).all(1).cpu()
-        if not bool(good.all()):
-            times = torch.as_tensor(here.time, dtype=torch.float64).expand(len(rows))
-            self.failed[rows[~good].numpy()] = times[~good].numpy()
+    def _check_finite(self, raw: Tensor, level: Level, rows: Tensor) -> None:
+        """Record the time for the rows whose output is not finite."""
+        finite = torch.isfinite(raw).flatten(1).all(1).cpu()
+        if not bool(finite.all()):
+            times = torch.as_tensor(level.time, dtype=torch.float64).expand(len(rows))
+            self.failed[rows[~finite].numpy()] = times[~finite].numpy()
 
     def _wrapped(self, net: Net) -> Net:
-        def called(x: Tensor, clock: Tensor, **shared: Any) -> Any:
+        """The network with its calls counted, the conditions of the current rows, and the batch padded."""
+
+        def call(x: Tensor, clock: Tensor, **shared: Any) -> Any:
             sides = len(x) // len(self._rows)
             self.calls[self._rows.numpy()] += sides
-            if not self.job.frozen:
-                own = {k: v[self._rows.to(v.device)].repeat(sides, *[1] * (v.ndim - 1)) for k, v in self._cond.items()}
-                return net(x, clock, **shared, **own)
+            if not self.task.padded_size:
+                return net(x, clock, **shared, **self._conditions(self._rows, sides))
             size = len(self._slots)
             slots = torch.cat([self._rows + side * size for side in range(sides)]).to(x.device)
-            whole, clocks = self._whole(x, clock, slots, sides)
-            own = {k: v[self._slots.to(v.device)].repeat(sides, *[1] * (v.ndim - 1)) for k, v in self._cond.items()}
-            return _rows(net(whole, clocks, **shared, **own), slots)
+            states, clocks = self._padded(x, clock, slots, sides)
+            return _select(net(states, clocks, **shared, **self._conditions(self._slots, sides)), slots)
 
-        return called
+        return call
 
-    def _whole(self, x: Tensor, clock: Tensor, slots: Tensor, sides: int) -> tuple[Tensor, Tensor]:
-        """A micro-batch of states and clocks with these ones in their slots."""
-        if sides not in self._held:
+    def _conditions(self, rows: Tensor, sides: int) -> dict[str, Tensor]:
+        """The conditions of some rows, repeated for each side."""
+        return {
+            name: value[rows.to(value.device)].repeat(sides, *[1] * (value.ndim - 1))
+            for name, value in self._cond.items()
+        }
+
+    def _padded(self, x: Tensor, clock: Tensor, slots: Tensor, sides: int) -> tuple[Tensor, Tensor]:
+        """The states and clocks of a whole micro-batch, with x and clock in their slots."""
+        if sides not in self._padding:
             fill = torch.zeros(sides * len(self._slots), dtype=torch.int64, device=x.device)
-            self._held[sides] = x.detach()[fill], clock[fill]
-        states, clocks = self._held[sides]
-        whole, clocks = states.index_copy(0, slots, x), clocks.index_copy(0, slots, clock)
-        good = torch.isfinite(whole.detach()).flatten(1).all(1)
-        self._held[sides] = torch.where(beside(good, whole), whole.detach(), states), clocks
-        return whole, clocks
+            self._padding[sides] = x.detach()[fill], clock[fill]
+        old_states, old_clocks = self._padding[sides]
+        states, clocks = old_states.index_copy(0, slots, x), old_clocks.index_copy(0, slots, clock)
+        finite = torch.isfinite(states.detach()).flatten(1).all(1)
+        self._padding[sides] = torch.where(per_row(finite, states), states.detach(), old_states), clocks
+        return states, clocks
 
 
-def _rows(output: Any, slots: Tensor) -> Any:
-    """Some samples of what a network returned: a tensor, a tuple, or an object with a `sample`."""
+def _select(output: Any, rows: Tensor) -> Any:
+    """Some rows of a network's output: a tensor, a tuple, or an object with a `sample`."""
     if isinstance(output, Tensor):
-        return output[slots]
+        return output[rows]
     if isinstance(output, tuple):
-        return tuple(_rows(v, slots) if isinstance(v, Tensor) else v for v in output)
-    return _rows(output.sample, slots)
+        return tuple(_select(part, rows) if isinstance(part, Tensor) else part for part in output)
+    return _select(output.sample, rows)

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
 from sdediff.noise.counter import normals, uniforms
 
 TRACES = ("exact", "hadamard", "rademacher", "gaussian")
-# Vectors pulled back at once: bounds the memory. On a CPU so many that their product with the batch is about _ROWS,
-# which the caches still hold (measured: 1.4 times as fast as 64 at 32 states of a U-Net).
+# The number of vectors pulled back at once, which bounds the memory. On a CPU their product with the batch is about
+# _ROWS, which fits into the caches (measured: 1.4 times as fast as 64 at 32 states of a U-Net).
 _BLOCK, _ROWS = 64, 128
 _PROBE = 0x50000000
 
@@ -26,22 +27,22 @@ def probe_vectors(
 
     "hadamard": random signs times `probes` rows, drawn without repetition, of a Hadamard matrix of the next
     power of two N, so that N probes give the trace exactly; "rademacher": signs; "gaussian": unit normals.
-    node: the number of the place where they are used, None for probes that stay the same along a path.
+    node: the number of the node where they are used, None for probes that stay the same along a path.
     """
     if kind not in TRACES:
-        raise ValueError(nearest(kind, TRACES, "trace"))
+        raise InputError(nearest(kind, TRACES, "trace"))
     if kind == "exact":
         return None
     if probes < 1:
-        raise ValueError(f"probes={probes}: at least one is needed")
+        raise InputError(f"probes={probes}: at least one is needed")
     shape, word = tuple(x.shape[1:]), _PROBE if node is None else _PROBE + 1 + node
     if kind == "hadamard":
-        drawn = _hadamard(x[0].numel(), probes, seed, index, word).reshape(probes, len(x), *shape)
+        vectors = _hadamard(x[0].numel(), probes, seed, index, word).reshape(probes, len(x), *shape)
     elif kind == "gaussian":
-        drawn = np.stack([normals(seed, index, (word, p), shape) for p in range(probes)])
+        vectors = np.stack([normals(seed, index, (word, p), shape) for p in range(probes)])
     else:
-        drawn = np.stack([_signs(seed, index, (word, p), shape) for p in range(probes)])
-    return torch.from_numpy(drawn).to(x)
+        vectors = np.stack([_signs(seed, index, (word, p), shape) for p in range(probes)])
+    return torch.from_numpy(vectors).to(x)
 
 
 def _signs(seed: int, index: np.ndarray, stream: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
@@ -49,12 +50,12 @@ def _signs(seed: int, index: np.ndarray, stream: tuple[int, int], shape: tuple[i
 
 
 def _order(dims: int) -> int:
-    """The next power of two: the size of the Hadamard matrix, at most so many probes are orthogonal."""
+    """The next power of two: the size of the Hadamard matrix, and the greatest number of orthogonal probes."""
     return 1 << (dims - 1).bit_length()
 
 
 def _hadamard(dims: int, probes: int, seed: int, index: np.ndarray, word: int) -> np.ndarray:
-    """(P, B, D): rows of the matrix and signs, both chosen anew for a sample and node; beyond N again."""
+    """(P, B, D): rows of the matrix times signs, both drawn for each sample and node; after N probes, drawn again."""
     size, blocks = _order(dims), []
     for block, first in enumerate(range(0, probes, size)):
         keys = uniforms(seed, index, (word, (1 << 20) + block), (size,))
@@ -72,32 +73,32 @@ def _rows(rows: np.ndarray, dims: int) -> np.ndarray:
 
 
 def most_probes(kind: str, dims: int) -> int:
-    """How many probes make the trace exact: none where it is, without end where they are independent."""
+    """The number of probes that make the trace exact: 0 for "exact", very many for independent probes."""
     return {"exact": 0, "hadamard": _order(dims)}.get(kind, 1 << 30)
 
 
-def trace_error(kind: str, found: Tensor, dims: int) -> Tensor:
-    """Variance (B,) of the mean over probes of traces found (P, B): 0 for "exact", NaN for one probe.
+def trace_error(kind: str, estimates: Tensor, dims: int) -> Tensor:
+    """Variance (B,) of the mean over probes of estimates (P, B) of a trace: 0 for "exact", NaN for one probe.
 
     Orthogonal probes are a sample without repetition of N that give the trace exactly: their variance of
     the mean is smaller by 1 - P/N.
     """
-    probes = len(found)
+    probes = len(estimates)
     if kind == "exact":
-        return torch.zeros_like(found[0])
+        return torch.zeros_like(estimates[0])
     if probes < 2:
-        return torch.full_like(found[0], torch.nan)
+        return torch.full_like(estimates[0], torch.nan)
     share = 1 - probes / _order(dims) if kind == "hadamard" and probes <= _order(dims) else 1.0
-    return found.var(0) / probes * share
+    return estimates.var(0) / probes * share
 
 
 def divergence(
     value: Tensor, x: Tensor, vectors: Tensor | None, graph: bool = False, batch: int | None = None
 ) -> Tensor:
-    """tr(d value / d x) a sample, (P, B) float64, from a value (B, ...) made of x with gradients on.
+    """tr(d value / d x) of each sample, (P, B) float64, from a value (B, ...) computed from x with gradients on.
 
     vectors: probes (P, B, ...), or None for the exact trace (P = 1, one pull-back a dimension). graph: the result
-    stays differentiable. batch: the states that the network saw, where they were more than B.
+    stays differentiable. batch: the batch size of the network call, where it was padded to more than B.
     """
     size = batch or len(x)
     if vectors is not None:
@@ -133,18 +134,18 @@ def _pulled(value: Tensor, x: Tensor, vectors: Tensor, graph: bool) -> Tensor:
 
 
 def forward_divergence(field: Callable[[Tensor], Tensor], x: Tensor, vectors: Tensor | None, step: Any) -> Tensor:
-    """tr(d field / d x) a sample, (P, B) float64, by v^T (field(x + h v) - field(x - h v))/(2h): no gradients.
+    """tr(d field / d x) of each sample, (P, B) float64, by v^T (field(x + h v) - field(x - h v))/(2h): no gradients.
 
     field: states (2B, ...), the two sides stacked, to values shaped alike: one call, two forwards a probe.
     vectors: probes (P, B, ...), or None for the exact trace. step: h, a number or (B, 1, ...), for entries of size 1.
     """
     blocks: Iterable[Tensor] = [vectors] if vectors is not None else _basis(x, len(x))
-    found = []
+    estimates = []
     for v in (v for block in blocks for v in block):
         two = torch.cat([x + step * v, x - step * v])
         high, low = field(two).double().chunk(2)
-        # What the rounding made of the step is divided by, not what was asked for.
-        wide = (two[: len(x)] - two[len(x) :]).double()
-        scale = (wide * v.double()).flatten(1).sum(1) / v.double().square().flatten(1).sum(1)
-        found.append((v.double() * (high - low)).flatten(1).sum(1) / scale)
-    return torch.stack(found) if vectors is not None else torch.stack(found).sum(0)[None]
+        # Divide by the step after rounding, not by the step that was asked for.
+        rounded = (two[: len(x)] - two[len(x) :]).double()
+        scale = (rounded * v.double()).flatten(1).sum(1) / v.double().square().flatten(1).sum(1)
+        estimates.append((v.double() * (high - low)).flatten(1).sum(1) / scale)
+    return torch.stack(estimates) if vectors is not None else torch.stack(estimates).sum(0)[None]

@@ -1,4 +1,4 @@
-"""Integer data: where its levels lie, and from nats to bits per dimension."""
+"""Integer data: the values of its levels, and the conversion of nats to bits per dimension."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
 from sdediff.likelihood.result import Likelihood
 
@@ -18,7 +19,7 @@ _MAPS = ("cells", "ends")
 class Discrete:
     """Data of integer levels k = 0 .. levels - 1 at values x, each in the middle of a bin.
 
-    mapping: "cells" is x = lo + (hi - lo)(2k + 1)/(2 levels), as VDM has it (Kingma et al. 2021); "ends" is
+    mapping: "cells" is x = lo + (hi - lo)(2k + 1)/(2 levels), as in VDM (Kingma et al. 2021); "ends" is
     x = lo + (hi - lo) k/(levels - 1), Ho et al.'s k/127.5 - 1.
     """
 
@@ -28,10 +29,10 @@ class Discrete:
 
     def __post_init__(self) -> None:
         if self.mapping not in _MAPS:
-            raise ValueError(nearest(self.mapping, _MAPS, "mapping"))
+            raise InputError(nearest(self.mapping, _MAPS, "mapping"))
         low, high = self.range
         if self.levels < 2 or not high > low:
-            raise ValueError(
+            raise InputError(
                 f"levels={self.levels}, range={self.range}: at least two levels and a rising range are needed"
             )
 
@@ -48,13 +49,13 @@ class Discrete:
         return first + self.width * torch.arange(self.levels, dtype=torch.float64)
 
     def checked(self, x: Tensor) -> Tensor:
-        """x, refused where it does not lie on the levels."""
+        """x itself; ValueError where it does not lie on the levels."""
         level = (x.double() - self.values[0].item()) / self.width
-        away = (level - level.round().clamp(0, self.levels - 1)).abs().flatten(1).amax(1)
-        bad = (away > 1e-3).nonzero().flatten()
+        distance = (level - level.round().clamp(0, self.levels - 1)).abs().flatten(1).amax(1)
+        bad = (distance > 1e-3).nonzero().flatten()
         if len(bad):
-            raise ValueError(
-                f"row {bad[0].item()} of x is {away[bad[0]].item():.3g} of a bin away from the values of {self}: "
+            raise InputError(
+                f"row {bad[0].item()} of x is {distance[bad[0]].item():.3g} of a bin away from the values of {self}: "
                 "a probability of levels takes the levels themselves, by DataSet.tensor(), not dequantised data"
             )
         return x
@@ -79,16 +80,16 @@ def bits_per_dim(
 ) -> Tensor:
     """Bits per dimension (B,) of integer data: -log p / (D ln 2), plus log2(dk/dx) where p is a density.
 
-    result: of log_likelihood, or log densities (B,) in nats with dims=. levels and range are those of the
-    map that made x; a probability of levels (`Likelihood.mass`) needs neither. For continuous data there are no
-    bits per dimension, report nats.
+    result: the result of log_likelihood, or log densities (B,) in nats with dims=, the numbers a sample. levels and
+    range are those of the map from levels to x; a probability of levels (`Likelihood.mass`) needs neither. Continuous
+    data have no bits per dimension: report nats.
     """
     log_prob, mass = (result, False) if isinstance(result, Tensor) else (result.log_prob, result.mass)
     size = dims if isinstance(result, Tensor) else result.dims
     if size is None:
-        raise ValueError("bits_per_dim of a tensor needs dims=, the numbers a sample")
+        raise InputError("bits_per_dim of a tensor needs dims=, the numbers a sample")
     if mass:
         return -log_prob / (size * math.log(2))
     if levels is None or range is None:
-        raise ValueError("bits_per_dim of a density needs levels= and range= of the map that made x")
+        raise InputError("bits_per_dim of a density needs levels= and range= of the map from levels to x")
     return -log_prob / (size * math.log(2)) + offset(levels, range, mapping)

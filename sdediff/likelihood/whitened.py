@@ -1,4 +1,4 @@
-"""The coordinates in which the flow is followed: y = (x - alpha m)/w over the angle atan(sigma/(alpha sd))."""
+"""The coordinates in which two passes follow the flow: y = (x - alpha m)/w over the angle atan(sigma/(alpha sd))."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from sdediff.grids.levels import Level, level
+from sdediff.grids.levels import Level
+from sdediff.grids.levels import level as level_at
 from sdediff.model.score_model import ScoreModel
 from sdediff.sde.base import linear
 
 
-def beside(value: Any, x: Tensor) -> Any:
-    """Coefficients (b,) float64 as (b, 1, ...) beside states, on their device; floats pass."""
+def per_row(value: Any, x: Tensor) -> Any:
+    """Coefficients (b,) as (b, 1, ...) on the device of states x (b, ...); floats are returned as they are."""
     return value.to(x.device).reshape(-1, *[1] * (x.ndim - 1)) if isinstance(value, Tensor) else value
 
 
-class Seen(Protocol):
-    """What a network said of states x (b, ...) of a level: F, and the pairs of its properties."""
+class Output(Protocol):
+    """A network's output F at states x (b, ...) of a level, with the pairs (p, q) that make p x + q F of it."""
 
     @property
     def x(self) -> Tensor: ...
@@ -36,7 +37,8 @@ class Whitened:
     """y = (x - alpha m)/w, w^2 = (alpha sd)^2 + sigma^2, and phi = atan(sigma/(alpha sd)) from start to stop.
 
     m and sd are the mean and the isotropic scale of the model's statistics, else 0 and 1. The flow,
-    dy/dphi = cos(phi) eps - sin(phi)(x0 - m)/sd, stands still for Gaussian data of that mean and scale.
+    dy/dphi = cos(phi) eps - sin(phi)(x0 - m)/sd, is zero for Gaussian data of that mean and scale. `first` and `last`
+    are the levels at t0 and T.
     """
 
     def __init__(self, model: ScoreModel, t0: float, like: Tensor) -> None:
@@ -45,46 +47,46 @@ class Whitened:
         self.sd = 1.0 if stats is None else stats.std
         self.mean: Any = 0.0 if stats is None else stats.mean.to(like.device)
         self.name = "1, mean 0" if stats is None else f"{self.sd:.4g}, the statistics' mean"
-        self.first, self.last = level(self.sde, t0), level(self.sde, self.sde.t_max)
+        self.first, self.last = level_at(self.sde, t0), level_at(self.sde, self.sde.t_max)
         self.start, self.stop = self.angle(self.first), self.angle(self.last)
 
-    def angle(self, here: Level) -> float:
+    def angle(self, level: Level) -> float:
         """phi at a level of floats."""
-        return math.atan2(here.sigma, here.alpha * self.sd)
+        return math.atan2(level.sigma, level.alpha * self.sd)
 
     def level(self, phi: Tensor) -> Level:
-        """The level of angles (b,), its coefficients (b,) float64."""
+        """The level at angles (b,), with coefficients (b,) float64."""
         t = self.sde.t_of_lam(-torch.log(self.sd * torch.tan(phi)))
-        return level(self.sde, t.clamp(self.first.time, self.last.time))
+        return level_at(self.sde, t.clamp(self.first.time, self.last.time))
 
-    def width(self, here: Level) -> Any:
+    def width(self, level: Level) -> Any:
         """w at a level."""
-        a, b = here.alpha * self.sd, here.sigma
+        a, b = level.alpha * self.sd, level.sigma
         return torch.hypot(a, b) if isinstance(a, Tensor) else math.hypot(a, b)
 
-    def inward(self, x: Tensor, here: Level) -> Tensor:
+    def whiten(self, x: Tensor, level: Level) -> Tensor:
         """States x (b, ...) as y, float64."""
-        return (x.double() - beside(here.alpha, x) * self.mean) / beside(self.width(here), x)
+        return (x.double() - per_row(level.alpha, x) * self.mean) / per_row(self.width(level), x)
 
-    def outward(self, y: Tensor, here: Level) -> Tensor:
-        """y (b, ...) as states."""
-        return beside(self.width(here), y) * y + beside(here.alpha, y) * self.mean
+    def unwhiten(self, y: Tensor, level: Level) -> Tensor:
+        """y (b, ...) as states x."""
+        return per_row(self.width(level), y) * y + per_row(level.alpha, y) * self.mean
 
-    def pair(self, here: Level, pair: Callable[[str], tuple[Any, Any]]) -> tuple[Any, Any, Any]:
-        """(p, q, r) with dy/dphi = p x + q F + r m, float64, from the pairs of a prediction at that level."""
-        w = self.width(here)
-        cos, sin = here.alpha * self.sd / w, here.sigma / (w * self.sd)
-        (e_x, e_raw), (z_x, z_raw) = pair("eps"), pair("x0")
-        return cos * e_x - sin * z_x, cos * e_raw - sin * z_raw, sin
+    def pair(self, level: Level, pair: Callable[[str], tuple[Any, Any]]) -> tuple[Any, Any, Any]:
+        """(p, q, r) with dy/dphi = p x + q F + r m, float64, from the pairs of an output at that level."""
+        w = self.width(level)
+        cos, sin = level.alpha * self.sd / w, level.sigma / (w * self.sd)
+        (eps_x, eps_raw), (x0_x, x0_raw) = pair("eps"), pair("x0")
+        return cos * eps_x - sin * x0_x, cos * eps_raw - sin * x0_raw, sin
 
-    def slope(self, seen: Seen) -> Tensor:
+    def slope(self, output: Output) -> Tensor:
         """dy/dphi of the flow (b, ...), float64."""
-        p, q, r = self.pair(seen.level, seen.pair)
-        x, raw = seen.x.double(), seen.raw.double()
-        return beside(p, x) * x + beside(q, x) * raw + beside(r, x) * self.mean
+        p, q, r = self.pair(output.level, output.pair)
+        x, raw = output.x.double(), output.raw.double()
+        return per_row(p, x) * x + per_row(q, x) * raw + per_row(r, x) * self.mean
 
-    def score(self, seen: Seen) -> Tensor:
-        """The gradient of log p over y (b, ...), float64."""
-        p, q = seen.pair("score")
-        x, w = seen.x.double(), self.width(seen.level)
-        return beside(w * p, x) * x + beside(w * q, x) * seen.raw.double()
+    def score(self, output: Output) -> Tensor:
+        """The gradient of log p with respect to y (b, ...), float64."""
+        p, q = output.pair("score")
+        x, w = output.x.double(), self.width(output.level)
+        return per_row(w * p, x) * x + per_row(w * q, x) * output.raw.double()

@@ -12,8 +12,8 @@ NURSERY = """
 import functools, json, os, resource, signal, sys, time
 import filelock, matplotlib.backends.backend_agg, matplotlib.figure, pyarrow.parquet, rich.table, typer
 import sdediff as sd, sdediff.benchmark, sdediff.cli.app, sdediff.hub, sdediff.integrate, sdediff.jobs
-from sdediff import cli, likelihood
-from sdediff.jobs import report
+from sdediff import cli
+from sdediff.jobs import report, scoring
 
 report._png(report._histogram(report.np.ones(2), "nats"))  # fonts are looked up once
 
@@ -40,7 +40,7 @@ def child(arguments, log, env, pause, limit, die):
     out = os.open(log, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
     os.dup2(out, 1), os.dup2(out, 2)
     os.environ.update(env)
-    likelihood.log_likelihood = slowed(pause, likelihood.log_likelihood)
+    scoring.log_likelihood = slowed(pause, scoring.log_likelihood)
     if die:
         os.replace = dying(*die, os.replace)
     if limit:

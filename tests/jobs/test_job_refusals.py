@@ -22,7 +22,7 @@ REFUSED = [
     (lambda rows: {"data": rows, "shard": 6}, JobError, "write 8"),
     (lambda rows: {"data": rows, "limit": 0}, DataError, "limit=0"),
     (lambda rows: {"data": rows, "key": "a"}, DataError, "key"),
-    (lambda rows: {"data": rows, "probse": 3}, JobError, "probes"),
+    (lambda rows: {"data": rows, "probse": 3}, TypeError, "probse"),
     (lambda rows: {"data": rows, "trace": "exakt"}, ValueError, "exact"),
     (lambda rows: {"data": rows, "t0": 2.0}, ValueError, "t0=2"),
     (lambda rows: {"data": rows, "seed": -1}, ValueError, "seed"),

@@ -106,9 +106,9 @@ def test_every_term_is_the_papers(monkeypatch, kind):
     z = torch.randn(20, 4, 3, dtype=F64, generator=torch.Generator().manual_seed(1))
 
     def drawn(seed, index, stream, shape):
-        """The levels' own normals: numbers count from noise to data, the decoder's is _CLEAN."""
+        """The levels' own normals: numbers count from noise to data, the decoder's is _DECODER."""
         number = stream[0] - bounds._STREAM
-        return z[0 if number == bounds._CLEAN else 19 - number].numpy()
+        return z[0 if number == bounds._DECODER else 19 - number].numpy()
 
     monkeypatch.setattr(bounds, "normals", drawn)
     model = sd.ScoreModel(Affine(), sd.Table.from_alpha_bars(abar), time="index")

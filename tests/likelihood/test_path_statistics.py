@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import sdediff as sd
-from sdediff.likelihood.typical import shrunk
+from sdediff.likelihood.typicality import shrunk_covariance
 from sdediff.targets import Mixture, gaussian
 
 F64 = torch.float64
@@ -132,7 +132,7 @@ def test_ledoit_and_wolfs_covariance_is_scikit_learns():
     z -= z.mean(0)
     exact, share = ledoit_wolf(z, assume_centered=True)
     assert 0.01 < share < 0.9
-    np.testing.assert_allclose(shrunk(torch.from_numpy(z)).numpy(), exact, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(shrunk_covariance(torch.from_numpy(z)).numpy(), exact, rtol=1e-10, atol=1e-12)
 
 
 def test_a_mode_is_likely_and_not_typical():
@@ -205,5 +205,5 @@ class Drift(sd.SDE):
 
 def test_a_process_without_alpha_is_refused():
     model = sd.ScoreModel(lambda x, t: -x, Drift(), predicts="score")
-    with pytest.raises(ValueError, match="path_statistics needs a process with alpha and sigma"):
+    with pytest.raises(ValueError, match="Drift gives drift and diffusion alone: write it as a LinearSDE"):
         sd.path_statistics(model, torch.zeros(2, 2))

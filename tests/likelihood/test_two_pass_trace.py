@@ -120,7 +120,7 @@ def test_fresh_probes_beat_fixed_ones(m, points):
 def test_forwards_alone_agree_with_gradients(m, points, kind, probes):
     seen = []
     model = with_stats(m, sd.VP()).map_net(lambda net: lambda x, t: seen.append(len(x)) or net(x, t))
-    options = {"trace": kind, "probes": probes, "micro_batch": 8}
+    options = {"trace": kind, "micro_batch": 8} | ({} if kind == "exact" else {"probes": probes})
     vjp = sd.log_likelihood(model, points[:8], **options)
     assert sum(seen) == vjp.calls.sum()
     seen.clear()

@@ -5,10 +5,9 @@ import math
 import pytest
 import torch
 from scipy import stats
-from sdediff.noise.base import Noise
 
 from sdediff.noise.brownian import Brownian
-from sdediff.noise.counter import Counter, indices
+from sdediff.noise.counter import Counter, Noise, indices
 from sdediff.noise.stream import Stream
 from tests.noise.draws import at, correlation_z, empty
 

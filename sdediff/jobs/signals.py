@@ -1,4 +1,4 @@
-"""Signals as exceptions, and the thread count of a job, for as long as the job runs."""
+"""Context managers of a running job: signals raise exceptions, and torch has the job's thread count."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from sdediff.jobs.errors import Stopped
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Ctrl-C and SIGTERM raise Stopped inside; in another thread than the main one signals stay as they are."""
+    """Ctrl-C and SIGTERM raise Stopped inside; outside of the main thread signals are left as they are."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def stop(number: int, frame: Any) -> None:
+    def stop(number: int, _frame: Any) -> None:
         raise Stopped(number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """That many threads in torch, and as many as before in the end."""
-    before = torch.get_num_threads()
+    """Set torch's thread count inside, and restore it afterwards."""
+    previous = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(previous)

@@ -1,4 +1,4 @@
-"""The work of one process: it claims shards, computes them, and puts all together when they are there."""
+"""`Worker`, the part of one process in a job: it claims shards, computes them, and merges them at the end."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _POLL = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
-    """One process's part in a job: what it computes, where it writes, what it says."""
+class Worker:
+    """The part of one process in a job: what it computes, where it writes, and how it reports."""
 
     folder: Path
     scorer: Scorer
@@ -40,11 +40,12 @@ class Job:
     skip_bad: bool
 
     def run(self) -> Summary:
+        """Compute all shards that no other process computes, and return the summary of the whole job."""
         from filelock import FileLock
 
         self.folder.mkdir(parents=True, exist_ok=True)
         files = FileLock(self.folder / ".files.lock")
-        self.manifest.read()  # another job is refused before anything of it is touched
+        self.manifest.read()  # refuses another job before any of its files is touched
         with JobLock(self.folder, self.shared, self.say) as lock:
             with files:
                 new = not self.manifest.read()
@@ -54,41 +55,41 @@ class Job:
                     self.shards.folder.mkdir(exist_ok=True)
                     self.shards.discard_damaged(self.say)
             if not new and self.first and (self.finished() or self.shards.done()):
-                self.say(f"begun before: {self.where()}")
+                self.say(f"begun before: {self.progress_text()}")
             if not self.finished():
                 try:
                     for _ in track(self._work(lock), self.shards.count, "log likelihood", self.progress):
                         pass
                 except (ValueError, TypeError) as error:
                     if not isinstance(error, JobError):
-                        self._undo()  # the estimator refuses its options: nothing was begun
+                        self._undo()  # log_likelihood refuses its arguments: no job was started
                     raise
             with files:
-                return self._close()
+                return self._merge()
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that speaks for all ranks."""
+        """Whether this process reports for all ranks."""
         return int(os.environ.get("RANK") or 0) == 0
 
     def finished(self) -> bool:
-        """Whether all shards have been put together, by this process or another."""
+        """Whether all shards have been merged, by this process or another."""
         if not self.manifest.result and self.manifest.path.exists():
             self.manifest.read()
         return bool(self.manifest.result) and (self.folder / MERGED).is_file()
 
-    def where(self) -> str:
-        """How far the job is, in words."""
+    def progress_text(self) -> str:
+        """The number of finished shards and samples, in words."""
         if self.finished():
             return f"all {self.shards.size} samples are done"
         done = sum(len(self.shards.rows(n)) for n in range(self.shards.count) if self.shards.path(n).exists())
         return f"{self.shards.done()} of {self.shards.count} shards, {done} of {self.shards.size} samples, are done"
 
     def _work(self, lock: JobLock) -> Iterator[int]:
-        """Computes the shards that nobody else does until all are there; yields once for each that is."""
+        """Compute shards that no other process computes, until all are finished; yields once for each."""
         claims = Claims(self.shards.folder, self.say)
-        seen: set[int] = set()
-        while missing := [n for n in range(self.shards.count) if n not in seen]:
+        finished: set[int] = set()
+        while missing := [n for n in range(self.shards.count) if n not in finished]:
             worked = False
             for number in missing:
                 if not self.shards.path(number).exists():
@@ -97,20 +98,21 @@ class Job:
                     if not claims.take(number):
                         continue
                     try:
-                        # Between the look and the claim another process may have finished it.
+                        # Another process may have finished it before it was claimed here.
                         if not self.shards.path(number).exists() and not self.finished():
                             self._score(number, partial(claims.touch, number))
                     finally:
                         claims.release(number)
                 worked = True
-                seen.add(number)
+                finished.add(number)
                 yield number
             lock.take()
             if not worked:
                 time.sleep(_POLL)
 
     def _score(self, number: int, alive: Callable[[], None]) -> None:
-        size = self.manifest.notes.get("micro_batch", self.begun_with)
+        """Compute and write one shard, with a smaller micro-batch where memory runs out."""
+        size = self.manifest.notes.get("micro_batch", self.micro_batch)
         while True:
             try:
                 columns, facts = self.scorer.shard(self.shards.rows(number), size, alive)
@@ -121,15 +123,16 @@ class Job:
             if size == 1:
                 raise JobError("memory ran out with one sample at a time: give another device, or fewer probes")
             size = size // 2
-            self._halved(size)
+            self._note_micro_batch(size)
         self.shards.write(number, columns, facts)
 
     @property
-    def begun_with(self) -> int:
-        """The micro-batch that the job was begun with."""
-        return int(self.manifest.made_of["settings"]["micro_batch"])
+    def micro_batch(self) -> int:
+        """The micro-batch of the job's settings."""
+        return int(self.manifest.inputs["settings"]["micro_batch"])
 
-    def _halved(self, size: int) -> None:
+    def _note_micro_batch(self, size: int) -> None:
+        """Store a smaller micro-batch in the manifest, for all processes."""
         from filelock import FileLock
 
         if torch.cuda.is_available():
@@ -141,13 +144,14 @@ class Job:
             self.manifest.write()
 
     def _undo(self) -> None:
+        """Remove the manifest of a job without shards."""
         if not self.shards.done():
             self.manifest.path.unlink(missing_ok=True)
             with suppress(OSError):
                 self.shards.folder.rmdir()
 
-    def _close(self) -> Summary:
-        """One file from the shards, what it says, and the shards away."""
+    def _merge(self) -> Summary:
+        """Merge the shards, write summary and report, and remove the shards."""
         if not self.finished():
             facts = self.shards.merge(self.folder / MERGED, column_names(self.scorer.draws))
             common = next((f for f in facts if "dims" in f), {})
