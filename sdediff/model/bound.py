@@ -103,7 +103,7 @@ def read_levels(model: ScoreModel, evaluation: Evaluation) -> Readings:
         scale, a, b = _affine(model, columns, trained)
         clock = model.time
         readings = [clock(v) for v in levels[:n]] if callable(clock) else _reading(model, trained).tolist()
-    scales, rows_a, rows_b = (v.tolist() if isinstance(v, np.ndarray) else [v] * n for v in (scale, a, b))
+    scales, rows_a, rows_b = [v.tolist() if isinstance(v, np.ndarray) else [v] * n for v in (scale, a, b)]
     if not np.isfinite(a).all():
         rows_a = [v if math.isfinite(v) else None for v in rows_a]
     return scales, readings, rows_a, rows_b
