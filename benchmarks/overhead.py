@@ -104,9 +104,7 @@ def gates(times: Times) -> Iterator[Gate]:
         for calls, bound in BOUNDS.items():
             yield Gate(f"{name}, {process}: sample at {calls}", row["sample"][calls], share * bound)
             yield Gate(f"{name}, {process}: first at {calls}", row["first"][calls], FIRST * share * bound)
-        yield Gate(
-            f"{name}, {process}: Sampler at 20", row["sampler"][20], share * SAMPLER if name in WIDE else SAMPLER
-        )
+        yield Gate(f"{name}, {process}: Sampler at 20", row["sampler"][20], SAMPLER)
 
 
 def main() -> int:

@@ -164,8 +164,9 @@ def k_diffusion_cases(value: Tensor, x: Tensor) -> Iterator[Case]:
     for name in ("sample_euler", "sample_dpmpp_2m", "sample_lms"):
 
         @torch.no_grad()
-        def run(n: int, sampler: Any = getattr(sampling, name)) -> Tensor:
-            return sampler(net(value), x, sampling.get_sigmas_karras(n, 0.02, 80.0), disable=True)
+        def run(n: int, name: str = name) -> Tensor:
+            sigmas = sampling.get_sigmas_karras(n, 0.02, 80.0)
+            return getattr(sampling, name)(net(value), x, sigmas, disable=True)
 
         yield Case("k-diffusion", name.removeprefix("sample_"), "its own", "sample", run)
 
