@@ -117,12 +117,13 @@ class Multistep(Solver):
         more = np.minimum(start[1:] + 1, self.corrector_points)
         both = np.concatenate([start, start[:-1]]), np.repeat([0, 1], [n, n - 1]), np.concatenate([counts, more])
         w = family.weights(*both)
-        total = np.zeros((n, max(w.shape[1], self.points + 1), w.shape[2]))
-        total[:, : w.shape[1]] = w[:n]
+        width = w.shape[1]
+        total = np.zeros((n, width + 1, w.shape[2]))
+        total[:, :width] = w[:n]
         # x_t becomes what the corrector makes of the new output too. Both begin at the same x, so they differ in
         # outputs alone: that x need not be known any more.
-        total[1:, : w.shape[1]] += family.transfer[1:, None] * w[n:]
-        total[1:, 1 : self.points + 1] -= family.transfer[1:, None] * w[: n - 1, : self.points]
+        total[1:, :width] += family.transfer[1:, None] * w[n:]
+        total[1:, 1:] -= family.transfer[1:, None] * w[: n - 1]
         return total
 
     @functools.cached_property

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 import sdediff as sd
+from sdediff.sampling.run import Plan, make_table
 
 F64 = torch.float64
 T1000 = torch.linspace(1e-4, 0.02, 1000, dtype=F64)
@@ -49,12 +50,16 @@ def same(found, expected, tolerance=1e-12):
     torch.testing.assert_close(found, expected, rtol=0, atol=tolerance * scale)
 
 
+def table(solver, model, times, x):
+    """The levels and the bound model of a run between these times, with what the solver needs there."""
+    return make_table(model, Plan(sd.solver(solver), torch.as_tensor(times, dtype=F64), False), x)
+
+
 def one_step(solver, model, x, times):
-    """x after one move between two times, and the noise that it met."""
-    used = sd.solver(solver)
-    row = sd.levels(model.sde, torch.tensor(times, dtype=F64), used.inner)
-    moved, _ = used.step(model, x, row[0], row[1], None, Tape(seed=1))
-    return moved, Tape(seed=1)()
+    """x after one step between two times, and the noise that it met."""
+    levels, _, bound = table(solver, model, times, x)
+    stepped, _ = sd.solver(solver).step(bound, x, levels[0], levels[1], None, Tape(seed=1))
+    return stepped, Tape(seed=1)()
 
 
 class Ones(Tape):
@@ -66,10 +71,10 @@ class Ones(Tape):
 
 def std_of(solver, sde, t, s):
     """What a step multiplies its noise with."""
-    row = sd.levels(sde, torch.tensor([t, s], dtype=F64))
-    nothing = sd.ScoreModel(lambda x, t: 0 * x, sde, predicts="x0")
-    moved, _ = sd.solver(solver).step(nothing, torch.zeros(1, 1, dtype=F64), *row, None, Ones())
-    return moved.item()
+    nothing, x = sd.ScoreModel(lambda x, t: 0 * x, sde, predicts="x0"), torch.zeros(1, 1, dtype=F64)
+    levels, _, bound = table(solver, nothing, [t, s], x)
+    stepped, _ = sd.solver(solver).step(bound, x, *levels, None, Ones())
+    return stepped.item()
 
 
 NCSN = torch.logspace(1, -2, 10, dtype=F64)  # sigma_1 = 10 > ... > sigma_L = 0.01, the paper's

@@ -13,6 +13,8 @@ from scipy.integrate import quad
 
 import sdediff as sd
 from sdediff.grids.levels import Level, level
+from sdediff.model.prediction import LinearPrediction
+from sdediff.sampling.run import Plan, make_table
 from sdediff.solvers import model_statistics
 from sdediff.solvers.adams import Adams
 from sdediff.solvers.angle import Angle
@@ -118,17 +120,39 @@ def test_members_conform(solver: Adams) -> None:
 
 def _keeping_x(solver: Multistep, model: sd.ScoreModel, x: torch.Tensor, steps: int, seed: int) -> torch.Tensor:
     """Predictor and corrector as written: the step's start is kept, and the step made again with the new output."""
-    row = sd.levels(model.sde, sd.grid(solver.grid, model.sde, steps))
-    noise, known, at, before = sd.Counter(seed), (), (), None
-    for t, s in itertools.pairwise(row):
-        make = solver.maker(model, x)
-        known, at = (make.output(model(x, t)), *known), (t, *at)
+    times = sd.grid(solver.grid, model.sde, steps)
+    levels, _, bound = make_table(model, Plan(solver, times, False), x)
+    with np.errstate(all="ignore"):
+        family = solver.family(bound, levels)
+    noise, past, before = sd.Counter(seed), (), None
+
+    def step(i: int, newest: int, count: int, x: torch.Tensor, past: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        w = family.weights(np.array([i]), np.array([newest]), np.array([count]))[0]
+        y = x if family.axes is None else family.axes.split(x)
+        y = y * torch.from_numpy(family.transfer[i])
+        for j in range(count):
+            y = y + torch.from_numpy(w[j]) * past[j]
+        if family.base is not None:
+            added = family.base[i] + sum(w[j] * family.offsets[i + newest - j] for j in range(count))
+            y = y + torch.from_numpy(added) * family.mean
+        return y if family.axes is None else family.axes.join(y, x.shape)
+
+    for i, (t, s) in enumerate(itertools.pairwise(levels)):
+        prediction = bound(x, t)
+        if isinstance(family.output, str):
+            output = getattr(prediction, family.output)
+        else:
+            on_eps, on_x0 = (torch.from_numpy(v[i]) for v in family.output)
+            split = (lambda v: v) if family.axes is None else family.axes.split
+            output = on_eps * split(prediction.eps) + on_x0 * split(prediction.x0)
+        past = (output, *past)
         if before is not None:
-            level, start, kick = before
-            x = make(level, t, at[: solver.corrector])(start, known) + kick
-        kick = solver.kick(t, s) * noise(t, s, x)
-        before = (t, x, kick)
-        x = make(t, s, at[: solver.points])(x, known) + kick
+            start, kick = before
+            x = step(i - 1, 1, min(i + 1, solver.corrector_points), start, past) + kick
+        std = 0.0 if family.noise is None else family.noise[i]
+        kick = std * noise(t, s, x)
+        before = (x, kick)
+        x = step(i, 0, min(i + 1, solver.points), x, past) + kick
     return x
 
 
@@ -164,7 +188,7 @@ def test_coefficients_may_differ_from_sample_to_sample(name: str, dims: bool) ->
     def run(x: torch.Tensor, factor: Any) -> torch.Tensor:
         def change(p: sd.Prediction, model: sd.ScoreModel) -> sd.Prediction:
             a, b = p.pair("x0")
-            return sd.Prediction(p.x, p.raw, p.level, a * factor, b * factor, "moved")
+            return LinearPrediction(p.x, p.raw, p.level, a * factor, b * factor, None)
 
         return sd.sample(sd.guidance.map_prediction(plain, change), x=x, solver=solver, steps=5, denoise=False)
 
@@ -184,7 +208,7 @@ def test_a_corrector_shares_a_step_with_langevin(name: str) -> None:
         ("adams", {"basis": "x1"}, "x0"),
         ("adams", {"variable": "lamb"}, "lam"),
         ("adams", {"points": 5}, "1 to 4"),
-        ("adams", {"corrector": 1}, "2 to 5"),
+        ("adams", {"corrector_points": 1}, "2 to 5"),
         ("adams", {"eta": 1.0, "basis": "F"}, "x0"),
         ("adams", {"second": "bh3"}, "bh1"),
         ("unipc", {"order": 4}, "1 to 3"),

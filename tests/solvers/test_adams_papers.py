@@ -14,7 +14,7 @@ import sdediff as sd
 from sdediff.grids.levels import Level, level
 from sdediff.solvers.adams import Adams
 from sdediff.solvers.angle import Angle
-from sdediff.solvers.weights import VARIABLES, Rule, weights
+from sdediff.solvers.weights import VARIABLES, Rule, Weights
 
 F64 = torch.float64
 MEMBERS = list(itertools.product(("x0", "eps", "F"), VARIABLES))
@@ -47,14 +47,16 @@ def _kernel(kappa: float, basis: str, s: Level, parameter: float) -> float:
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 @pytest.mark.parametrize(("basis", "variable"), [*MEMBERS, ("er", "sigma"), ("eps", "t")])
 def test_weights_integrate_the_lagrange_polynomials(basis: str, variable: str, count: int) -> None:
-    t, *past, s = _points(0.6, 0.66, 0.75, 0.8, 0.4)
-    past = [t, *past][:count]
+    levels = sd.levels(sd.VP(), [0.8, 0.75, 0.66, 0.6, 0.4])
+    (*earlier, t), s = levels[:-1], levels[-1]
+    past = [t, *reversed(earlier)][:count]
     parameter = {"x0": 0.49, "F": 0.7}.get(basis, 0.0)
     place = (
         (lambda lam: sd.VP().t_of_lam(lam).item()) if variable == "t" else (lambda lam: VARIABLES[variable](lam, 0.7))
     )
-    when = sd.VP().t_of_lam if variable == "t" else None
-    found = weights(t, s, tuple(past), Rule(basis, parameter, variable, 0.7), when).on_outputs
+    rule = Rule(basis, variable, 0.7, t_of_lam=sd.VP().t_of_lam if variable == "t" else None)
+    weights = Weights(levels, rule, np.array([[parameter]]))
+    found = weights.of(np.array([3]), np.array([0]), np.array([count]))[0, :count, 0]
     at = [place(p.lam) for p in past]
     for j, value in enumerate(found):
 

@@ -8,6 +8,7 @@ import torch
 import sdediff as sd
 from sdediff.solvers import DDIM, RungeKutta
 from sdediff.solvers.churn import AncestralStep
+from tests.solvers.equivalence import table
 from tests.solvers.lifts_helpers import NCSN, first_states, model_on, run_on
 
 F64 = torch.float64
@@ -23,11 +24,11 @@ PROCESSES = [sd.VP(), sd.SubVP(), sd.VE(), sd.EDM(), NCSN]
 def test_down_and_up_of_k_diffusions_ancestral_step(given: tuple[float, float, float], down: float, up: float) -> None:
     sde, (t, s, eta) = sd.EDM(), given
     solver = AncestralStep(DDIM(), eta=eta)
-    row = sd.levels(sde, [t, s], solver.inner)
-    assert row[1].inner[-1].sigma == pytest.approx(down, rel=1e-10)
-    # With a network that says x0 = 0 the end is (down/t) x + up z.
+    # With a network that predicts x0 = 0 the end is (down/t) x + up z.
     model = sd.ScoreModel(lambda x, _: torch.zeros_like(x), sde, predicts="x0")
     x = torch.full((1, 3), 7.0, dtype=F64)
+    row = table(solver, model, [t, s], x).levels
+    assert row[1].inner[-1].sigma == pytest.approx(down, rel=1e-10)
     found = sd.sample(model, x=x, solver=solver, grid=[t, s], denoise=False, noise=sd.Counter(5))
     expected = down / t * x + up * sd.Counter(5)(*row, x)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
@@ -48,7 +49,7 @@ def test_euler_in_time_lands_on_the_process_where_it_ends() -> None:
     times = sd.grid("knots", NCSN)
     solver = AncestralStep(RungeKutta("euler"))
     x = run_on(NCSN, solver, times)
-    row = sd.levels(NCSN, times, solver.inner)
+    row = table(solver, model_on(NCSN), times, x).levels
     assert [v.inner[-1].time for v in row[-2:]] == [1.0, 1.0]
     before = sd.sample(
         model_on(NCSN), x=first_states(NCSN), solver=solver, grid=times, denoise=False, full=True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 import sdediff as sd
 from sdediff.solvers import RungeKutta
 from sdediff.solvers.churn import Churn
+from tests.solvers.equivalence import table
 from tests.solvers.lifts_helpers import first_states, model_on, run_on
 
 HEUN = RungeKutta("heun", variable="sigma")
@@ -47,19 +49,24 @@ def test_algorithm_2_of_karras(process: sd.LinearSDE, churn: float, low: float, 
     torch.testing.assert_close(found, _edm(process, times, churn, low, high, 1.1), rtol=1e-9, atol=1e-9)
 
 
+def _levels(solver: Churn, times: Any) -> tuple[sd.Level, ...]:
+    """The levels of a run under EDM, those that steps begin at first among their inner ones."""
+    return table(solver, model_on(sd.EDM()), times, first_states(sd.EDM())).levels
+
+
 @pytest.mark.parametrize(("churn", "gamma"), [(40.0, math.sqrt(2) - 1), (5.0, 5 / 18)])
 def test_churn_counts_the_levels_as_edm_counts_its_steps(churn: float, gamma: float) -> None:
-    """18 levels of noise are 17 moves and the jump to data: EDM's N = 18."""
-    row = sd.levels(sd.EDM(), sd.grid("karras", sd.EDM(), 17), Churn(HEUN, s_churn=churn).inner)
-    raised = [b.inner[-1].time / a.time - 1 for a, b in itertools.pairwise(row)]
+    """18 levels of noise are 17 steps and the jump to data: EDM's N = 18."""
+    row = _levels(Churn(HEUN, s_churn=churn), sd.grid("karras", sd.EDM(), 17))
+    raised = [b.inner[0].time / a.time - 1 for a, b in itertools.pairwise(row)]
     inside = [0.05 <= a.time <= 50 for a in row[:-1]]
     assert 0 < sum(inside) < 17
     assert all(r == pytest.approx(gamma, rel=1e-12) if v else r == 0 for r, v in zip(raised, inside, strict=True))
 
 
 def test_churn_stops_at_the_noisiest_level() -> None:
-    row = sd.levels(sd.EDM(), [80.0, 79.0, 60.0, 1.0], Churn(HEUN, s_tmax=math.inf).inner)
-    assert [v.inner[-1].time for v in row[1:]] == pytest.approx([80.0, 80.0, 80.0], rel=1e-12)
+    row = _levels(Churn(HEUN, s_tmax=math.inf), [80.0, 79.0, 60.0, 1.0])
+    assert [v.inner[0].time for v in row[1:]] == pytest.approx([80.0, 80.0, 80.0], rel=1e-12)
 
 
 def test_without_churn_edm_is_heun() -> None:

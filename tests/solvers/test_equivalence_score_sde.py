@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import sdediff as sd
-from tests.solvers.equivalence import NCSN, T1000, Ones, Tape, at, ncsn_model, net, one_step, same
+from tests.solvers.equivalence import NCSN, T1000, Ones, Tape, at, ncsn_model, net, one_step, same, table
 
 F64 = torch.float64
 
@@ -63,9 +63,9 @@ def test_langevins_step_is_songs(norm, kind, x):
     else:
         model = sd.ScoreModel(net, sd.Table.from_betas(T1000), predicts="score", time="index")
         i, a, clock = 700, 1 - T1000[700].item(), 700
-    row = sd.levels(model.sde, torch.tensor([i + 1.0, float(i)], dtype=F64))
     corrector = sd.solver("langevin", snr=0.16, n=2, norm=norm)
-    found, _ = corrector.step(model, x, row[0], row[0], None, Tape(seed=1))
+    levels, _, bound = table(corrector, model, [i + 1.0, float(i)], x)
+    found, _ = corrector.step(bound, x, levels[0], levels[0], None, Tape(seed=1))
     tape, y = Tape(seed=1), x
     for _ in range(2):
         score, z = at(clock)(y), tape()
@@ -79,12 +79,11 @@ def test_langevins_step_is_songs(norm, kind, x):
 
 def test_langevins_step_for_equal_norms():
     # snr .16 and |z| = |s|: e = .0512 and a noise coefficient of .32.
-    row = sd.levels(sd.VE(), torch.tensor([0.5, 0.4], dtype=F64))
-    model = sd.ScoreModel(lambda x, t: torch.ones_like(x), sd.VE(), predicts="score")
+    model, x = sd.ScoreModel(lambda x, t: torch.ones_like(x), sd.VE(), predicts="score"), torch.zeros(2, 5, dtype=F64)
     for norm in ("batch", "sample"):
-        found, _ = sd.solver("langevin", norm=norm).step(
-            model, torch.zeros(2, 5, dtype=F64), row[0], row[0], None, Ones()
-        )
+        corrector = sd.solver("langevin", norm=norm)
+        levels, _, bound = table(corrector, model, [0.5, 0.4], x)
+        found, _ = corrector.step(bound, x, levels[0], levels[0], None, Ones())
         same(found, torch.full((2, 5), 0.0512 + 0.32, dtype=F64))
 
 
@@ -126,9 +125,10 @@ def test_predictor_corrector_in_the_papers_and_the_codes_order(first, n, x):
 def test_a_correctors_vp_scale_is_one_minus_beta_at_every_knot():
     # a = (alpha_t / alpha_next)^2 = 1 - beta_i, and at the last knot 1 - beta_0 (the step into data).
     betas = torch.tensor([0.02, 0.1, 0.3], dtype=F64)
-    row = sd.levels(sd.Table.from_betas(betas), torch.tensor([3.0, 2.0, 1.0], dtype=F64))
     model = sd.ScoreModel(lambda x, t: torch.ones_like(x), sd.Table.from_betas(betas), predicts="score")
-    for here, beta in zip(row, betas.flip(0).tolist(), strict=True):
-        found, _ = sd.solver("langevin").step(model, torch.zeros(1, 4, dtype=F64), here, here, None, Ones())
+    corrector, x = sd.solver("langevin"), torch.zeros(1, 4, dtype=F64)
+    levels, _, bound = table(corrector, model, [3.0, 2.0, 1.0], x)
+    for stay, beta in zip(levels, betas.flip(0).tolist(), strict=True):
+        found, _ = corrector.step(bound, x, stay, stay, None, Ones())
         e = 2 * (1 - beta) * 0.16**2
         same(found, torch.full((1, 4), e + math.sqrt(2 * e), dtype=F64))

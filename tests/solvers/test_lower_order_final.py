@@ -127,7 +127,7 @@ def test_it_conforms_and_shows_its_name() -> None:
     assert len(check_solver(solver)) == 10
     assert repr(solver) == f"LowerOrderFinal(solver={sd.solver('adams')!r}, last=1, below=15)"
     assert solver == LowerOrderFinal(sd.solver("adams"), below=15)
-    for name in ("grid", "steps", "stochastic", "at_zero_alpha", "needs_alpha", "reference", "moves"):
+    for name in ("grid", "steps", "stochastic", "at_zero_alpha", "needs_alpha", "reference", "corrector"):
         assert getattr(solver, name) == getattr(solver.solver, name)
     assert solver.lowered(1) == solver.solver.lowered(1)
 
@@ -149,5 +149,5 @@ def test_solvers_of_one_order_are_refused(name: str) -> None:
 
 def test_bad_numbers_are_refused() -> None:
     for options in ({"last": 0}, {"below": 0}):
-        with pytest.raises(SolverError, match="orders and moves are positive whole numbers"):
+        with pytest.raises(SolverError, match="orders and steps are positive whole numbers"):
             lower_order_final("adams", **options)

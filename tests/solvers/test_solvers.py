@@ -110,11 +110,10 @@ def test_a_solver_of_one_step_function_is_enough() -> None:
     assert abs(x.std().item() - 0.3) < 0.04
 
 
-def test_then_needs_one_mover_and_one_corrector() -> None:
-    from sdediff.solvers import Then
-
-    with pytest.raises(sd.SolverError, match="one mover and one corrector"):
-        Then(sd.solver("ddim"), sd.solver("heun"))
+def test_predictor_corrector_needs_a_predictor_and_a_corrector() -> None:
+    for pair in (("ddim", "heun"), ("langevin", "langevin")):
+        with pytest.raises(sd.SolverError, match="takes a predictor and a corrector"):
+            sd.solvers.predictor_corrector(*pair)
 
 
 @pytest.mark.parametrize(
