@@ -13,12 +13,15 @@ import sdediff as sd
 from sdediff.cli import main
 from tests.project.pages import PAGES, ROOT, SHELL, SHOWN, blocks, commands
 
-SLOW: set[str] = set()
+SLOW = {"README", "choosing", "cli", "outliers"}
 
 
 def _run(page: Path, module: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     for block in blocks(page):
-        if block.language == "python":
+        if block.language == "output":  # what the Python block before it prints
+            assert capsys.readouterr().out.splitlines() == block.text.splitlines(), f"{page.name}, line {block.line}"
+        elif block.language == "python":
+            capsys.readouterr()
             source = "\n" * (block.line - 1) + block.text  # so that an error names the line of the page
             exec(compile(source, str(page), "exec"), vars(module))
         elif block.language in SHELL:
