@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -49,12 +50,26 @@ def test_blocks_of_a_page_run_in_order(
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
 def test_names_on_a_page_exist(page: Path) -> None:
-    """Public names `sd.x` and `sd.x.y`, and files of this repository, between backticks or in code."""
+    """Names `sd.x.y` and `sdediff.x.y`, and files of the repository or of the package, between backticks or in code."""
     text = page.read_text(encoding="utf-8")
-    for name in set(re.findall(r"\bsd\.([a-z_A-Z]\w*(?:\.[a-zA-Z_]\w*)?)", text)):
-        value: object = sd
-        for part in name.split("."):
-            assert hasattr(value, part), f"sd.{name} is not there"
-            value = getattr(value, part)
-    for path in set(re.findall(r"`((?:sdediff|tests|docs|benchmarks)/[\w/*.]+)`", text)):
-        assert list(ROOT.glob(path.rstrip("/"))), f"{path} is not there"
+    for name in set(re.findall(r"\b(?:sd|(?<![\"/])sdediff)\.([a-z_A-Z]\w*(?:\.[a-zA-Z_]\w*)*)(?![\w*])", text)):
+        assert _there(name), f"sd.{name} is not there"
+    for path in set(re.findall(r"`((?:\w+/)+[\w*]*(?:\.\w+)?)`", text)):
+        known = path.partition("/")[0] in ("sdediff", "tests", "docs", "benchmarks") or path.endswith(".py")
+        roots = (ROOT, ROOT / "sdediff")
+        assert not known or any(list(root.glob(path.rstrip("/"))) for root in roots), f"{path} is not there"
+    for path in set(re.findall(r"^ (\w+/\w+\.py) ", text, re.M)):  # the diagram of a walk
+        assert (ROOT / "sdediff" / path).is_file(), f"{path} is not there"
+
+
+def _there(name: str) -> bool:
+    """Whether a name with dots is an attribute of the package, or a module of it with such an attribute."""
+    value: object = sd
+    for i, part in enumerate(name.split(".")):
+        if not hasattr(value, part):
+            try:
+                importlib.import_module(".".join(["sdediff", *name.split(".")[: i + 1]]))
+            except ImportError:
+                return False
+        value = getattr(value, part)
+    return True
