@@ -93,14 +93,16 @@ sampling.CHOOSERS["auto"] = _auto
 grids.GRIDS["tuned"] = _tuned
 
 
-def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        return importlib.import_module(f"sdediff.{name}")
-    if name not in _LAZY:
-        raise AttributeError(f"module 'sdediff' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"sdediff.{_LAZY[name]}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # to a type checker every name is one of the imports above, and no other exists
+
+    def __getattr__(name: str) -> Any:
+        if name in _ROOMS:
+            return importlib.import_module(f"sdediff.{name}")
+        if name not in _LAZY:
+            raise AttributeError(f"module 'sdediff' has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"sdediff.{_LAZY[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,11 +13,9 @@ from torch import Tensor
 from sdediff._utils.tensors import per_sample
 from sdediff.grids.levels import Evaluation, Level, level
 from sdediff.model.clock import CLOCKS
+from sdediff.model.data_statistics import Statistics
 from sdediff.model.prediction import PARAMETRISATIONS, GeneralPrediction, LinearPrediction, ModelError, Prediction
-from sdediff.sde.base import linear
-
-if TYPE_CHECKING:
-    from sdediff.model.score_model import ScoreModel
+from sdediff.sde.base import SDE, linear
 
 # How the network is read at one level: the factor of its input (None for 1), its clock (B,), and the pair of
 # x0 = a x + b F, None where alpha = 0 and the output does not determine x0.
@@ -24,22 +23,51 @@ Row = tuple[Any, Tensor, Any, Any]
 Readings = tuple[list[Any], list[Any], list[Any], list[Any]]
 
 
+class Bindable(Protocol):
+    """What is read of a ScoreModel."""
+
+    @property
+    def net(self) -> Callable[..., Any]: ...
+    @property
+    def sde(self) -> SDE: ...
+    @property
+    def trained(self) -> SDE | None: ...
+    @property
+    def predicts(self) -> str: ...
+    @property
+    def time(self) -> Any: ...
+    @property
+    def sigma_data(self) -> float: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def cond(self) -> dict[str, Any]: ...
+    @property
+    def stats(self) -> Statistics | None: ...
+    @property
+    def changes(self) -> tuple[Callable[[Prediction, Any], Prediction], ...]: ...
+
+
 class BoundModel:
     """What a solver's step calls: model(x, t) is one network evaluation.
 
     Rows are ready for the levels of `evaluation` and states like x; other levels, times and batch sizes are served
-    too, with a row made for each call. readings: what `read_levels` gave for this model's process. first: the first
-    prediction since it was last set to None.
+    too, with a row made for each call. readings: what `read_levels` gave for this model's process. changes: by default
+    the model's. first: the first prediction since it was last set to None.
     """
 
     def __init__(
         self,
-        model: ScoreModel,
+        model: Bindable,
         evaluation: Evaluation | None = None,
         x: Tensor | None = None,
         readings: Readings | None = None,
+        *,
+        cond: dict[str, Any] | None = None,
+        changes: tuple[Callable[[Prediction, Any], Prediction], ...] | None = None,
     ) -> None:
-        self.model, self.sde, self.stats, self.cond = model, model.sde, model.stats, model.cond
+        self.model, self.sde, self.stats = model, model.sde, model.stats
+        self.cond = model.cond if cond is None else cond
         self.first: Prediction | None = None
         self.dtype, self.device = (torch.float64, torch.device("cpu")) if x is None else (x.dtype, x.device)
         self.shape = torch.Size() if x is None else x.shape[1:]
@@ -52,15 +80,16 @@ class BoundModel:
             self._rows = list(zip(scales, _clocks(clocks, x), a, b, strict=True))
         # After rescheduling the output is none of the quantities of the new process, apart from x0 and eps.
         self._output = None if model.trained is not None and model.predicts not in ("x0", "eps") else model.predicts
+        # Each change is given the model under those before it.
         self._changes: list[tuple[Any, BoundModel]] = []
-        for i, change in enumerate(model.changes):
-            self._changes.append((change, self._before(i)))
+        for i, change in enumerate(model.changes if changes is None else changes):
+            before = BoundModel(model, cond=cond, changes=model.changes[:i])
+            before._rows, before._evaluation, before._batch = self._rows, evaluation, self._batch
+            self._changes.append((change, before))
 
-    def _before(self, count: int) -> BoundModel:
-        """The same rows under the first `count` of the changes."""
-        plain = BoundModel(self.model.before(count))
-        plain._rows, plain._evaluation, plain._batch = self._rows, self._evaluation, self._batch
-        return plain
+    def given(self, **cond: Any) -> BoundModel:
+        """The model under more conditions, without rows."""
+        return BoundModel(self.model, cond={**self.cond, **cond})
 
     def __call__(self, x: Tensor, t: Any) -> Prediction:
         """The prediction at states x (B, ...) and time t: a level, a float or a (B,) tensor of times."""
@@ -86,12 +115,8 @@ class BoundModel:
             self.first = prediction
         return prediction
 
-    def given(self, **cond: Any) -> ScoreModel:
-        """The model under other conditions, not bound."""
-        return self.model.given(**cond)
 
-
-def read_levels(model: ScoreModel, evaluation: Evaluation) -> Readings:
+def read_levels(model: Bindable, evaluation: Evaluation) -> Readings:
     """How the network is read at every level of an evaluation: factors of its input, clock readings, a and b."""
     columns, n = evaluation.columns(), len(evaluation)
     trained, levels = columns, evaluation.levels
@@ -103,13 +128,13 @@ def read_levels(model: ScoreModel, evaluation: Evaluation) -> Readings:
         scale, a, b = _affine(model, columns, trained)
         clock = model.time
         readings = [clock(v) for v in levels[:n]] if callable(clock) else _reading(model, trained).tolist()
-    scales, rows_a, rows_b = (v.tolist() if isinstance(v, np.ndarray) else [v] * n for v in (scale, a, b))
+    scales, rows_a, rows_b = [v.tolist() if isinstance(v, np.ndarray) else [v] * n for v in (scale, a, b)]
     if not np.isfinite(a).all():
         rows_a = [v if math.isfinite(v) else None for v in rows_a]
     return scales, readings, rows_a, rows_b
 
 
-def _row(model: ScoreModel, t: Level, x: Tensor) -> Row:
+def _row(model: Bindable, t: Level, x: Tensor) -> Row:
     trained = t if model.trained is None else level(model.trained, linear(model.trained).t_of_lam(t.lam))
     try:
         scale, a, b = _affine(model, t, trained)
@@ -124,7 +149,7 @@ def _row(model: ScoreModel, t: Level, x: Tensor) -> Row:
     return scale, _clocks([reading], x)[0], a, b
 
 
-def _affine(model: ScoreModel, t: Level, trained: Level) -> tuple[Any, Any, Any]:
+def _affine(model: Bindable, t: Level, trained: Level) -> tuple[Any, Any, Any]:
     """The input's factor and the pair (a, b) at a level of floats, arrays or tensors, on two processes of equal lam."""
     if not model.sde.linear:
         return None, 0.0, 0.0
@@ -138,7 +163,7 @@ def _affine(model: ScoreModel, t: Level, trained: Level) -> tuple[Any, Any, Any]
     return shrink if scale is None else scale * shrink, a * shrink, b
 
 
-def _reading(model: ScoreModel, trained: Level) -> Any:
+def _reading(model: Bindable, trained: Level) -> Any:
     """What a named clock reads at a level of the process that the network was trained on."""
     reading = CLOCKS[str(model.time)](trained)
     if not isinstance(reading, Tensor) and not np.isfinite(reading).all():
@@ -147,7 +172,7 @@ def _reading(model: ScoreModel, trained: Level) -> Any:
     return reading - model.offset if model.time == "index" else reading
 
 
-def _no_reading(model: ScoreModel, reading: float, time: Any) -> ModelError:
+def _no_reading(model: Bindable, reading: float, time: Any) -> ModelError:
     return ModelError(f"the clock {model.time!r} reads {reading} at t={time}: start below it (start=sde.t_max)")
 
 

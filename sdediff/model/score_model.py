@@ -81,10 +81,6 @@ class ScoreModel:
         """The same model around wrap(net): counting, compiling."""
         return replace(self, net=wrap(self.net))
 
-    def before(self, count: int) -> ScoreModel:
-        """The same model under the first `count` of its changes."""
-        return replace(self, changes=self.changes[:count])
-
     @property
     def at_zero_alpha(self) -> bool:
         """Whether the clock reads, and the output determines x0, where alpha = 0."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sdediff.noise.counter import Noise
-from sdediff.sampling.run import Run, Table
+from sdediff.sampling.run import Run, RunTable
 
 
 class Graph(Protocol):
@@ -80,7 +80,7 @@ def _shifted(source: Noise | None, draws: int) -> Noise:
 class Recorded:
     """One run's loop in a graph, with the memory that it reads and writes."""
 
-    def __init__(self, run: Run, table: Table, graph: Graph) -> None:
+    def __init__(self, run: Run, table: RunTable, graph: Graph) -> None:
         self.start, self.noise, self.graph = run.x.clone(), Drawn(source=run.noise), graph
         self.out = self.start
         # What the graph's kernels point into lives as long as the graph.

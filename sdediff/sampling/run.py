@@ -155,19 +155,19 @@ class CallCounter:
         return counted
 
 
-class Table(NamedTuple):
+class RunTable(NamedTuple):
     """The levels of a run, with what its solver needs at each, and the model bound to them."""
 
     levels: tuple[Level, ...]
     evaluation: Evaluation
     model: BoundModel
 
-    def again(self, model: ScoreModel, x: Tensor) -> Table:
+    def again(self, model: ScoreModel, x: Tensor) -> RunTable:
         """The same levels for the same process under another network, other conditions or another batch."""
         return self._replace(model=BoundModel(model, self.evaluation, x, self.model.readings))
 
 
-def make_table(model: ScoreModel, plan: Plan, x: Tensor) -> Table:
+def make_table(model: ScoreModel, plan: Plan, x: Tensor) -> RunTable:
     """Evaluate the process, bind the model and compute the solver's coefficients, once, for states like x."""
     evaluation = Evaluation(model.sde)
     levels = evaluation.at(plan.times, 0)
@@ -175,7 +175,7 @@ def make_table(model: ScoreModel, plan: Plan, x: Tensor) -> Table:
         plan.solver.visit(evaluation, list(itertools.pairwise(levels)))
     bound = BoundModel(model, evaluation, x)
     set_coefficients(plan.solver, bound, levels)
-    return Table(levels, evaluation, bound)
+    return RunTable(levels, evaluation, bound)
 
 
 class Run(NamedTuple):
@@ -188,7 +188,7 @@ class Run(NamedTuple):
     first: int = 0
     history: Any = None
 
-    def states(self, table: Table | None = None) -> Iterator[State]:
+    def states(self, table: RunTable | None = None) -> Iterator[State]:
         """The state at every level, each with what `iterate(resume=)` needs to go on from there."""
         solver, x, history, times = self.plan.solver, self.x, self.history, self.plan.times
         levels, _, model = table or make_table(self.model, self.plan, x)

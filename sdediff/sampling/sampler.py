@@ -20,8 +20,8 @@ from sdediff.sampling.run import (
     CallCounter,
     Plan,
     Run,
+    RunTable,
     State,
-    Table,
     check_eval,
     make_plan,
     make_table,
@@ -77,7 +77,7 @@ class Sampler:
             raise SolverError(f"solver={solver!r} chooses the grid too: leave grid out")
         self._plan = None if self._chooser else make_plan(model, solver, grid=grid, **self._given)
         self._net = torch.compile(model.net) if compile else model.net
-        self._table: tuple[Any, Table] | None = None
+        self._table: tuple[Any, RunTable] | None = None
         self._recorded: dict[Any, Recorded] = {}
 
     def __repr__(self) -> str:
