@@ -1,4 +1,4 @@
-"""Draws grids.png: where each grid stops, and what that does to the error of a solver."""
+"""Draws grids.png: the times of each grid, and the error of two solvers on it."""
 
 from pathlib import Path
 
@@ -29,13 +29,13 @@ def errors(sde: sd.LinearSDE, solver: str, counts: list[int]) -> dict[str, list[
     z = sde.prior_std() * torch.randn(256, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
     fine = sd.solver("ode", method="DOP853", rtol=1e-10, atol=1e-10)
     exact = sd.sample(model, x=z, solver=fine, denoise=False)
-    found: dict[str, list[float]] = {}
+    medians: dict[str, list[float]] = {}
     for name, options in GRIDS.items():
-        found[name] = []
+        medians[name] = []
         for n in counts:
             x = sd.sample(model, x=z, solver=solver, grid=sd.grid(name, sde, n, **options), denoise=False)
-            found[name].append((x - exact).norm(dim=1).median().item())
-    return found
+            medians[name].append((x - exact).norm(dim=1).median().item())
+    return medians
 
 
 def main() -> None:
@@ -46,12 +46,12 @@ def main() -> None:
         label = name + "".join(f", {key}={value:g}" for key, value in options.items())
         axes[0].semilogx(sde.sigma(times) / sde.alpha(times), torch.full((13,), -i), "|-", ms=11, lw=0.5, label=label)
     axes[0].set_yticks([-i for i in range(len(GRIDS))], GRIDS)
-    axes[0].set(xlabel="sigma / alpha", title="12 moves on VP")
+    axes[0].set(xlabel="sigma / alpha", title="12 steps on VP")
     for axis, solver in zip(axes[1:], ("dpmpp_2m", "heun"), strict=True):
         for name, row in errors(sde, solver, counts).items():
             axis.loglog(counts, row, "o-", ms=3, label=name)
             print(solver, name, [f"{e:.4f}" for e in row])
-        axis.set(xlabel="moves", ylabel="median distance from the exact flow", title=solver)
+        axis.set(xlabel="steps", ylabel="median distance from the exact flow", title=solver)
         axis.set_xticks(counts, [str(n) for n in counts])
         axis.minorticks_off()
     axes[1].legend(frameon=False, fontsize=8)

@@ -1,4 +1,4 @@
-"""Draws latent.png: two digits, the way between them through their latents, and straight across."""
+"""Draws latent.png: pictures between two digits, by their latent codes and by the pixels."""
 
 from pathlib import Path
 

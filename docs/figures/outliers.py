@@ -76,9 +76,9 @@ def main() -> None:
         scores = {"log p": [s.log_prob for s in (inside, outside)],
                   "typicality": [s.typicality(reference) for s in (inside, outside)]}  # fmt: skip
         areas = {kind: area(*both) for kind, both in scores.items()}
-        told = "   ".join(f"{kind} {a:.3f} +- {e:.3f}" for kind, (a, e) in areas.items())
-        usual = f"median p {outside.p_value.median():.2g}, dimension {outside.dimension[:, 3].median():.0f}"
-        print(f"{name:18} mean log p {scores['log p'][1].mean():6.1f}   {told}   {usual}", flush=True)
+        figures = "   ".join(f"{kind} {a:.3f} +- {e:.3f}" for kind, (a, e) in areas.items())
+        typical = f"median p {outside.p_value.median():.2g}, dimension {outside.dimension[:, 3].median():.0f}"
+        print(f"{name:18} mean log p {scores['log p'][1].mean():6.1f}   {figures}   {typical}", flush=True)
         if name not in SHOWN:
             continue
         for axis, (kind, (a, b)) in zip(axes[:, SHOWN.index(name)], scores.items(), strict=True):
