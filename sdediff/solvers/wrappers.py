@@ -121,9 +121,9 @@ class PredictorCorrector(Wrapper):
 
 
 def _end(s: Level) -> Level:
-    """A copy of s, as the end of an inner solver's step through the same inner levels."""
+    """A copy of s, as the end of an inner solver's step, with what that solver's `visit` put there."""
     end = s.copy()
-    end.inner = s.inner
+    end.inner, end.coefficients = s.inner, s.coefficients
     return end
 
 

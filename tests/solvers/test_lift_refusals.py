@@ -44,7 +44,6 @@ def test_errors_name_the_mend(make: Callable[[], Any], said: str) -> None:
         (Churn(Adams(2)), "karras", "keeps a history"),
         (Restart(HEUN, ((0.06, 0.3, 2, 1),)), [80.0, 10.0, 0.5], "end the grid lower"),
         (Restart(HEUN, ((0.06, 90.0, 2, 1),)), "karras", "lower it"),
-        (Restart(sd.solver("dpm_fast"), ((0.06, 0.3, 2, 1),)), "karras", "restart another"),
     ],
 )
 def test_runs_that_cannot_be_are_refused(solver: sd.Solver, times: Any, said: str) -> None:
