@@ -173,11 +173,11 @@ def grid(
             raise InputError(f"a grid falls from start to stop within [0, {sde.T}], given start={start}, stop={stop}")
         if start > limit:
             raise SDEError(f"the grid {kind!r} needs alpha > 0 at its start, not so at t={start}: start={limit}")
-        times = times64(make(sde, n, start, stop, **options))
+        times = times64(make(sde, n, start, stop, **options)).detach().clone()
         if make not in (knots, strided):
             times[0], times[-1] = start, stop
         return _checked(times, sde, at_data=not by_lam)
-    return _checked(times64(kind), sde, at_data=True)
+    return _checked(times64(kind).detach().clone(), sde, at_data=True)
 
 
 def _checked(times: Tensor, sde: SDE, at_data: bool) -> Tensor:

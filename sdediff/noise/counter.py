@@ -151,7 +151,8 @@ class Counter(Noise):
         return self._counter(like, (t.index, draw + self.offset))
 
     def for_run(self, steps: int) -> Noise:
-        return _CounterAhead(self.seed, self.index, self.offset, steps)
+        # A class derived from this one has draws of its own.
+        return _CounterAhead(self.seed, self.index, self.offset, steps) if type(self) is Counter else self
 
 
 @dataclass(frozen=True)
