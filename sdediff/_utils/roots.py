@@ -21,7 +21,8 @@ def falling_root(function: Callable[[np.ndarray], np.ndarray], values: np.ndarra
     """The t in [0, end] where the falling `function`(t) = value, for `values` of any shape, to float64 accuracy.
 
     Values beyond the ends give the ends. A bracket is looked up in a table and a first guess interpolated there over
-    log(t/(end - t)); then Newton's steps are taken with difference quotients, and the bracket is halved where a step leaves it or the function has a kink.
+    log(t/(end - t)); then Newton's steps are taken with difference quotients, and the bracket is halved where a step
+    leaves it or the function has a kink.
     """
     target = np.ravel(np.asarray(values, dtype=np.float64))
     with np.errstate(all="ignore"):
