@@ -18,9 +18,7 @@ PACKAGE = Path(sdediff.__file__).parent
 TESTS = Path(__file__).parents[1]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 NAMES = sorted(
-    module.name
-    for module in pkgutil.walk_packages([str(PACKAGE)], "sdediff.")
-    if not module.name.endswith("__main__")
+    module.name for module in pkgutil.walk_packages([str(PACKAGE)], "sdediff.") if not module.name.endswith("__main__")
 )
 # Stores that outlive a call, by module: none. What is kept, a user's object keeps (`Sampler`).
 REMEMBERED: set[tuple[str, str]] = set()
