@@ -120,6 +120,10 @@ class Sampler:
             model = model.map_net(wrap)
         bound = model.given(**cond) if cond else model
         if resume is not None:
+            if shape is not None or x is not None:
+                raise InputError("given resume= and shape or x: the state has the run's own, leave them out")
+            if not torch.equal(resume.times, plan.times):
+                raise InputError("the state is of a run over other times: go on from it by iterate(resume=state)")
             return Run(bound, plan, resume.x, noise, resume.t.index, resume.history)
         if x is None:
             return Run(bound, plan, self._prior(plan, shape, noise), noise)

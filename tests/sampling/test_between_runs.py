@@ -185,3 +185,18 @@ def test_what_a_state_has_fixed_is_refused_beside_it(name, value):
     for run in (sd.sample, sd.iterate):
         with pytest.raises(sd.Error, match=rf"given resume= and {name}: the state has the run's own, leave {name} out"):
             run(model, resume=state, **{name: value})
+
+
+def test_a_sampler_goes_on_from_a_state_of_its_own_runs_alone():
+    model = sd.target("target_m").model(sd.VP())
+    sampler, other = (sd.Sampler(model, solver="dpmpp_2m", steps=n, dtype=F64) for n in (8, 9))
+    states = list(sampler.states(sampler.run((3, 2))))
+    record = sampler(resume=states[3], full=True)
+    assert torch.equal(record.x, sampler((3, 2)))
+    assert record.times.tolist() == states[0].times[3:].tolist()
+    assert (record.calls, len(record.trajectory)) == (6, 6)
+    with pytest.raises(sd.Error, match="a run over other times: go on from it by iterate"):
+        other(resume=states[3])
+    for given in ({"shape": (3, 2)}, {"x": states[3].x}):
+        with pytest.raises(sd.Error, match="given resume= and shape or x: the state has the run's own"):
+            sampler(resume=states[3], **given)
