@@ -96,7 +96,8 @@ class BoundModel:
 
     def given(self, **cond: Any) -> BoundModel:
         """The model under more conditions, without rows."""
-        return BoundModel(self.model, cond={**self.cond, **cond})
+        changes = tuple(change for change, _ in self._changes)
+        return BoundModel(self.model, cond={**self.cond, **cond}, changes=changes)
 
     def __call__(self, x: Tensor, t: Any) -> Prediction:
         """The prediction at states x (B, ...) and time t: a level, a float or a (B,) tensor of times."""
