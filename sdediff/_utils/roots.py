@@ -10,8 +10,9 @@ import numpy as np
 _LOGITS = np.linspace(-36.0, 36.0, 577)
 _NODES = np.concatenate([[0.0], 1 / (1 + np.exp(-_LOGITS)), [1.0]])
 _EIGHT, _DIAGONAL = np.arange(8), np.eye(8)
-# A difference quotient over this share of the distance to the nearer end is exact to about 1e-9.
-_DELTA = 1e-6
+# A difference quotient over this share of the distance to the nearer end, on both sides, is exact to about 1e-8; where
+# the two sides differ by more than this share of it, as beside a kink, it is not used.
+_DELTA, _STRAIGHT = 1e-6, 1e-3
 # Newton's step after one that is this small, relative to t, would be below the rounding of t.
 _LAST = 1e-8
 
@@ -20,7 +21,8 @@ def falling_root(function: Callable[[np.ndarray], np.ndarray], values: np.ndarra
     """The t in [0, end] where the falling `function`(t) = value, for `values` of any shape, to float64 accuracy.
 
     Values beyond the ends give the ends. A bracket is looked up in a table and a first guess interpolated there over
-    log(t/(end - t)); then Newton's steps are taken with difference quotients, a bisection where one leaves its bracket.
+    log(t/(end - t)); then Newton's steps are taken with difference quotients, and the bracket is halved where a step
+    leaves it or the function has a kink.
     """
     target = np.ravel(np.asarray(values, dtype=np.float64))
     with np.errstate(all="ignore"):
@@ -59,16 +61,18 @@ def _newton(
     n = len(target)
     for _ in range(100):
         delta = _DELTA * np.minimum(t, end - t)
-        both = function(np.concatenate([t, t + delta]))
-        error = both[:n] - target
-        step = error * delta / (both[:n] - both[n:])
-        last = np.abs(step) <= _LAST * t
+        at, after, before = function(np.concatenate([t, t + delta, t - delta])).reshape(3, n)
+        error, fall = at - target, before - after
+        step = 2 * error * delta / fall
+        straight = np.abs(before - 2 * at + after) <= _STRAIGHT * fall
+        last = straight & (np.abs(step) <= _LAST * t)
         if last.all():
             return (t + step).clip(low, high)
         low, high = np.where(error > 0, t, low), np.where(error > 0, high, t)
         newton = np.where(last, (t + step).clip(low, high), t + step)
         settled = last | (error == 0) | (high - low <= np.spacing(high))
-        t = np.where(error == 0, t, np.where((newton >= low) & (newton <= high), newton, (low + high) / 2))
+        trusted = straight & (newton >= low) & (newton <= high)
+        t = np.where(error == 0, t, np.where(trusted, newton, (low + high) / 2))
         if settled.all():
             return t
     return t

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import times64
 from sdediff.sde.base import SDE, LinearSDE, SDEError, linear
@@ -68,7 +69,7 @@ def time_shift(sde: LinearSDE, n: int, start: float, stop: float, shift: float =
     On a rectified flow t = shift u / (1 + (shift - 1) u) of even u. Esser et al. 2024, eq. 23.
     """
     if shift <= 0:
-        raise ValueError(f"shift={shift}: sigma/alpha is multiplied by it, write a positive number")
+        raise InputError(f"shift={shift}: sigma/alpha is multiplied by it, write a positive number")
     ends = torch.sigmoid(-sde.lam([start, stop]) - math.log(shift))
     u = torch.linspace(ends[0].item(), ends[1].item(), n + 1, dtype=torch.float64)
     return sde.t_of_lam(-torch.logit(u) - math.log(shift))
@@ -82,7 +83,7 @@ def beta(sde: SDE, n: int, start: float, stop: float, alpha: float = 0.6, beta: 
     from scipy.special import betaincinv
 
     if not (alpha > 0 and beta > 0):
-        raise ValueError(f"alpha={alpha}, beta={beta}: a Beta distribution needs both positive")
+        raise InputError(f"alpha={alpha}, beta={beta}: a Beta distribution needs both positive")
     share = betaincinv(alpha, beta, np.linspace(1, 0, n + 1))
     return stop + (start - stop) * torch.from_numpy(share)
 
@@ -92,7 +93,7 @@ def knots(sde: SDE, n: int | None, start: float, stop: float) -> Tensor:
     _count(sde)
     times = torch.arange(math.floor(start), math.ceil(stop) - 1, -1, dtype=torch.float64)
     if n is not None and n != len(times) - 1:
-        raise ValueError(
+        raise InputError(
             f"the grid 'knots' has {len(times) - 1} moves, asked for {n}: leave steps out, or use 'strided'"
         )
     return times
@@ -105,7 +106,7 @@ def strided(sde: SDE, n: int, start: float, stop: float, spacing: str = "linspac
     count = n + 1
     _count(sde)
     if count > total:
-        raise ValueError(
+        raise InputError(
             f"{count} distinct knots were asked of a table with {total}: ask for at most {total - 1} steps"
         )
     if spacing == "leading":
@@ -115,7 +116,7 @@ def strided(sde: SDE, n: int, start: float, stop: float, spacing: str = "linspac
     elif spacing == "linspace":
         times = torch.from_numpy(np.linspace(0, total - 1, count).round()[::-1].copy()) + 1
     else:
-        raise ValueError(f"spacing={spacing!r}: write 'leading', 'trailing' or 'linspace'")
+        raise InputError(f"spacing={spacing!r}: write 'leading', 'trailing' or 'linspace'")
     return times + math.ceil(stop) - 1
 
 
@@ -157,11 +158,11 @@ def grid(
     start at t_max, just below T. Raises ValueError on a grid that does not fall.
     """
     if isinstance(kind, str) and kind not in GRIDS:
-        raise ValueError(nearest(kind, GRIDS, "grid"))
+        raise InputError(nearest(kind, GRIDS, "grid"))
     if isinstance(kind, str) or callable(kind):
         make = GRIDS[kind] if isinstance(kind, str) else kind
         if (n is None and kind != "knots") or (n is not None and (n != int(n) or n < 1)):
-            raise ValueError(f"steps={n}: a grid needs at least one step, a whole number of them")
+            raise InputError(f"steps={n}: a grid needs at least one step, a whole number of them")
         by_lam = isinstance(kind, str) and kind in FROM_T_MAX
         if isinstance(kind, str) and kind not in _IN_TIME and not sde.linear:
             raise SDEError(f"the grid {kind!r} needs alpha and sigma, which {type(sde).__name__} does not give")
@@ -169,25 +170,25 @@ def grid(
         start = limit if start is None else float(start)
         stop = sde.t_min if stop is None else float(stop)
         if not sde.T >= start > stop >= 0:
-            raise ValueError(f"a grid falls from start to stop within [0, {sde.T}], given start={start}, stop={stop}")
+            raise InputError(f"a grid falls from start to stop within [0, {sde.T}], given start={start}, stop={stop}")
         if start > limit:
             raise SDEError(f"the grid {kind!r} needs alpha > 0 at its start, not so at t={start}: start={limit}")
-        times = times64(make(sde, n, start, stop, **options))
+        times = times64(make(sde, n, start, stop, **options)).detach().clone()
         if make not in (knots, strided):
             times[0], times[-1] = start, stop
         return _checked(times, sde, at_data=not by_lam)
-    return _checked(times64(kind), sde, at_data=True)
+    return _checked(times64(kind).detach().clone(), sde, at_data=True)
 
 
 def _checked(times: Tensor, sde: SDE, at_data: bool) -> Tensor:
     """at_data: whether the last time may be one where sigma is 0."""
     if times.ndim != 1 or len(times) < 2:
-        raise ValueError(f"a grid is a row of at least two times, given the shape {tuple(times.shape)}")
+        raise InputError(f"a grid is a row of at least two times, given the shape {tuple(times.shape)}")
     values = times.tolist()
     if not all(map(operator.gt, values, values[1:])):
-        raise ValueError(f"a grid falls strictly from noise to data, given {values[:4]}...: sort it downwards")
+        raise InputError(f"a grid falls strictly from noise to data, given {values[:4]}...: sort it downwards")
     if not (0 <= values[-1] and values[0] <= sde.T):
-        raise ValueError(f"grid times must lie in [0, {sde.T}], given {values[0]} to {values[-1]}")
+        raise InputError(f"grid times must lie in [0, {sde.T}], given {values[0]} to {values[-1]}")
     if at_data and sde.linear and linear(sde).sigma(times[-1:]).item() == 0:
-        raise ValueError(f"sigma is 0 at t={values[-1]}: end above it, at t_min={sde.t_min}; denoise=True jumps on")
+        raise InputError(f"sigma is 0 at t={values[-1]}: end above it, at t_min={sde.t_min}; denoise=True jumps on")
     return times

@@ -144,7 +144,7 @@ class Evaluation:
             return ()
         times, by_lam = np.array(places, dtype=np.float64), np.array([isinstance(v, AtLam) for v in places])
         if by_lam.any():
-            times[by_lam] = linear(self.sde).t_of_lam(times[by_lam]).numpy()
+            times[by_lam] = linear(self.sde).t_of_lam(times[by_lam]).detach().numpy()
         return self.at(torch.from_numpy(times))
 
     def columns(self) -> Level:
@@ -159,7 +159,7 @@ class Evaluation:
     def fill_slopes(self) -> None:
         """Evaluate the slopes, f and g^2 of every level together."""
         columns, sde = self.columns(), linear(self.sde)
-        alpha_dot, sigma_dot = (v.numpy() for v in sde.slopes(columns.time))
+        alpha_dot, sigma_dot = (v.detach().numpy() for v in sde.slopes(columns.time))
         with np.errstate(all="ignore"):
             slopes = (alpha_dot, sigma_dot, *drift_and_diffusion(columns.alpha, columns.sigma, alpha_dot, sigma_dot))
         for name, values in zip(_SLOPES, slopes, strict=True):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sdediff._utils.errors import InputError
 from sdediff._utils.files import whole
 from sdediff.jobs.errors import JobError
 from sdediff.model.score_model import ScoreModel
@@ -38,7 +39,7 @@ class Manifest:
         try:
             stored = json.loads(self.path.read_text(encoding="utf-8"))
             if stored["format"] != _FORMAT:
-                raise ValueError(f"format {stored['format']}, this version reads {_FORMAT}")
+                raise InputError(f"format {stored['format']}, this version reads {_FORMAT}")
             parts = {key: stored[key] for key in (*_COMPARED, "notes", "result")}
         except FileNotFoundError:
             return False

@@ -14,7 +14,14 @@ from sdediff._utils.tensors import per_sample
 from sdediff.grids.levels import Evaluation, Level, level
 from sdediff.model.clock import CLOCKS
 from sdediff.model.data_statistics import Statistics
-from sdediff.model.prediction import PARAMETRISATIONS, GeneralPrediction, LinearPrediction, ModelError, Prediction
+from sdediff.model.prediction import (
+    PARAMETRISATIONS,
+    GeneralPrediction,
+    LinearPrediction,
+    ModelError,
+    Prediction,
+    edm_scale,
+)
 from sdediff.sde.base import SDE, linear
 
 # How the network is read at one level: the factor of its input (None for 1), its clock (B,), and the pair of
@@ -89,7 +96,8 @@ class BoundModel:
 
     def given(self, **cond: Any) -> BoundModel:
         """The model under more conditions, without rows."""
-        return BoundModel(self.model, cond={**self.cond, **cond})
+        changes = tuple(change for change, _ in self._changes)
+        return BoundModel(self.model, cond={**self.cond, **cond}, changes=changes)
 
     def __call__(self, x: Tensor, t: Any) -> Prediction:
         """The prediction at states x (B, ...) and time t: a level, a float or a (B,) tensor of times."""
@@ -156,7 +164,7 @@ def _affine(model: Bindable, t: Level, trained: Level) -> tuple[Any, Any, Any]:
     a, b = PARAMETRISATIONS[model.predicts](trained, model.sigma_data)
     scale = None
     if model.predicts == "edm":
-        scale = ((trained.alpha * model.sigma_data) ** 2 + trained.sigma**2) ** -0.5
+        scale = 1 / edm_scale(trained, model.sigma_data)
     if model.trained is None:
         return scale, a, b
     shrink = trained.sigma / t.sigma

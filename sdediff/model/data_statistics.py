@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
+
 KINDS = ("std", "dims", "pca")
 
 
@@ -44,7 +46,7 @@ class Statistics:
     def axes(self, kind: str = "std", dtype: torch.dtype = torch.float64, device: Any = "cpu") -> Axes:
         """Coordinates in which to whiten: one scale ("std"), one a dimension ("dims") or a direction ("pca")."""
         if kind not in KINDS:
-            raise ValueError(f"scale {kind!r}: write one of {', '.join(KINDS)}")
+            raise InputError(f"scale {kind!r}: write one of {', '.join(KINDS)}")
         mean, d = self.mean.reshape(-1), None
         scale: Any = self.std
         if kind == "dims":
@@ -63,7 +65,7 @@ class Statistics:
         found = cls(mean, dims, directions, variances, tensors["rest"].item())
         k, d = found.directions.shape
         if found.dims.shape != found.mean.shape or found.mean.numel() != d or found.variances.shape != (k,):
-            raise ValueError(f"mean {tuple(found.mean.shape)} and directions {k} x {d} do not fit")
+            raise InputError(f"mean {tuple(found.mean.shape)} and directions {k} x {d} do not fit")
         return found
 
     def state(self) -> dict[str, Tensor]:
@@ -110,10 +112,10 @@ def statistics(data: Any, rank: int | None = None) -> Statistics:
     """
     x = torch.as_tensor(getattr(data, "x", data)).detach().to(torch.float64)
     if x.ndim < 2 or len(x) < 2:
-        raise ValueError(f"statistics need at least two samples (N, ...), given the shape {tuple(x.shape)}")
+        raise InputError(f"statistics need at least two samples (N, ...), given the shape {tuple(x.shape)}")
     if not bool(torch.isfinite(x).all()):
         bad = int((~torch.isfinite(x.reshape(len(x), -1)).all(dim=1)).nonzero()[0])
-        raise ValueError(f"row {bad} of the data is not finite: leave it out before measuring statistics")
+        raise InputError(f"row {bad} of the data is not finite: leave it out before measuring statistics")
     flat = x.reshape(len(x), -1)
     mean = flat.mean(dim=0)
     rest, n, d = flat - mean, *flat.shape

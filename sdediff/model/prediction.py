@@ -26,9 +26,17 @@ class ModelError(Error, ValueError):
     """A network and what was said about it do not fit; the message names the mismatch and the mend."""
 
 
+# Products and square roots are rounded alike for floats, arrays and tensors; a float's powers are not.
+def edm_scale(t: Level, sigma_data: float) -> Any:
+    """The standard deviation of x_t for data of standard deviation sigma_data."""
+    data = t.alpha * sigma_data
+    variance = data * data + t.sigma * t.sigma
+    return math.sqrt(variance) if isinstance(variance, float) else variance**0.5
+
+
 def _edm(t: Level, sigma_data: float) -> tuple[Any, Any]:
-    w2 = (t.alpha * sigma_data) ** 2 + t.sigma**2
-    return t.alpha * sigma_data**2 / w2, t.sigma * sigma_data / w2**0.5
+    w = edm_scale(t, sigma_data)
+    return t.alpha * (sigma_data * sigma_data) / (w * w), t.sigma * sigma_data / w
 
 
 def _velocity(t: Level, sigma_data: float) -> tuple[Any, Any]:
@@ -37,7 +45,7 @@ def _velocity(t: Level, sigma_data: float) -> tuple[Any, Any]:
 
 
 def _v(t: Level, sigma_data: float) -> tuple[Any, Any]:
-    w2 = t.alpha**2 + t.sigma**2
+    w2 = t.alpha * t.alpha + t.sigma * t.sigma
     return t.alpha / w2, -t.sigma / w2
 
 
@@ -45,7 +53,7 @@ def _v(t: Level, sigma_data: float) -> tuple[Any, Any]:
 PARAMETRISATIONS: dict[str, Callable[[Level, float], tuple[Any, Any]]] = {
     "x0": lambda t, sigma_data: (0.0, 1.0),
     "eps": lambda t, sigma_data: (1 / t.alpha, -t.sigma / t.alpha),
-    "score": lambda t, sigma_data: (1 / t.alpha, t.sigma**2 / t.alpha),
+    "score": lambda t, sigma_data: (1 / t.alpha, t.sigma * t.sigma / t.alpha),
     "v": _v,
     "edm": _edm,
     "velocity": _velocity,

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff.noise.counter import TREE, Noise, indices, normals
 
 # States up to this size draw all levels of the tree at once.
@@ -71,7 +72,7 @@ class Brownian(Noise):
     def _tick(self, time: float) -> int:
         ticks = round(time / self.span * 2**self.depth)
         if not 0 <= ticks <= 2**self.depth:
-            raise ValueError(f"the Brownian path covers [0, {self.span}], asked for time {time}")
+            raise InputError(f"the Brownian path covers [0, {self.span}], asked for time {time}")
         return ticks
 
     def _increment(self, low: int, high: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

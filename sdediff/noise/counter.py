@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
+
 WORD = 0xFFFFFFFF
 _MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], dtype=np.uint64)
 _HIGH = 1 if sys.byteorder == "little" else 0
@@ -61,7 +63,7 @@ def uniforms(seed: int, index: np.ndarray, stream: tuple[int, int], shape: tuple
     """Uniform numbers in [0, 1), float64 (B, *shape), element by element a function of (seed, index, stream)."""
     size = math.prod(shape)
     if not 0 <= stream[1] < 1 << 28:
-        raise ValueError(f"stream={stream}: the second word must lie in [0, 2**28)")
+        raise InputError(f"stream={stream}: the second word must lie in [0, 2**28)")
     words = _bits(seed, index, (UNIFORM - stream[1], stream[0]), 2 * size)
     flat = words.transpose(1, 2, 0).reshape(len(index), -1)[:, : 2 * size].astype(np.uint64)
     pairs = flat.reshape(len(index), size, 2)
@@ -93,9 +95,9 @@ def indices(index: int | Sequence[int], batch: int) -> np.ndarray:
     """Sample indices (batch,) from a first index or a list of them; each in [0, 2**32)."""
     given = np.arange(index, index + batch) if isinstance(index, int) else np.asarray(index, dtype=np.int64)
     if given.shape != (batch,):
-        raise ValueError(f"index names {given.size} samples, the batch has {batch}: give one integer each")
+        raise InputError(f"index names {given.size} samples, the batch has {batch}: give one integer each")
     if batch and (given.min() < 0 or given.max() > WORD):
-        raise ValueError(f"sample indices must lie in [0, 2**32), given {given.min()} to {given.max()}")
+        raise InputError(f"sample indices must lie in [0, 2**32), given {given.min()} to {given.max()}")
     return given
 
 
@@ -117,7 +119,7 @@ class Noise(ABC):
 
     def __post_init__(self) -> None:
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**64:
-            raise ValueError(f"seed={self.seed}: give an integer in [0, 2**64)")
+            raise InputError(f"seed={self.seed}: give an integer in [0, 2**64)")
 
     @abstractmethod
     def __call__(self, t: Any, s: Any, like: Tensor, draw: int = 0) -> Tensor:
@@ -149,7 +151,8 @@ class Counter(Noise):
         return self._counter(like, (t.index, draw + self.offset))
 
     def for_run(self, steps: int) -> Noise:
-        return _CounterAhead(self.seed, self.index, self.offset, steps)
+        # A class derived from this one has draws of its own.
+        return _CounterAhead(self.seed, self.index, self.offset, steps) if type(self) is Counter else self
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff.noise.counter import Noise
 from sdediff.sampling.run import Run, RunTable
 
@@ -73,7 +74,7 @@ class Drawn(Noise):
 
 def _shifted(source: Noise | None, draws: int) -> Noise:
     if source is None:
-        raise ValueError("Drawn needs the noise that it draws from: Drawn(source=...)")
+        raise InputError("Drawn needs the noise that it draws from: Drawn(source=...)")
     return source.shifted(draws) if draws else source
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff._utils.tensors import per_sample
 
 
@@ -27,7 +28,7 @@ def slerp(a: Tensor, b: Tensor, w: float | Tensor) -> Tensor:
     _alike(a, b)
     angle = _angle(a, b)
     if bool((angle > math.pi - 1e-4).any()):
-        raise ValueError("slerp was given opposite states, which no single arc joins: go by way of a third")
+        raise InputError("slerp was given opposite states, which no single arc joins: go by way of a third")
     w = torch.as_tensor(w, dtype=torch.float64, device=a.device)
     # sin(w o) / sin(o) without a division by zero: w sinc(w o) / sinc(o).
     turn = angle / math.pi
@@ -38,7 +39,7 @@ def slerp(a: Tensor, b: Tensor, w: float | Tensor) -> Tensor:
 def interpolate(a: Tensor, b: Tensor, n: int, along: Callable[[Tensor, Tensor, Any], Tensor] = slerp) -> Tensor:
     """n latents (n, B, ...) from a to b (B, ...), both included, at even w; along: slerp, lerp or a function."""
     if n < 2:
-        raise ValueError(f"n={n}: the two ends are part of the row, ask for at least 2")
+        raise InputError(f"n={n}: the two ends are part of the row, ask for at least 2")
     return torch.stack([along(a, b, i / (n - 1)) for i in range(n)])
 
 
@@ -51,4 +52,4 @@ def _angle(a: Tensor, b: Tensor) -> Tensor:
 
 def _alike(a: Tensor, b: Tensor) -> None:
     if a.shape != b.shape or a.ndim < 2:
-        raise ValueError(f"needed are two batches of one shape (B, ...), given {tuple(a.shape)} and {tuple(b.shape)}")
+        raise InputError(f"needed are two batches of one shape (B, ...), given {tuple(a.shape)} and {tuple(b.shape)}")

@@ -120,6 +120,10 @@ class Sampler:
             model = model.map_net(wrap)
         bound = model.given(**cond) if cond else model
         if resume is not None:
+            if shape is not None or x is not None:
+                raise InputError("given resume= and shape or x: the state has the run's own, leave them out")
+            if not torch.equal(resume.times, plan.times):
+                raise InputError("the state is of a run over other times: go on from it by iterate(resume=state)")
             return Run(bound, plan, resume.x, noise, resume.t.index, resume.history)
         if x is None:
             return Run(bound, plan, self._prior(plan, shape, noise), noise)
@@ -142,10 +146,12 @@ class Sampler:
     def states(self, run: Run) -> Iterator[State]:
         """The states of a run; its table is kept for later ones of the same kind."""
         kind = run.x.shape[1:], run.x.dtype, run.x.device
-        if self._table is None or self._table[0] != kind:
-            self._table = kind, make_table(run.model, run.plan, run.x)
-            return run.states(self._table[1])
-        return run.states(self._table[1].again(run.model, run.x))
+        held = self._table  # read once and replaced whole, as threads may share a sampler
+        if held is not None and held[0] == kind:
+            return run.states(held[1].again(run.model, run.x))
+        table = make_table(run.model, run.plan, run.x)
+        self._table = kind, table
+        return run.states(table)
 
     @overload
     def __call__(

@@ -67,7 +67,9 @@ class AdaptiveSDE(OwnSteps):
         slope = field.first(step)
         before, w = step.kept[1:] if step.kept else (x, path.values(step.t, x, own))
         h, after = rows_of(step.h, x), path.values(step.end, x, own)
-        g, g_end = rows_of(sde.diffusion(torch.from_numpy(np.concatenate([step.t, step.end]))).numpy(), x).chunk(2)
+        g, g_end = rows_of(
+            sde.diffusion(torch.from_numpy(np.concatenate([step.t, step.end]))).detach().numpy(), x
+        ).chunk(2)
         rise = w - after
         one = slope * h + g * rise
         ahead = x + one

@@ -99,7 +99,7 @@ class ReverseSDE(Solver):
             return prediction.mix(0.0, velocity=1.0, score=-0.5 * self.eta**2 * prediction.level.g2)
 
         def diffusion(time: float) -> float:
-            return float(reverse.diffusion(time))
+            return reverse.diffusion(time).item()
 
         def increment(low: float, high: float) -> tuple[Tensor, Tensor]:
             return path.increment(low, high, x)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any
 
+from sdediff._utils.errors import InputTypeError
 from sdediff._utils.suggestions import nearest
 from sdediff.solvers import adams
 from sdediff.solvers.adaptive import AdaptiveRK, DPMAdaptive
@@ -125,7 +126,9 @@ def solver(kind: str | Solver, /, **options: Any) -> Solver:
             raise SolverError(f"{kind!r} is made already: give {', '.join(options)} where it is made")
         return kind
     if not isinstance(kind, str):
-        raise TypeError(f"a solver is a name or a Solver object, given {type(kind).__name__}: make it with MySolver()")
+        raise InputTypeError(
+            f"a solver is a name or a Solver object, given {type(kind).__name__}: make it with MySolver()"
+        )
     make = REGISTRY.get(kind)
     if make is None:
         plugins = _plugins()

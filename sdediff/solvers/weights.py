@@ -180,7 +180,11 @@ class Weights:
         half = (self._lam[start + 1] - self._lam[start]) / 2
         lam = self._lam[start] + half * (_NODES + 1)
         rule, origin, number = self._rule, self._places[start], np.arange(most)
-        u = rule.t_of_lam(lam).numpy() if rule.t_of_lam is not None else VARIABLES[rule.variable](lam, rule.scale)
+        u = (
+            rule.t_of_lam(lam).detach().numpy()
+            if rule.t_of_lam is not None
+            else VARIABLES[rule.variable](lam, rule.scale)
+        )
         used = number < counts[:, None]
         at = self._places[np.maximum((start + newest)[:, None] - number, 0), 0] - origin
         u, end = u - origin, self.columns((start + 1)[:, None])

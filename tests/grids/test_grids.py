@@ -1,8 +1,5 @@
 """What every grid keeps to."""
 
-import sys
-import types
-
 import pytest
 import torch
 
@@ -79,20 +76,24 @@ def test_grids_need_alpha_and_sigma_or_time_alone(kind):
         sd.grid(kind, DriftAlone(), 4)
 
 
-def test_a_grid_may_live_in_a_module_that_is_loaded_on_use(monkeypatch):
+def test_a_registered_function_is_a_grid_by_its_name(monkeypatch):
     def thirds(sde, n, start, stop, power=1.0):
         return start * (1 / 3) ** (torch.arange(n + 1.0, dtype=F64) * power)
 
     with monkeypatch.context() as patch:
-        patch.setitem(GRIDS, "thirds", "upper_floor.grids:thirds")
-        with pytest.raises(ModuleNotFoundError, match="upper_floor"):
-            sd.grid("thirds", sd.VP(), 2, stop=1 / 9)
-        module = types.ModuleType("upper_floor.grids")
-        module.thirds = thirds
-        patch.setitem(sys.modules, "upper_floor", types.ModuleType("upper_floor"))
-        patch.setitem(sys.modules, "upper_floor.grids", module)
+        patch.setitem(GRIDS, "thirds", thirds)
         assert sd.grid("thirds", sd.VP(), 2, stop=1 / 9).tolist() == pytest.approx([1, 1 / 3, 1 / 9], rel=1e-15)
         assert sd.grid("thirds", sd.VP(), 2, stop=1 / 9, power=1.5)[1] == pytest.approx(3**-1.5)
         record = sd.sample(sd.ScoreModel(Counted(), sd.VP()), (1, 2), grid="thirds", steps=2, stop=1 / 9, full=True)
         assert record.times.tolist() == pytest.approx([1, 1 / 3, 1 / 9])
     assert "thirds" not in GRIDS
+
+
+def test_times_that_were_given_are_nobody_s_to_change():
+    given = torch.tensor([1.0, 0.4, 0.05], dtype=F64)
+    times = sd.grid(given, sd.VP())
+    times[1] = 0.3
+    assert given.tolist() == [1.0, 0.4, 0.05]
+    # A function's times end at start and stop whatever it says; the tensor that it handed over stays as it was.
+    assert sd.grid(lambda sde, n, start, stop: given, sd.VP(), 2, start=0.9, stop=0.1).tolist() == [0.9, 0.4, 0.1]
+    assert given.tolist() == [1.0, 0.4, 0.05]

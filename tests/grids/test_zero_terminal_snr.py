@@ -100,7 +100,7 @@ def test_zero_snr_runs_from_the_first_knot_or_is_refused_in_a_sentence(name):
 
 
 def test_an_eps_network_is_refused_at_zero_snr():
-    with pytest.raises(sd.SDEError, match="a eps network does not determine x0: start below it"):
+    with pytest.raises(sd.SDEError, match=r"output \(eps\) does not determine x0: start below it"):
         sd.sample(zero_snr(Counted(), "eps"), (2, 3), solver="ddim", steps=4, start=1000)
     net = Counted()
     assert sd.sample(zero_snr(net, "eps"), (2, 3), solver="ddim", steps=4).isfinite().all()

@@ -3,6 +3,7 @@
 import torch
 
 import sdediff as sd
+from sdediff.model.bound import BoundModel
 from sdediff.model.prediction import PARAMETRISATIONS
 
 F64 = torch.float64
@@ -61,7 +62,7 @@ def test_levels_of_a_run_and_plain_times_give_one_prediction(sde, times_inside, 
     for predicts in PARAMETRISATIONS:
         model = sd.ScoreModel(lambda x, t: torch.tanh(x + t[:, None]), sde, predicts=predicts)
         row = sd.levels(sde, times)
-        ready = model.on(row, x)
+        ready = BoundModel(model, row[0].evaluation, x)
         for here in row:
             assert torch.equal(ready(x, here).x0, model(x, here).x0)
             torch.testing.assert_close(ready(x, here).x0, model(x, here.time).x0, rtol=1e-10, atol=1e-10)

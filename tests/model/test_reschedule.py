@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import sdediff as sd
+from sdediff.model.bound import BoundModel
 from sdediff.model.prediction import PARAMETRISATIONS
 from tests.model.truth import edm_output
 
@@ -59,8 +60,11 @@ def test_a_network_trained_on_vp_is_exact_on_other_processes(processes, target, 
                 torch.testing.assert_close(
                     said.velocity, here.f * x - here.g2 / 2 * exact, rtol=1e-8, atol=1e-8 * max(1, here.g2)
                 )
-        ready = moved.on(sd.levels(sde, sorted(times, reverse=True)), x)
+        row = sd.levels(sde, sorted(times, reverse=True))
+        ready = BoundModel(moved, row[0].evaluation, x)
         assert ready.sde is sde
+        for here in row:
+            torch.testing.assert_close(ready(x, here).score, moved(x, here.time).score, rtol=1e-10, atol=1e-10)
 
 
 def test_rescheduled_runs_follow_the_new_processs_flow():

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 
-def at(index, t=None):
+def at(index, time=None):
     """What a noise reads of a level."""
-    return SimpleNamespace(index=index, t=t)
+    return SimpleNamespace(index=index, time=time)
 
 
 def empty(*shape, dtype=torch.float64):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sdediff import noise as noises
+from sdediff.noise import counter
 from sdediff.noise.counter import normals, uniforms
 from tests.noise.draws import correlation_z
 
@@ -47,7 +47,7 @@ def test_the_normals_tail_has_its_weight(many):
 
 @pytest.mark.parametrize("word", [0, 1, 0xFFFFFFFF])
 def test_the_extreme_words_give_finite_normals(monkeypatch, word):
-    monkeypatch.setattr(noises, "philox", lambda counter, key: np.full((4, 1, 1), word, dtype=np.uint64))
+    monkeypatch.setattr(counter, "philox", lambda words, key: np.full((4, 1, 1), word, dtype=np.uint64))
     z = normals(0, np.arange(1), (0, 0), (4,))
     assert np.isfinite(z).all()
     assert np.abs(z).max() < 6.77

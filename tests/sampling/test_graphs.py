@@ -6,15 +6,14 @@ import gc
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 import sdediff as sd
-from sdediff import graphs, tensors
-from sdediff.sampling.cuda_graph import Drawn, Recorded, replayed
-from sdediff.sampling.run import prepare
-from sdediff.solvers import model_statistics
+from sdediff.sampling.cuda_graph import Drawn
+from sdediff.solvers.v3_statistics import model_statistics
 
 
 class Again:
@@ -42,54 +41,71 @@ def _model() -> sd.ScoreModel:
             super().__init__()
             self.inner = net
 
-        def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-            return torch.tanh(self.inner(x)) * (1 + t[:, None])
+        def forward(self, x: torch.Tensor, t: torch.Tensor, shift: Any = 0.0) -> torch.Tensor:
+            return torch.tanh(self.inner(x)) * (1 + t[:, None]) + shift
 
     return sd.ScoreModel(Net().eval(), sd.VP())
 
 
+def _replayed(sampler: sd.Sampler, shape: tuple[int, ...], **options: Any) -> torch.Tensor:
+    with torch.no_grad():
+        return sampler.replayed(sampler.run(shape, **options))
+
+
 @pytest.mark.parametrize("noise", ["counter", "brownian", "stream"])
 @pytest.mark.parametrize("solver", ["ddim", "ancestral", "dpmpp_2m", "unipc", "predictor_corrector", "heun"])
-@torch.no_grad()
 def test_a_replay_is_the_eager_run_for_every_seed_and_start(solver: str, noise: str) -> None:
     model, before = _model(), Again.made
+    options = {"solver": solver, "steps": 6, "noise": noise}
+    sampler = sd.Sampler(model, graph=Again, **options)
     for seed in (0, 1, 2):
-        options = {"solver": solver, "steps": 6, "seed": seed, "noise": noise}
-        found = replayed(prepare(model, (5, 4), **options), model.net, Again)
-        torch.testing.assert_close(found, sd.sample(model, (5, 4), **options), rtol=0, atol=0)
+        found = _replayed(sampler, (5, 4), seed=seed)
+        assert torch.equal(found, sd.sample(model, (5, 4), seed=seed, **options))
     assert Again.made == before + 1
 
 
-@torch.no_grad()
-def test_other_settings_record_anew_and_results_are_not_shared_memory() -> None:
+def test_other_states_and_conditions_record_anew_and_results_share_no_memory() -> None:
     model, before = _model(), Again.made
-    first = replayed(prepare(model, (5, 4), solver="ancestral", steps=6), model.net, Again)
+    sampler = sd.Sampler(model, graph=Again, solver="ancestral", steps=6)
+    first = _replayed(sampler, (5, 4))
     kept = first.clone()
-    replayed(prepare(model, (5, 4), solver="ancestral", steps=6, seed=1), model.net, Again)
+    _replayed(sampler, (5, 4), seed=1)
     assert torch.equal(first, kept)
-    replayed(prepare(model, (5, 4), solver="ancestral", steps=7), model.net, Again)
-    replayed(prepare(model, (3, 4), solver="ancestral", steps=6), model.net, Again)
-    assert Again.made == before + 3
+    assert Again.made == before + 1
+    _replayed(sampler, (3, 4))
+    assert Again.made == before + 2
+    shift, other = torch.tensor(0.5), torch.tensor(-0.5)
+    for cond, count in ((shift, 3), (shift, 3), (other, 4)):
+        found = _replayed(sampler, (5, 4), cond={"shift": cond})
+        assert torch.equal(found, sd.sample(model, (5, 4), solver="ancestral", steps=6, cond={"shift": cond}))
+        assert Again.made == before + count
 
 
-@torch.no_grad()
-def test_what_kernels_read_lives_as_long_as_the_recorded_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Numbers a dimension are looked up where there is room for few: a recorded loop holds on to its own."""
-    monkeypatch.setattr(tensors, "ARRAYS", tensors._Lookup(3000))
-    monkeypatch.setattr(graphs, "ARRAYS", tensors.ARRAYS)
-    data = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
-    model = replace(_model(), stats=sd.statistics(data))
-    options = {"x": data[:5], "solver": sd.solver("angle", scale="dims"), "denoise": False}
-    recorded = Recorded(prepare(model, steps=12, **options), Again())
-    moves = [value[0] for value in recorded.arrays if isinstance(value, tuple)]
-    read = [weakref.ref(t) for move in moves for t in move._columns.like(data)]
-    del moves
-    assert len(read) >= 12
-    sd.sample(model, steps=25, **options)
-    assert tensors.ARRAYS._left >= 0
+def test_nothing_is_recorded_beyond_its_sampler() -> None:
+    model, before = _model(), Again.made
+    for _ in range(2):
+        _replayed(sd.Sampler(model, graph=Again, solver="ddim", steps=3), (5, 4))
+    assert Again.made == before + 2
+
+
+def test_what_kernels_read_lives_as_long_as_the_sampler() -> None:
+    """Clocks are made outside of the graph, whose kernels point into them."""
+    read: list[weakref.ref[torch.Tensor]] = []
+    plain = _model()
+
+    def net(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        read.append(weakref.ref(t))
+        return plain.net(x, t)
+
+    sampler = sd.Sampler(replace(plain, net=net), graph=Again, solver="ddim", steps=5)
+    _replayed(sampler, (5, 4))
+    _replayed(sampler, (3, 4))
+    sampler((5, 4))
+    del read[24:]  # the run that was not recorded
+    gc.collect()
+    assert len(read) == 24  # two recordings, each one pass for the noise and one for the graph
     assert all(t() is not None for t in read)
-    del recorded
-    sd.sample(model, steps=26, **options)
+    del sampler
     gc.collect()
     assert all(t() is None for t in read)
 
@@ -113,10 +129,12 @@ def test_drawn_noise_keeps_its_memory() -> None:
 def test_a_cuda_graph_gives_the_eager_samples(solver: str) -> None:
     model = _model()
     model.net.cuda()
+    sampler = sd.Sampler(model, solver=solver, steps=6, compile=True)
     for seed in (0, 1):
-        options = {"solver": solver, "steps": 6, "seed": seed}
-        eager = sd.sample(model, (5, 4), **options)
-        torch.testing.assert_close(sd.sample(model, (5, 4), compile=True, **options), eager, rtol=1e-4, atol=1e-4)
+        eager = sd.sample(model, (5, 4), solver=solver, steps=6, seed=seed)
+        torch.testing.assert_close(sampler((5, 4), seed=seed), eager, rtol=1e-4, atol=1e-4)
+    once = sd.sample(model, (5, 4), solver=solver, steps=6, seed=1, compile=True)
+    torch.testing.assert_close(once, eager, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.gpu

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import sdediff as sd
-from sdediff.sampling.run import plan
+from sdediff.sampling.run import make_plan
 from tests.grids.counted import Counted
 
 F64 = torch.float64
@@ -24,7 +24,7 @@ def test_steps_and_calls_are_what_the_network_counts(name, denoise):
     for steps in (1, 2, 5):
         calls, run = calls_of(name, sde, steps=steps, denoise=denoise)
         assert calls == solver.spent(steps) + denoise
-        assert solver.calls is None or calls == (steps if solver.moves else steps + 1) * solver.calls + denoise
+        assert solver.calls is None or calls == (steps + 1 if solver.corrector else steps) * solver.calls + denoise
         assert len(run.times) == steps + 1 == len(run.trajectory)
         # calls= asks for the same run.
         again, other = calls_of(name, sde, calls=calls, denoise=denoise)
@@ -91,7 +91,7 @@ def test_steps_and_calls_together_or_beside_times_are_refused():
 
 def test_default_grids_are_the_solvers_then_the_processs():
     def times(name, sde):
-        return plan(sd.ScoreModel(Counted(), sde), name, steps=6).times
+        return make_plan(sd.ScoreModel(Counted(), sde), name, steps=6).times
 
     vp, edm, table = sd.VP(), sd.EDM(), sd.Table.from_betas(torch.linspace(0.01, 0.3, 50, dtype=F64))
     assert torch.equal(times("dpmpp_2m", vp), sd.grid("log_snr", vp, 6))
@@ -99,4 +99,4 @@ def test_default_grids_are_the_solvers_then_the_processs():
     assert torch.equal(times("ddim", vp), sd.grid("uniform", vp, 6))
     assert torch.equal(times("ddim", edm), sd.grid("karras", edm, 6))
     assert torch.equal(times("ancestral", table), sd.grid("strided", table, 6))
-    assert len(plan(sd.ScoreModel(Counted(), vp), "ode").times) == 2
+    assert len(make_plan(sd.ScoreModel(Counted(), vp), "ode").times) == 2

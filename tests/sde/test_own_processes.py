@@ -110,7 +110,7 @@ def test_other_requests_of_such_a_process_are_refused_too():
     model, x = general_model(4.0), torch.ones(2, 1, dtype=F64)
     with pytest.raises(sd.SolverError, match="General does not say what its prior is: give x="):
         sd.sample(model, (2, 1), solver="euler_maruyama")
-    with pytest.raises(ValueError, match="needs a process with alpha and sigma"):
+    with pytest.raises(ValueError, match="General gives drift and diffusion alone: write it as a LinearSDE"):
         sd.log_likelihood(model, x)
     with pytest.raises(ValueError, match="needs a process with alpha and sigma"):
         sd.loss(model, x)
