@@ -24,17 +24,17 @@ def encode(
     calls: int | None = None,
     grid: GridLike | None = None,
     start: float | None = None,
-    t0: float | None = None,
+    stop: float | None = None,
     cond: dict[str, Any] | None = None,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """The probability-flow latent of data x (B, ...): the state at `start` (T) of the flow from alpha(t0) x.
+    """The probability-flow latent of data x (B, ...): the state at `start` (T) of the flow from alpha(stop) x.
 
     solver: any deterministic solver, by default dopri5 with rtol = atol = 1e-5; steps, calls, grid, cond, dtype, device
-    as in `sample`. t0: the process's t0 (1e-5). Song et al. 2021, section 4.3.
+    as in `sample`. stop: the end at data, by default the process's `t0` (1e-5). Song et al. 2021, section 4.3.
     """
-    run = _flow(model, x, solver, t0, cond, dtype, device, steps=steps, calls=calls, grid=grid, start=start)
+    run = _flow(model, x, solver, stop, cond, dtype, device, steps=steps, calls=calls, grid=grid, start=start)
     begin = level(model.sde, run.plan.times[-1].item())
     rising = run.plan._replace(times=run.plan.times.flip(0))
     return _end(run._replace(plan=rising, x=run.x * begin.alpha))
@@ -49,13 +49,13 @@ def decode(
     calls: int | None = None,
     grid: GridLike | None = None,
     start: float | None = None,
-    t0: float | None = None,
+    stop: float | None = None,
     cond: dict[str, Any] | None = None,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Data x (B, ...) from a latent: the flow from `start` (T) to t0, divided by alpha(t0); the inverse of `encode`."""
-    run = _flow(model, z, solver, t0, cond, dtype, device, steps=steps, calls=calls, grid=grid, start=start)
+    """Data x (B, ...) from a latent: the flow from `start` (T) to `stop`, divided by alpha(stop): `encode`'s inverse."""
+    run = _flow(model, z, solver, stop, cond, dtype, device, steps=steps, calls=calls, grid=grid, start=start)
     return _end(run) / level(model.sde, run.plan.times[-1].item()).alpha
 
 
@@ -63,13 +63,13 @@ def _flow(
     model: ScoreModel,
     x: Tensor,
     solver: str | Solver,
-    t0: float | None,
+    stop: float | None,
     cond: dict[str, Any] | None,
     dtype: torch.dtype | None,
     device: torch.device | str | None,
     **grid: Any,
 ) -> Run:
-    stop = model.sde.t0 if t0 is None else t0
+    stop = model.sde.t0 if stop is None else stop
     run = Sampler(model, solver=solver, stop=stop, denoise=False, dtype=dtype, device=device, **grid).run(
         x=x, cond=cond
     )

@@ -49,9 +49,9 @@ def test_every_deterministic_solver_encodes_and_decodes(processes, name, process
     model = sd.ScoreModel(lambda x, t: base(x, t.double().clamp(max=sde.t_max)).v, sde, predicts="v", time="t")
     x = PLANE.sample(3, seed=13)
     steps = {} if name == "ode" else {"steps": 60}
-    z = sd.encode(model, x, solver=name, t0=max(sde.t0, 1e-2), **steps)
+    z = sd.encode(model, x, solver=name, stop=max(sde.t0, 1e-2), **steps)
     assert z.isfinite().all()
-    back = sd.decode(model, z, solver=name, t0=max(sde.t0, 1e-2), **steps)
+    back = sd.decode(model, z, solver=name, stop=max(sde.t0, 1e-2), **steps)
     torch.testing.assert_close(back, x, rtol=0, atol=0.4)
 
 

@@ -105,10 +105,10 @@ def test_ddim_inversion_has_order_one(sde: sd.LinearSDE) -> None:
     """The latent against the flow's own and the round trip: both errors halve with the step (median of 64)."""
     target = sd.target("target_m")
     model, x = target.model(sde), target.sample(64, dtype=F64)
-    options: dict[str, Any] = {"grid": "log_snr", "t0": 0.01 if sde.T > 1 else 1e-3}
+    options: dict[str, Any] = {"grid": "log_snr", "stop": 0.01 if sde.T > 1 else 1e-3}
     fine = sd.solver("ode", method="DOP853", rtol=1e-10, atol=1e-10)
     # Both begin where a log-SNR grid may.
-    exact = sd.encode(model, x, solver=fine, t0=options["t0"], start=sde.t_max)
+    exact = sd.encode(model, x, solver=fine, stop=options["stop"], start=sde.t_max)
     there, back = [], []
     for n in (80, 320):
         z = sd.encode(model, x, solver="ddim", steps=n, **options)
@@ -124,7 +124,7 @@ def test_ddim_inverts_itself_exactly_where_the_data_are_one_point(sde: sd.Linear
     """D is constant, so DDIM's step is exact both ways: z = alpha_T c + sigma_T/sigma_0 alpha_0 (x - c)."""
     c, x = 0.7, 0.7 + 1e-3 * normals(5, 3)
     model = sd.ScoreModel(lambda x, t: torch.full_like(x, c), sde, predicts="x0")
-    options: dict[str, Any] = {"solver": "ddim", "steps": steps, "grid": "uniform", "t0": sde.t_min}
+    options: dict[str, Any] = {"solver": "ddim", "steps": steps, "grid": "uniform", "stop": sde.t_min}
     z = sd.encode(model, x, **options)
     (a, begin), (b, end) = (tuple(v.item() for v in sde.marginal(t)) for t in (sde.t_min, sde.T))
     torch.testing.assert_close(z, b * c + end / begin * a * (x - c), rtol=1e-9, atol=1e-9)
@@ -137,10 +137,10 @@ def test_the_whitened_basis_inverts_gaussian_data_exactly(steps: int, normals: A
     sde, x = sd.VP(), 0.3 * normals(6, 4)
     solver = sd.solver("adams", points=1, basis="F", variable="angle", scale=0.3)
     model = gaussian_model(sde, 0.0, 0.3)
-    z = sd.encode(model, x, solver=solver, steps=steps, t0=1e-3)
+    z = sd.encode(model, x, solver=solver, steps=steps, stop=1e-3)
     w = (0.09 * sde.alpha(torch.tensor([1e-3, 1.0], dtype=F64)) ** 2 + sde.sigma(torch.tensor([1e-3, 1.0])) ** 2).sqrt()
     torch.testing.assert_close(z, x * sde.marginal(1e-3).scale * w[1] / w[0], rtol=1e-7, atol=1e-9)
-    torch.testing.assert_close(sd.decode(model, z, solver=solver, steps=steps, t0=1e-3), x, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(sd.decode(model, z, solver=solver, steps=steps, stop=1e-3), x, rtol=1e-9, atol=1e-11)
 
 
 def test_between_two_latents_lie_samples() -> None:

@@ -219,8 +219,7 @@ def test_a_corrector_shares_a_step_with_langevin(name: str) -> None:
     ],
 )
 def test_errors(name: str, options: dict[str, object], said: str) -> None:
-    with pytest.raises(sd.SolverError, match=said):
-        sd.solver(name, **options)
+    pytest.raises(sd.SolverError, sd.solver, name, **options).match(said)
 
 
 def test_bases_are_exact_for_a_constant_output() -> None:

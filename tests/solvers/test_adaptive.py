@@ -30,7 +30,7 @@ def test_it_follows_the_exact_flow_of_a_gaussian(sde: sd.LinearSDE, variable: st
     found = sd.sample(target.model(sde), x=x, solver=solver, start=start, denoise=False)
     exact = target.flow(x, sde, start, sde.t_min)
     assert (found - exact).abs().max().item() < 2e-4
-    back = sd.encode(target.model(sde), found, solver=solver, t0=sde.t_min, start=start)
+    back = sd.encode(target.model(sde), found, solver=solver, stop=sde.t_min, start=start)
     alpha = sde.schedule(sde.t_min).alpha
     assert (back - target.flow(found * alpha, sde, sde.t_min, start)).abs().max() < 5e-3 * x.abs().max()
 

@@ -149,8 +149,8 @@ def test_third_order_round_trip_of_encode_and_decode() -> None:
     x = torch.tensor([[-1.5, 0.1], [0.9, 1.0], [0.8, -1.1]], dtype=F64)
     gaps = []
     for steps in (40, 80):
-        z = sd.encode(model, x, solver="dpm_solver_3", steps=steps, t0=1e-3)
-        back = sd.decode(model, z, solver="dpm_solver_3", steps=steps, t0=1e-3)
+        z = sd.encode(model, x, solver="dpm_solver_3", steps=steps, stop=1e-3)
+        back = sd.decode(model, z, solver="dpm_solver_3", steps=steps, stop=1e-3)
         gaps.append((back - x).norm(dim=1).median().item())
     assert gaps[0] < 1e-2
     assert gaps[1] < gaps[0] / 5

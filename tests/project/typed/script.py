@@ -62,7 +62,7 @@ sd.solvers.DDM()  # error: Module has no attribute "DDM"
 sd.sample(model, (16, 2), solvr="ddim")  # error: No overload variant
 sd.sample(model, (16, 2), calls="10")  # error: No overload variant
 sd.iterate(model, (16, 2), step=5)  # error: Unexpected keyword argument "step"
-sd.encode(model, samples, t_0=1e-3)  # error: Unexpected keyword argument "t_0"
+sd.encode(model, samples, t0=1e-3)  # error: Unexpected keyword argument "t0"
 sd.log_likelihood(model, samples, probe=4)  # error: Unexpected keyword argument "probe"
 sd.log_likelihood(model, samples, probes="4")  # error: Argument "probes" to "log_likelihood" has incompatible type
 sd.ScoreModel(network, sd.VP(), predict="eps")  # error: Unexpected keyword argument "predict"
