@@ -54,7 +54,7 @@ def decode(
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Data x (B, ...) from a latent: the flow from `start` (T) to `stop`, divided by alpha(stop): `encode`'s inverse."""
+    """Data x (B, ...) from a latent: the flow from `start` (T) to `stop`, over alpha(stop): `encode`'s inverse."""
     run = _flow(model, z, solver, stop, cond, dtype, device, steps=steps, calls=calls, grid=grid, start=start)
     return _end(run) / level(model.sde, run.plan.times[-1].item()).alpha
 

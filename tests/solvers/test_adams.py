@@ -105,8 +105,7 @@ def test_low_rank_statistics_share_the_rest() -> None:
     full, low = sd.statistics(data), sd.statistics(data, rank=6)
     torch.testing.assert_close(full.covariance(), torch.cov(data.reshape(400, -1).T), rtol=1e-9, atol=1e-9)
     assert low.covariance().trace().item() == pytest.approx(full.covariance().trace().item(), rel=1e-9)
-    axes = low.axes("pca")
-    x = data[:5]
+    axes, x = low.axes("pca"), data[:5]
     torch.testing.assert_close(axes.join(axes.split(x), x.shape), x)
     model = replace(sd.load("digits-vp"), stats=None)
     with pytest.raises(sd.SolverError, match=r"stats=sd\.statistics\(data\)"):
@@ -219,7 +218,8 @@ def test_a_corrector_shares_a_step_with_langevin(name: str) -> None:
     ],
 )
 def test_errors(name: str, options: dict[str, object], said: str) -> None:
-    pytest.raises(sd.SolverError, sd.solver, name, **options).match(said)
+    with pytest.raises(sd.SolverError, match=said):
+        sd.solver(name, **options)
 
 
 def test_bases_are_exact_for_a_constant_output() -> None:
