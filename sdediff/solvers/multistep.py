@@ -151,7 +151,7 @@ class Multistep(Solver):
             x = _combined(x, axes, on_x, on_outputs, added, past)
         if on_noise:
             x.add_(noise(t, s, x), alpha=on_noise)
-        return x, past[: self._history]
+        return x, past[: self._history] or None
 
 
 def _entries(family: Family, model: BoundModel, w: np.ndarray, added: np.ndarray | None) -> list[tuple[Any, ...]]:
