@@ -43,10 +43,10 @@ class ODE(Solver):
             raise SolverError(nearest(self.method, integrate.ODES, "ODE method"))
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        known = {t.time: t, s.time: s}
+        ends = {t.time: t, s.time: s}
 
         def field(time: Any, x: Tensor) -> Tensor:
-            return model(x, time if isinstance(time, Tensor) else known.get(time, time)).velocity
+            return model(x, time if isinstance(time, Tensor) else ends.get(time, time)).velocity
 
         return integrate.odeint(field, x, t.time, s.time, self.method, self.rtol, self.atol, self.substeps), None
 
@@ -94,8 +94,8 @@ class ReverseSDE(Solver):
         reverse = model.sde.reverse(lambda x, t: model(x, t).score, self.eta)
 
         def drift(time: float, x: Tensor) -> Tensor:
-            here = t if time == t.time else s if time == s.time else time
-            prediction = model(x, here)
+            at = t if time == t.time else s if time == s.time else time
+            prediction = model(x, at)
             return prediction.mix(0.0, velocity=1.0, score=-0.5 * self.eta**2 * prediction.level.g2)
 
         def diffusion(time: float) -> float:

@@ -123,7 +123,7 @@ def solver(kind: str | Solver, /, **options: Any) -> Solver:
     """
     if isinstance(kind, Solver):
         if options:
-            raise SolverError(f"{kind!r} is made already: give {', '.join(options)} where it is made")
+            raise SolverError(f"{kind!r} is a solver object: give {', '.join(options)} to its class")
         return kind
     if not isinstance(kind, str):
         raise InputTypeError(
@@ -136,12 +136,12 @@ def solver(kind: str | Solver, /, **options: Any) -> Solver:
             raise SolverError(nearest(kind, names(), "solver"))
         make = plugins[kind].load()
     try:
-        made = make(**options)
+        built = make(**options)
     except TypeError as error:
         raise SolverError(f"solver {kind!r}: {error}") from error
-    if not isinstance(made, Solver):
-        raise SolverError(f"the plug-in {kind!r} gave {type(made).__name__}, needed: a sdediff.solvers.Solver")
-    return made
+    if not isinstance(built, Solver):
+        raise SolverError(f"the plug-in {kind!r} gave {type(built).__name__}, needed: a sdediff.solvers.Solver")
+    return built
 
 
 def list_solvers() -> dict[str, Solver]:

@@ -87,8 +87,8 @@ class Singlestep(Solver):
         row = (*s.inner, s)
         first = model(x, t).factored(self.basis)
         stage = self._to(x, t, row[0], first)
-        for here, there in itertools.pairwise(row):
-            stage = self._to(x, t, there, first, here, model(stage, here).factored(self.basis))
+        for before, after in itertools.pairwise(row):
+            stage = self._to(x, t, after, first, before, model(stage, before).factored(self.basis))
         return stage, None
 
     def _to(
