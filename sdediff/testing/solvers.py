@@ -15,6 +15,7 @@ import torch
 from sdediff.grids.grids import grid
 from sdediff.model.score_model import ScoreModel
 from sdediff.sampling.api import SampleRecord, iterate, sample
+from sdediff.sampling.sampler import Sampler
 from sdediff.sde.base import LinearSDE, SDEError
 from sdediff.sde.processes import EDM, VE, VP, Cosine, RectifiedFlow, SubVP
 from sdediff.sde.table import Table
@@ -68,7 +69,7 @@ def shapes(s: Solver) -> str:
 
 
 def repeats(s: Solver) -> str:
-    """The same seed has the same result to the bit, another seed another start; from two threads too."""
+    """One seed gives one result to the bit, from two threads and a `Sampler` used again too; another seed another."""
     model = gaussian_model(VP())
     first = _run(s, model, (4, 3), steps=6, dtype=F64).x
     expect(torch.equal(first, _run(s, model, (4, 3), steps=6, dtype=F64).x), "two runs with one seed differ")
@@ -76,7 +77,10 @@ def repeats(s: Solver) -> str:
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         both = list(pool.map(lambda _: _run(s, model, (4, 3), steps=6, dtype=F64).x, range(2)))
     expect(all(torch.equal(first, x) for x in both), "two threads sharing the solver disturb each other")
-    return "one seed, two threads"
+    sampler = Sampler(model, solver=s, steps=6, dtype=F64)
+    again = [sampler((4, 3)) for _ in range(2)]
+    expect(all(torch.equal(first, x) for x in again), "a Sampler used again gives another result: leave t and s as is")
+    return "one seed, two threads, a sampler used again"
 
 
 def batches(s: Solver) -> str:
@@ -134,7 +138,7 @@ def measured_order(
 ) -> float:
     """Slope of the median error on a nonlinear mixture over the doublings of `counts` steps (160 to 640).
 
-    reference: `ReferenceFlow.of(sde)`, computed here where it is not given. By default under VP.
+    reference: `ReferenceFlow.of(sde)`, by default computed, for `sde` or VP().
     """
     if reference is None:
         reference = ReferenceFlow.of(sde or VP())
