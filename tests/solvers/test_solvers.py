@@ -127,7 +127,7 @@ def test_predictor_corrector_needs_a_predictor_and_a_corrector() -> None:
         (lambda: sd.solver("ancestral", variance="huge"), "small"),
         (lambda: sd.solver("predictor_corrector", first="none"), "corrector"),
         (lambda: sd.solver("euler", method="eulr"), "euler"),
-        (lambda: sd.solver(sd.solver("ddim"), eta=1.0), "made already"),
+        (lambda: sd.solver(sd.solver("ddim"), eta=1.0), "is a solver object: give eta to its class"),
     ],
 )
 def test_errors_name_the_mend(make: Any, said: str) -> None:
