@@ -166,13 +166,12 @@ def grid(
         by_lam = isinstance(kind, str) and kind in FROM_T_MAX
         if isinstance(kind, str) and kind not in _IN_TIME and not sde.linear:
             raise SDEError(f"the grid {kind!r} needs alpha and sigma, which {type(sde).__name__} does not give")
-        limit = sde.t_max if by_lam else sde.T
-        start = limit if start is None else float(start)
+        if by_lam and start is not None and not math.isfinite(linear(sde).lam(start).item()):
+            raise SDEError(f"the grid {kind!r} needs alpha > 0 at its start, not so at t={start}: start={sde.t_max}")
+        start = (sde.t_max if by_lam else sde.T) if start is None else float(start)
         stop = sde.t_min if stop is None else float(stop)
         if not sde.T >= start > stop >= 0:
             raise InputError(f"a grid falls from start to stop within [0, {sde.T}], given start={start}, stop={stop}")
-        if start > limit:
-            raise SDEError(f"the grid {kind!r} needs alpha > 0 at its start, not so at t={start}: start={limit}")
         times = times64(make(sde, n, start, stop, **options)).detach().clone()
         if make not in (knots, strided):
             times[0], times[-1] = start, stop
