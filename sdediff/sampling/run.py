@@ -81,8 +81,8 @@ def make_plan(
     return Plan(solver, grid_of(grid, sde, steps, start, stop), denoise)
 
 
-def _default_start(solver: Solver, model: ScoreModel) -> float | None:
-    """Where a run begins; None: where the grid does by itself.
+def _default_start(solver: Solver, model: ScoreModel) -> float:
+    """Where a run begins.
 
     A solver that extrapolates eps over a step multiplies its error by the rise of alpha, so it does not begin where
     alpha is tiny. Where alpha(T) = 0 a run begins at T if solver and network can.
@@ -91,7 +91,7 @@ def _default_start(solver: Solver, model: ScoreModel) -> float | None:
     if not solver.at_zero_alpha:
         before_tiny = sde.last_start(_TINY)
         if before_tiny == sde.T:
-            return None
+            return sde.T
         return sde.last_start(_USUAL) if before_tiny < sde.t_max else sde.t_max
     latest = sde.t_max
     if latest == sde.T or not model.at_zero_alpha:
