@@ -33,9 +33,17 @@ def quadratic(sde: SDE, n: int, start: float, stop: float, power: float = 2.0) -
     return uniform(sde, n, start ** (1 / power), stop ** (1 / power)) ** power
 
 
+def _lam_ends(sde: LinearSDE, start: float, stop: float) -> Tensor:
+    """Half the log-SNR at both ends; SDEError where it is infinite."""
+    ends = sde.lam([start, stop])
+    if not math.isfinite(ends[0].item()):
+        raise SDEError(f"a grid over the log-SNR needs alpha > 0 at its start, not so at t={start}: start={sde.t_max}")
+    return ends
+
+
 def log_snr(sde: LinearSDE, n: int, start: float, stop: float) -> Tensor:
     """Equal steps in lam, half the log-SNR, so in log(sigma/alpha): also called "exponential". Lu et al. 2022."""
-    low, high = sde.lam([start, stop]).tolist()
+    low, high = _lam_ends(sde, start, stop).tolist()
     return sde.t_of_lam(torch.linspace(low, high, n + 1, dtype=torch.float64))
 
 
@@ -44,14 +52,14 @@ def polynomial(sde: LinearSDE, n: int, start: float, stop: float, rho: float = 1
 
     Also called "polyexponential".
     """
-    low, high = sde.lam([start, stop]).tolist()
+    low, high = _lam_ends(sde, start, stop).tolist()
     left = torch.linspace(1, 0, n + 1, dtype=torch.float64) ** rho
     return sde.t_of_lam(high - (high - low) * left)
 
 
 def karras(sde: LinearSDE, n: int, start: float, stop: float, rho: float = 7.0) -> Tensor:
     """Equal steps in (sigma/alpha)^(1/rho). Karras et al. 2022, eq. 5."""
-    ends = torch.exp(-sde.lam([start, stop]) / rho)
+    ends = torch.exp(-_lam_ends(sde, start, stop) / rho)
     kappa = torch.linspace(ends[0].item(), ends[1].item(), n + 1, dtype=torch.float64) ** rho
     return sde.t_of_lam(-torch.log(kappa))
 
@@ -166,13 +174,10 @@ def grid(
         by_lam = isinstance(kind, str) and kind in FROM_T_MAX
         if isinstance(kind, str) and kind not in _IN_TIME and not sde.linear:
             raise SDEError(f"the grid {kind!r} needs alpha and sigma, which {type(sde).__name__} does not give")
-        limit = sde.t_max if by_lam else sde.T
-        start = limit if start is None else float(start)
+        start = (sde.t_max if by_lam else sde.T) if start is None else float(start)
         stop = sde.t_min if stop is None else float(stop)
         if not sde.T >= start > stop >= 0:
             raise InputError(f"a grid falls from start to stop within [0, {sde.T}], given start={start}, stop={stop}")
-        if start > limit:
-            raise SDEError(f"the grid {kind!r} needs alpha > 0 at its start, not so at t={start}: start={limit}")
         times = times64(make(sde, n, start, stop, **options)).detach().clone()
         if make not in (knots, strided):
             times[0], times[-1] = start, stop

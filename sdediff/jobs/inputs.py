@@ -73,13 +73,6 @@ def model_range(model: ScoreModel) -> Range:
     return low, high
 
 
-def check_shape(model: ScoreModel, data: DataSet) -> None:
-    """DataError where the samples have another shape than the model's card says."""
-    shape = (model.card.get("data") or {}).get("shape")
-    if shape is not None and tuple(shape) != data.shape:
-        raise DataError(f"{data.name} has samples of shape {data.shape}, the model takes {tuple(shape)}")
-
-
 def states(data: DataSet, rows: Sequence[int], bounds: Range, seed: int | None, dtype: torch.dtype) -> Tensor:
     """The states of some rows (B, ...): integer levels dequantised over `bounds`, continuous values as declared.
 

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from sdediff._utils.machine import versions
 from sdediff.datasets import DataSet
+from sdediff.datasets.against_card import check_data_set
 from sdediff.jobs import inputs
 from sdediff.jobs.errors import JobError, Stopped
 from sdediff.jobs.locks import Say
@@ -96,7 +97,7 @@ def likelihood_job(
     )  # fmt: skip
     check_eval(model)
     rows, say = inputs.data_set(data, levels, range, key, limit), say or _stderr
-    inputs.check_shape(model, rows)
+    check_data_set(rows, model.card.get("data"))
     Counter(seed)  # refuses a seed that is not an integer in [0, 2**64)
     shard = _shard(rows, draws, micro_batch, shard)
     dtype, device = placement(model, dtype, device)

@@ -126,7 +126,8 @@ class BoundModel:
 
 def read_levels(model: Bindable, evaluation: Evaluation) -> Readings:
     """How the network is read at every level of an evaluation: factors of its input, clock readings, a and b."""
-    columns, n = evaluation.columns(), len(evaluation)
+    columns = evaluation.columns()
+    n = len(columns.time)
     trained, levels = columns, evaluation.levels
     if model.trained is not None:
         source = Evaluation(model.trained)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
+from sdediff._utils.tensors import times64
 from sdediff.grids.grids import FROM_T_MAX, GridLike
 from sdediff.grids.grids import grid as grid_of
 from sdediff.grids.levels import Evaluation, Level
@@ -20,7 +22,7 @@ from sdediff.model.score_model import ScoreModel
 from sdediff.noise.brownian import Brownian
 from sdediff.noise.counter import Counter, Noise
 from sdediff.noise.stream import Stream
-from sdediff.sde.base import linear
+from sdediff.sde.base import NOTHING_LEFT, linear
 from sdediff.solvers import Solver, SolverError
 from sdediff.solvers import solver as solver_of
 from sdediff.solvers.base import set_coefficients
@@ -31,6 +33,10 @@ NOISES: dict[str, type[Noise]] = {"counter": Counter, "brownian": Brownian, "str
 # Names that choose solver and grid by measurement on a model: (model, shape, steps=, calls=, start=, stop=, denoise=,
 # cond=, dtype=, device=) -> (solver, grid). `auto` is added by the package's __init__: it stands above.
 CHOOSERS: dict[str, Callable[..., tuple[Solver, GridLike]]] = {}
+
+
+# Where log(alpha) ends below the first, a solver in eps begins where it is the second, as for VP and DDPM at T.
+_TINY, _USUAL = -7.0, -5.3
 
 
 class Plan(NamedTuple):
@@ -67,21 +73,35 @@ def make_plan(
         solver, steps = _fitted(solver, calls, denoise, steps)
     if grid is None:
         grid = (solver.grid if sde.linear else "") or sde.grid
-    if start is None and not fixed and grid not in FROM_T_MAX:
-        latest = sde.t_max
-        if latest < sde.T and not _starts_at_zero_alpha(solver, model):
-            start = latest
+    # The grids over the log-SNR start at t_max by themselves.
+    if start is None and not fixed and sde.linear and (grid not in FROM_T_MAX or not solver.at_zero_alpha):
+        start = _default_start(solver, model)
     if steps is None and not fixed and grid != "knots":
         steps = solver.steps
     return Plan(solver, grid_of(grid, sde, steps, start, stop), denoise)
 
 
-def _starts_at_zero_alpha(solver: Solver, model: ScoreModel) -> bool:
-    """Whether a run may begin at T where alpha(T) = 0; what follows the flow in t needs its slope there."""
-    able = solver.at_zero_alpha and model.at_zero_alpha
-    if able and not solver.needs_alpha:
-        return bool(torch.isfinite(linear(model.sde).slopes([model.sde.T])[0]).all())
-    return able
+def _default_start(solver: Solver, model: ScoreModel) -> float:
+    """Where a run begins.
+
+    A solver that extrapolates eps over a step multiplies its error by the rise of alpha, so it does not begin where
+    alpha is tiny. Where alpha(T) = 0 a run begins at T if solver and network can.
+    """
+    sde = linear(model.sde)
+    if not solver.at_zero_alpha:
+        before_tiny = sde.last_start(_TINY)
+        if before_tiny == sde.T:
+            return sde.T
+        return sde.last_start(_USUAL) if before_tiny < sde.t_max else sde.t_max
+    latest = sde.t_max
+    if latest == sde.T or not model.at_zero_alpha:
+        return latest
+    end, before = sde.alpha(times64([sde.T, latest])).tolist()
+    if end > 0 or before < math.exp(NOTHING_LEFT) * (1 + 1e-6):
+        return latest
+    # What follows the flow in t needs its slope there.
+    slope = 0.0 if solver.needs_alpha else sde.slopes([sde.T])[0].item()
+    return sde.T if math.isfinite(slope) else latest
 
 
 def _fitted(solver: Solver, calls: int, denoise: bool, steps: int | None) -> tuple[Solver, int]:

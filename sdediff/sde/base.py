@@ -7,6 +7,7 @@ from the pair and its derivatives. Any other process gives `drift` and `diffusio
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
@@ -19,6 +20,8 @@ from sdediff._utils.errors import Error
 from sdediff._utils.roots import falling_root
 from sdediff._utils.tensors import normal_log_prob, per_sample, times64
 
+# Where log(alpha) has fallen so far, a sample does not tell data from none.
+NOTHING_LEFT = -10.0
 Score = Callable[[Tensor, Any], Tensor]
 
 
@@ -126,7 +129,18 @@ class LinearSDE(SDE):
 
     @property
     def t_max(self) -> float:
-        return self.T if self.alpha(times64([self.T])).item() > 0 else self.T * (1 - 1e-3)
+        return self.last_start(NOTHING_LEFT)
+
+    def last_start(self, lam: float) -> float:
+        """The last time at which alpha is exp(lam) or more: T, or where it falls below, so that data hardly show.
+
+        Just below T where alpha(T) = 0 and nowhere else so small.
+        """
+        alpha = self.alpha(times64([self.T])).item()
+        if alpha >= math.exp(lam):
+            return self.T
+        end = self.T if alpha > 0 else self.T * (1 - 1e-3)
+        return min(end, self.t_of_lam(torch.tensor(lam, dtype=torch.float64)).item())
 
     def schedule(self, t: Any) -> Schedule:
         """Every coefficient at times t, float64."""

@@ -44,10 +44,9 @@ class _LinearBeta(LinearSDE):
     def alpha(self, t: Tensor) -> Tensor:
         return torch.exp(-self.integral(t) / 2)
 
-    @property
-    def t_max(self) -> float:
-        # alpha(T) is positive as far as floats reach.
-        return self.T if self.beta_min + self.beta_max < 2900 / self.T else super().t_max
+    def last_start(self, lam: float) -> float:
+        # By the integral of beta, without a tensor: B(T) = -2 log(alpha(T)).
+        return self.T if self.T * (self.beta_min + self.beta_max) <= -4 * lam else super().last_start(lam)
 
     def t_of_lam(self, lam: Any) -> Tensor:
         # B from lam, then the quadratic in t in its stable form.

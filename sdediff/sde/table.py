@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -96,9 +98,12 @@ class Table(LinearSDE):
     def t0(self) -> float:
         return self.t_min
 
-    @property
-    def t_max(self) -> float:
-        return self.T if math.isfinite(self.lams[-1]) else self.T - 1
+    def last_start(self, lam: float) -> float:
+        """The last knot at which alpha is exp(lam) or more; at least the last one where it is not 0."""
+        if not self.preserving:
+            return self.T
+        last = self.n if math.isfinite(self.lams[-1]) else self.n - 1
+        return float(max(1, min(last, bisect.bisect_right(self.lams, -lam, key=operator.neg))))
 
     def lam(self, t: Any) -> Tensor:
         time = times64(t).clamp(1, self.n)

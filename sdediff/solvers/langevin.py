@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import per_sample
 from sdediff.grids.levels import Level
 from sdediff.model.bound import BoundModel
@@ -36,45 +37,59 @@ class Repeated(Solver):
         return True
 
 
+NORMS = ("level", "sample", "batch")
+
+
 @dataclass(frozen=True)
 class Langevin(Repeated):
-    """x <- x + e score + sqrt(2 e) z, e = 2 a (snr |z| / |score|)^2, n times at one level.
+    """x <- x + e score + sqrt(2 e) z, e = 2 a (snr r)^2, n times at one level.
 
-    a = (alpha_t/alpha_next)^2 of the grid's step: 1 for VE, 1 - beta_i for VP. norm: "sample" takes each
-    sample's own norms, "batch" their means over the batch as the released code does, so that results
-    depend on the batch. A corrector: stochastic, n calls. Song et al. 2021, algorithms 4 and 5.
+    a = (alpha_t/alpha_next)^2 of the grid's step: 1 for VE, 1 - beta_i for VP. norm: r. "level" is sigma_t, what
+    |z|/|score| tends to in many dimensions: a step that no state decides leaves p_t invariant in any. "sample" is each
+    sample's own |z|/|score|, the paper's, "batch" the ratio of their means over the batch, the released code's, so that
+    results depend on the batch; both bend p_t in few dimensions. A corrector: stochastic, n calls. Song et al. 2021,
+    algorithms 4 and 5.
     """
 
     snr: float = 0.16
     n: int = 1
-    norm: str = "sample"
+    norm: str = "level"
 
     reference = "Song et al. 2021, algorithms 4 and 5"
 
     def __post_init__(self) -> None:
-        if self.norm not in ("sample", "batch"):
-            raise SolverError(f"norm={self.norm!r}: write 'sample' or 'batch'")
+        if self.norm not in NORMS:
+            raise SolverError(nearest(self.norm, NORMS, "norm"))
         if not (self.snr > 0 and self.n >= 1):
             raise SolverError(f"snr={self.snr}, n={self.n}: snr must be positive and n at least 1")
 
     def coefficients(
         self, model: BoundModel, levels: Sequence[Level], orders: Sequence[int] | None = None
     ) -> list[float]:
-        """a at every level; data follow the last one."""
+        """2 a snr^2 at every level, times sigma^2 where the level decides; data follow the last one."""
         after = [*(v.alpha for v in levels[1:]), 1.0]
-        return [(t.alpha / alpha) ** 2 for t, alpha in zip(levels, after, strict=True)]
+        scales = [v.sigma**2 if self.norm == "level" else 1.0 for v in levels]
+        share = 2 * self.snr**2
+        return [share * scale * (t.alpha / alpha) ** 2 for t, alpha, scale in zip(levels, after, scales, strict=True)]
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         for i in range(self.n):
-            score = model(x, t).score
-            z = noise(t, s, x, i)
-            norms = [v.reshape(len(x), -1).norm(dim=1) for v in (z, score)]
-            if self.norm == "batch":
-                norms = [v.mean().expand(len(x)) for v in norms]
-            ratio = torch.where(norms[1] > 0, norms[0] / norms[1], 0.0)
-            e = per_sample(2 * s.coefficients * (self.snr * ratio) ** 2, x)
-            x = x + e * score + torch.sqrt(2 * e) * z
+            prediction, z = model(x, t), noise(t, s, x, i)
+            if self.norm == "level":
+                x = prediction.mix(1.0, score=s.coefficients)
+                x = torch.add(x, z, alpha=math.sqrt(2 * s.coefficients))
+            else:
+                score = prediction.score
+                e = per_sample(s.coefficients * self._ratio(z, score) ** 2, x)
+                x = x + e * score + torch.sqrt(2 * e) * z
         return x, None
+
+    def _ratio(self, z: Tensor, score: Tensor) -> Tensor:
+        """|z| / |score|, (B,); 0 where the score is."""
+        norms = [v.reshape(len(z), -1).norm(dim=1) for v in (z, score)]
+        if self.norm == "batch":
+            norms = [v.mean().expand(len(z)) for v in norms]
+        return torch.where(norms[1] > 0, norms[0] / norms[1], 0.0)
 
 
 @dataclass(frozen=True)

@@ -193,8 +193,10 @@ class Weights:
         factors = np.where(used[..., None], u[:, None] - at[..., None], 1.0)
         pairs = used[..., None] & used[:, None] & (number[:, None] != number)
         apart = np.where(pairs, at[..., None] - at[:, None], 1.0).prod(axis=2)
-        basis = np.stack([factors[:, number != j].prod(axis=1) for j in range(most)], axis=1)
-        basis *= (used / apart)[..., None]
+        # The product of all the others' factors: of those before and of those after.
+        basis = np.broadcast_to((used / apart)[..., None], factors.shape).copy()
+        basis[:, 1:] *= factors.cumprod(axis=1)[:, :-1]
+        basis[:, :-1] *= factors[:, ::-1].cumprod(axis=1)[:, -2::-1]
         w = basis @ np.swapaxes(measure, 1, 2)
         three = counts == 3
         if rule.third != "exact" and three.any():

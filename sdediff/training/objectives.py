@@ -1,7 +1,8 @@
-"""Training objectives: denoising score matching under named weightings."""
+"""Training objectives: denoising score matching under named weightings, in the network's own output."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,23 +13,50 @@ from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import per_sample
 from sdediff.grids.levels import Level, level
+from sdediff.model.prediction import PARAMETRISATIONS, ModelError
 from sdediff.model.score_model import ScoreModel
 from sdediff.sde.base import LinearSDE, linear
 
-# The weight of |eps - eps_hat|^2 at a level. It applies to every parametrisation, since the error in eps is
-# alpha/sigma times the error in x0.
-WEIGHTINGS: dict[str, Callable[[Level], Any]] = {
-    "simple": lambda t: torch.ones_like(t.time),
-    "likelihood": lambda t: t.g2 / (2 * t.sigma**2),
-    "snr": lambda t: torch.exp(2 * t.lam),
-    "min_snr": lambda t: torch.clamp(torch.exp(2 * t.lam), max=5.0) / torch.exp(2 * t.lam),
+
+def _snr(t: Level) -> Tensor:
+    return torch.exp(2 * t.lam)
+
+
+def _on_output(predicts: str) -> Callable[[Level, float], Tensor]:
+    """The weight 1 on what such a network predicts, x0 = a x + b F: 1/b^2 on the error in x0."""
+
+    def weight(t: Level, sigma_data: float) -> Tensor:
+        return torch.as_tensor(PARAMETRISATIONS[predicts](t, sigma_data)[1]) ** -2.0
+
+    return weight
+
+
+# The weight of |x0 - x0_hat|^2 at a level and sigma_data; in eps it is sigma^2/alpha^2 of it, in F b^2.
+WEIGHTINGS: dict[str, Callable[[Level, float], Any]] = {
+    "simple": lambda t, sigma_data: _snr(t),
+    "x0": lambda t, sigma_data: torch.ones_like(t.lam),
+    "v": _on_output("v"),
+    "velocity": _on_output("velocity"),
+    "edm": _on_output("edm"),
+    "truncated_snr": lambda t, sigma_data: _snr(t).clamp(min=1.0),
+    "min_snr": lambda t, sigma_data: _snr(t).clamp(max=5.0),
+    "p2": lambda t, sigma_data: _snr(t) / (1 + _snr(t)),
+    "likelihood": lambda t, sigma_data: t.g2 / (2 * t.sigma**2) * _snr(t),
+    "sigmoid": lambda t, sigma_data: torch.sigmoid(2 - 2 * t.lam) * t.g2 / t.sigma**2 * _snr(t),
 }
 
 
-def training_times(sde: LinearSDE, u: Tensor, spread: str = "t") -> Tensor:
-    """Training times from uniform numbers u (B,): evenly in t, or in half the log-SNR ("lam")."""
+def training_times(sde: LinearSDE, u: Tensor, spread: str = "t", last: float | None = None) -> Tensor:
+    """Training times from uniform numbers u (B,) in [0, 1): evenly in t, or in half the log-SNR ("lam").
+
+    They reach from t_min to `last`, by default t_max. On a table they are its training timesteps, uniform integers.
+    """
+    last = sde.t_max if last is None else last
+    count = getattr(sde, "n", None)
+    if count is not None and spread == "t":
+        return (1 + u.double() * last).floor().clamp(max=last)
     if spread == "t":
-        return sde.t_min + (sde.t_max - sde.t_min) * u
+        return sde.t_min + (last - sde.t_min) * u
     if spread == "lam":
         high, low = sde.lam([sde.t_min, sde.t_max]).tolist()
         return sde.t_of_lam(low + (high - low) * u)
@@ -39,31 +67,53 @@ def loss(
     model: ScoreModel,
     x0: Tensor,
     *,
-    weighting: str | Callable[[Level], Any] = "simple",
+    weighting: str | Callable[[Level], Any] | None = None,
     t: Tensor | None = None,
     eps: Tensor | None = None,
     spread: str = "t",
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Denoising score matching, w(t) mean |eps - eps_hat(x_t, t)|^2, one value for each sample (B,).
+    """Denoising score matching, w0(t) mean |x0 - x0_hat(x_t, t)|^2, one value for each sample (B,).
 
     x0: clean data (B, ...). t: (B,) times, by default one stratified uniform draw for each sample (Kingma et al.
-    2021); eps: noise like x0. weighting: "simple" (Ho et al. 2020, L_simple), "likelihood" (Song et al.
-    2021b), "snr", "min_snr", or a function of the level. Differentiable in the network's parameters.
+    2021); eps: noise like x0. weighting: a name of WEIGHTINGS ("simple" is Ho et al. 2020's L_simple, 1 on the error in
+    eps; "likelihood" Song et al. 2021b's) or a function of the level that gives the weight on the error in eps; by
+    default "simple", and where training reaches alpha = 0, which eps does not, 1 on what the network predicts. Computed
+    in the network's output, so that it is finite there. Differentiable in the network's parameters.
     """
-    if isinstance(weighting, str) and weighting not in WEIGHTINGS:
-        raise InputError(nearest(weighting, WEIGHTINGS, "weighting"))
     if not model.sde.linear:
         raise InputError("denoising score matching needs a process with alpha and sigma")
-    sde = linear(model.sde)
-    batch = x0.shape[0]
+    sde, batch = linear(model.sde), x0.shape[0]
+    last = sde.T if model.at_zero_alpha else sde.t_max
+    weigh = _weight(model, weighting, last)
     if t is None:
         shift = torch.rand((), generator=generator, dtype=torch.float64)
-        t = training_times(sde, (shift + torch.arange(batch, dtype=torch.float64) / batch) % 1, spread)
+        t = training_times(sde, (shift + torch.arange(batch, dtype=torch.float64) / batch) % 1, spread, last)
     if eps is None:
         eps = torch.randn(x0.shape, generator=generator, dtype=x0.dtype).to(x0.device)
     noisy = level(sde, t)
     x_t = per_sample(noisy.alpha, x0) * x0 + per_sample(noisy.sigma, x0) * eps
-    error = (model(x_t, noisy).eps - eps).reshape(batch, -1).square().mean(1)
-    weight = (WEIGHTINGS[weighting] if isinstance(weighting, str) else weighting)(noisy)
-    return weight.to(error) * error
+    prediction = model(x_t, noisy)
+    a, b = prediction.pair("x0")
+    # F that would be right, from x0 and eps themselves: x0 = a (alpha x0 + sigma eps) + b F.
+    on_x0, on_eps = (1 - a * noisy.alpha) / b, -a * noisy.sigma / b
+    error = prediction.raw - per_sample(on_x0, x0) * x0 - per_sample(on_eps, eps) * eps
+    weight = (weigh(noisy) * b**2).to(error)
+    return weight * error.reshape(batch, -1).square().mean(1)
+
+
+def _weight(model: ScoreModel, weighting: Any, last: float) -> Callable[[Level], Any]:
+    """The weight on the error in x0 at a level."""
+    ends = not math.isfinite(linear(model.sde).lam([last]).item())
+    if weighting is None:
+        weighting = model.predicts if ends else "simple"
+    if callable(weighting):
+        return lambda t: weighting(t) * _snr(t)
+    if weighting not in WEIGHTINGS:
+        raise InputError(nearest(weighting, WEIGHTINGS, "weighting"))
+    if weighting == "min_snr" and ends:
+        raise ModelError(
+            'weighting="min_snr" is 0 where alpha = 0, so nothing would be learnt at the end of this process: write '
+            '"v", "velocity" or "truncated_snr"'
+        )
+    return lambda t: WEIGHTINGS[weighting](t, model.sigma_data)

@@ -35,7 +35,7 @@ def test_a_grid_of_its_own_goes_before_the_name_s(run, tmp_path):
 def test_recommend_measures_the_solver_on_its_grid(run):
     said = parsed(run("recommend", "points", "--calls", 5, "--starts", 4, "--solver", "DPM++ 2M Karras", "--json"))
     assert said["solver"] == repr(sd.solver("dpmpp_2m"))
-    assert any(row["grid"] == "karras" for row in said["table"])
+    assert any(row["grid"] == "karras" for row in said["candidates"])
 
 
 def test_check_takes_a_name_without_a_grid(run):

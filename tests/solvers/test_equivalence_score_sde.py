@@ -126,7 +126,7 @@ def test_a_correctors_vp_scale_is_one_minus_beta_at_every_knot():
     # a = (alpha_t / alpha_next)^2 = 1 - beta_i, and at the last knot 1 - beta_0 (the step into data).
     betas = torch.tensor([0.02, 0.1, 0.3], dtype=F64)
     model = sd.ScoreModel(lambda x, t: torch.ones_like(x), sd.Table.from_betas(betas), predicts="score")
-    corrector, x = sd.solver("langevin"), torch.zeros(1, 4, dtype=F64)
+    corrector, x = sd.solver("langevin", norm="sample"), torch.zeros(1, 4, dtype=F64)
     levels, _, bound = table(corrector, model, [3.0, 2.0, 1.0], x)
     for stay, beta in zip(levels, betas.flip(0).tolist(), strict=True):
         found, _ = corrector.step(bound, x, stay, stay, None, Ones())

@@ -74,8 +74,12 @@ def test_the_loss_does_not_depend_on_the_parametrisation(sde, times_inside, pred
     data, eps = (v[:50] for v in batch[:2])
     places = times_inside(sde, 5)
     t = places.repeat(50)[:50]
-    found = sd.loss(exact(sde, predicts), data, t=t, eps=eps)
-    torch.testing.assert_close(found, sd.loss(exact(sde), data, t=t, eps=eps), rtol=1e-8, atol=1e-10)
+    for name in WEIGHTINGS:
+        if name == "min_snr" and not sde.lam([sde.T]).isfinite().all():
+            continue
+        found = sd.loss(exact(sde, predicts), data, t=t, eps=eps, weighting=name)
+        expected = sd.loss(exact(sde), data, t=t, eps=eps, weighting=name)
+        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
 
 
 def test_weightings_are_their_formulas(sde, times_inside, batch):
@@ -92,9 +96,17 @@ def test_weightings_are_their_formulas(sde, times_inside, batch):
         "simple": torch.ones(40, dtype=F64),
         # Song et al. 2021b: g^2/2 |score - target|^2, with the score's error eps's over sigma.
         "likelihood": g2 / (2 * sigma**2),
-        "snr": snr,
+        # The others are weights on the error in x0, whose error in eps is alpha/sigma of it.
+        "x0": 1 / snr,
+        "truncated_snr": torch.maximum(snr, torch.tensor(1.0)) / snr,
         # Hang et al. 2023: min(SNR, 5) on the x0 loss, divided by SNR on eps.
         "min_snr": torch.minimum(snr, torch.tensor(5.0)) / snr,
+        "p2": 1 / (1 + snr),
+        "sigmoid": torch.sigmoid(2 - torch.log(snr)) * g2 / sigma**2,
+        # Weight 1 on the error in v, in the velocity and in F of EDM with sigma_data = 1.
+        "v": ((alpha**2 + sigma**2) / alpha) ** 2,
+        "velocity": ((alpha * sde.slopes(t)[1] - sde.slopes(t)[0] * sigma) / alpha) ** 2,
+        "edm": (alpha**2 + sigma**2) / alpha**2,
     }
     assert set(expected) == set(WEIGHTINGS)
     for name, weight in expected.items():
