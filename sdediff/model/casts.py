@@ -23,7 +23,8 @@ def attempts(x: Tensor, kinds: tuple[torch.dtype, ...]) -> list[Types]:
     takes them.
     """
     others = [pair for kind in kinds if kind != x.dtype for pair in _pairs(kind)]
-    return others if others and len(kinds) == 1 and kinds[0] in HALF else [(None, None), *others]
+    certain = len(kinds) == 1 and (kinds[0] in HALF or kinds[0] is torch.float64)
+    return others if others and certain else [(None, None), *others]
 
 
 def _pairs(kind: torch.dtype) -> list[Types]:
@@ -86,14 +87,14 @@ def tensors_of(output: Any) -> list[Tensor]:
     return [v for v in (output if isinstance(output, tuple) else (output,)) if isinstance(v, Tensor)]
 
 
-def ours(output: Any, dtype: torch.dtype) -> Any:
-    """The output in fresh memory and in the states' type; what is neither a tensor nor holds one as it is."""
-    if isinstance(output, Tensor):
-        return output.to(dtype, copy=True)
-    output = getattr(output, "sample", output)
+def ours(output: Any, dtype: torch.dtype | None) -> Any:
+    """The output in fresh memory, in a type if one is given; what is neither a tensor nor holds one as it is."""
+    output = getattr(output, "sample", output) if not isinstance(output, Tensor) else output
     if isinstance(output, tuple):
-        return tuple(v.to(dtype, copy=True) if isinstance(v, Tensor) else v for v in output)
-    return output.to(dtype, copy=True) if isinstance(output, Tensor) else output
+        return tuple(ours(v, dtype) if isinstance(v, Tensor) else v for v in output)
+    if not isinstance(output, Tensor):
+        return output
+    return output.clone() if dtype is None else output.to(dtype, copy=True)
 
 
 def apart(output: Any, other: Any) -> bool:

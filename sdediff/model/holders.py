@@ -30,7 +30,7 @@ def held(value: Any, names: frozenset[str], depth: int) -> Iterator[tuple[Any, f
     elif isinstance(value, dict):
         yield from ((v, names, depth) for v in list(value.values())[:MOST])
     else:
-        call = getattr(type(value), "__call__", None)
+        call = getattr(type(value), "__call__", None)  # noqa: B004
         named = names | _names(call)
         if isinstance(call, types.FunctionType):
             yield from of_function(call, depth)

@@ -133,15 +133,16 @@ class Border:
             if type(output) is not Tensor:
                 self._clones = any(_owners(v.untyped_storage()._cdata) > _ALONE for v in tensors_of(output))
             elif output.untyped_storage().data_ptr() == given.untyped_storage().data_ptr():
-                output = output if output.dtype is x.dtype else output.to(x.dtype)
                 self.tried, self.plain = True, not self._copies and self._types == (None, None)
-                return output
+                return output if self._types == (None, None) else output.to(x.dtype)
             else:
                 self._clones = sys.getrefcount(output) > 2 or _owners(output.untyped_storage()._cdata) > _ALONE
         except RuntimeError:  # under torch.func and the like, where tensors have neither memory nor values
             self._clones = True
         self.tried, self._returned = True, output
-        return output.clone() if type(output) is Tensor and output.dtype is x.dtype else ours(output, x.dtype)
+        if type(output) is Tensor and output.dtype is x.dtype:
+            return output.clone()
+        return ours(output, None if self._types == (None, None) else x.dtype)
 
     def later(self, net: Callable[..., Any], x: Tensor, clock: Tensor, cond: dict[str, Any]) -> Any:
         """The output of a later evaluation, in memory of our own."""
@@ -163,8 +164,11 @@ class Border:
                 self._clones = not apart(output, self._returned)
             self._returned = None
             self.plain = not (self._copies or self._clones) and self._types == (None, None)
-        return ours(output, x.dtype) if self._clones or self._types != (None, None) else output
+        if self._types != (None, None):
+            return ours(output, x.dtype)
+        return ours(output, None) if self._clones else output
 
 
 def wrote() -> ModelError:
+    """The refusal of a network that writes into the states after all."""
     return ModelError("the network wrote into its input, which it had not done before: let it write into x.clone()")
