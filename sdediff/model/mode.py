@@ -24,8 +24,9 @@ def refuse_training(modules: Iterable[nn.Module]) -> None:
                 name = next(name for name, p in module.named_modules() if p is part).replace("_orig_mod.", "")
                 raise ModelError(f"the network is in train mode and {name or 'it'} is active there: write net.eval()")
         if isinstance(module, torch.jit.ScriptModule) and hasattr(module, "inlined_graph"):
+            graph = module.inlined_graph  # which its nodes do not keep
             for kind, place in _TRACED.items():
-                nodes = module.inlined_graph.findAllNodes(kind)  # type: ignore[attr-defined]
+                nodes = graph.findAllNodes(kind)  # type: ignore[attr-defined]
                 if any(list(n.inputs())[place].toIValue() for n in nodes):
                     raise ModelError(
                         f"the network was traced in train mode and its {kind.removeprefix('aten::')} stays active: "

@@ -60,7 +60,8 @@ def look(net: Callable[..., Any]) -> Seen:
 def _constants(module: nn.Module) -> Iterator[Tensor]:
     """The tensors that freezing turned into constants of a scripted module's graph."""
     if isinstance(module, torch.jit.ScriptModule) and hasattr(module, "graph"):
-        for node in module.graph.findAllNodes("prim::Constant"):  # type: ignore[attr-defined]
+        graph = module.graph  # which its nodes do not keep
+        for node in graph.findAllNodes("prim::Constant"):  # type: ignore[attr-defined]
             if node.hasAttribute("value") and node.kindOf("value") == "t":
                 yield node.t("value")
 

@@ -15,6 +15,7 @@ from sdediff.grids.grids import GridLike
 from sdediff.model.network import HALF, Seen, check_eval, placement
 from sdediff.model.score_model import ScoreModel
 from sdediff.noise.counter import Noise
+from sdediff.sampling.compiled import compiled
 from sdediff.sampling.cuda_graph import CudaGraph, Graph, Recorded
 from sdediff.sampling.run import (
     CHOOSERS,
@@ -76,7 +77,7 @@ class Sampler:
         if self._chooser is not None and grid is not None:
             raise SolverError(f"solver={solver!r} chooses the grid too: leave grid out")
         self._plan = None if self._chooser else make_plan(model, solver, grid=grid, **self._given)
-        self._net = torch.compile(model.net) if compile else model.net
+        self._net = compiled(model.net, self) if compile else model.net
         self._table: tuple[Any, RunTable] | None = None
         self._recorded: dict[Any, Recorded] = {}
 
