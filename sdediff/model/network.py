@@ -133,7 +133,7 @@ class Border:
             )
             if type(output) is not Tensor:
                 self._clones = any(_owners(v.untyped_storage()._cdata) > _ALONE for v in tensors_of(output))
-            elif output.untyped_storage().data_ptr() == given.untyped_storage().data_ptr():
+            elif output.data_ptr() == given.data_ptr():
                 self.tried, self.plain = True, not self._copies and self._types == (None, None)
                 return output if self._types == (None, None) else output.to(x.dtype)
             else:
@@ -157,8 +157,7 @@ class Border:
         if self._returned is not None:
             if type(output) is Tensor is type(self._returned) and not self._clones:
                 try:
-                    own = self._returned.untyped_storage().data_ptr()
-                    self._clones = output.untyped_storage().data_ptr() == own
+                    self._clones = output.data_ptr() == self._returned.data_ptr()
                 except RuntimeError:
                     self._clones = True
             elif not self._clones:
