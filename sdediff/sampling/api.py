@@ -144,9 +144,9 @@ def sample(
     evaluations (NFE), the last included. grid: name, function or times. seed, index: sample i depends on (seed, i)
     alone, index is the first sample's number or one a sample. x: states at the start, by default drawn from the prior.
     start, stop: times. cond: conditions for the network. denoise: the last jump to data. noise: "counter", "brownian",
-    "stream" or an object. resume: a State to go on from. callback: called with every State. grad: keep the graph.
-    compile: compile the network and, on CUDA, replay the loop as one graph; a `Sampler` keeps both for later calls.
-    progress: True, False, or by default on runs over two seconds at a terminal.
+    "stream" or an object. resume: a State to go on from. callback: called with every State, which it must not change.
+    grad: keep the graph. compile: compile the network and, on CUDA, replay the loop as one graph; a `Sampler` keeps
+    both for later calls. progress: True, False, or by default on runs over two seconds at a terminal.
     """
     if resume is not None:
         grid = _resumed(resume, shape=shape, steps=steps, calls=calls, grid=grid, x=x, start=start, stop=stop)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
@@ -17,7 +17,9 @@ from sdediff.grids.grids import FROM_T_MAX, GridLike
 from sdediff.grids.grids import grid as grid_of
 from sdediff.grids.levels import Evaluation, Level
 from sdediff.model.bound import BoundModel
-from sdediff.model.prediction import ModelError, Prediction
+from sdediff.model.network import check_eval as check_eval
+from sdediff.model.network import placement as placement
+from sdediff.model.prediction import Prediction
 from sdediff.model.score_model import ScoreModel
 from sdediff.noise.brownian import Brownian
 from sdediff.noise.counter import Counter, Noise
@@ -26,6 +28,7 @@ from sdediff.sde.base import NOTHING_LEFT, linear
 from sdediff.solvers import Solver, SolverError
 from sdediff.solvers import solver as solver_of
 from sdediff.solvers.base import set_coefficients
+from sdediff.solvers.registry import REGISTRY
 
 NOISES: dict[str, type[Noise]] = {"counter": Counter, "brownian": Brownian, "stream": Stream}
 
@@ -59,7 +62,8 @@ def make_plan(
     denoise: bool = True,
 ) -> Plan:
     """Resolve names and counts: `steps` steps, or as many as fit into `calls` evaluations, the last included."""
-    solver, sde = solver_of(solver), model.sde
+    made = REGISTRY.get(solver) if isinstance(solver, str) else None
+    solver, sde = solver_of(solver) if made is None else made(), model.sde
     if solver.needs_alpha and not sde.linear:
         raise SolverError(
             f"{solver!r} needs alpha and sigma, which {type(sde).__name__} does not give: "
@@ -125,27 +129,6 @@ def noise_for(kind: str | Noise, model: ScoreModel, seed: int, index: int | Sequ
     return Brownian(seed, index, span=model.sde.T) if kind == "brownian" else NOISES[kind](seed, index)
 
 
-def placement(
-    model: ScoreModel, dtype: torch.dtype | None, device: Any, like: Tensor | None = None
-) -> tuple[torch.dtype, torch.device]:
-    """Dtype and device of the states: as asked, else the network's, else those of `like`, else torch's defaults."""
-    known = None
-    if isinstance(model.net, nn.Module):
-        known = next((p for p in (*model.net.parameters(), *model.net.buffers()) if p.is_floating_point()), None)
-    known = like if known is None else known
-    dtype = dtype or (known.dtype if known is not None else torch.get_default_dtype())
-    return dtype, torch.device(device or (known.device if known is not None else "cpu"))
-
-
-def check_eval(model: ScoreModel) -> None:
-    """Refuse a network that is still training: its dropout or batch statistics would change the result."""
-    net = model.net
-    if isinstance(net, nn.Module) and net.training:
-        for name, part in net.named_modules():
-            if isinstance(part, nn.modules.dropout._DropoutNd | nn.modules.batchnorm._BatchNorm):
-                raise ModelError(f"the network is in train mode and {name or 'it'} is active there: write net.eval()")
-
-
 class State(NamedTuple):
     """A run at one level t: x (B, ...), the first prediction of the step there, the solver's history before it.
 
@@ -169,8 +152,9 @@ class CallCounter:
         """The network, counted."""
 
         def counted(*args: Any, **cond: Any) -> Any:
+            output = net(*args, **cond)
             self.calls += 1
-            return net(*args, **cond)
+            return output
 
         return counted
 

@@ -12,8 +12,10 @@ from torch import Tensor
 from sdediff._utils.errors import InputError
 from sdediff._utils.progress import track
 from sdediff.grids.grids import GridLike
+from sdediff.model.network import HALF, Seen, check_eval, placement
 from sdediff.model.score_model import ScoreModel
 from sdediff.noise.counter import Noise
+from sdediff.sampling.compiled import compiled
 from sdediff.sampling.cuda_graph import CudaGraph, Graph, Recorded
 from sdediff.sampling.run import (
     CHOOSERS,
@@ -22,12 +24,11 @@ from sdediff.sampling.run import (
     Run,
     RunTable,
     State,
-    check_eval,
     make_plan,
     make_table,
     noise_for,
-    placement,
 )
+from sdediff.sampling.watch import check_gradients, watched
 from sdediff.sde.base import linear
 from sdediff.solvers import Solver, SolverError
 
@@ -76,7 +77,7 @@ class Sampler:
         if self._chooser is not None and grid is not None:
             raise SolverError(f"solver={solver!r} chooses the grid too: leave grid out")
         self._plan = None if self._chooser else make_plan(model, solver, grid=grid, **self._given)
-        self._net = torch.compile(model.net) if compile else model.net
+        self._net = compiled(model.net, self) if compile else model.net
         self._table: tuple[Any, RunTable] | None = None
         self._recorded: dict[Any, Recorded] = {}
 
@@ -111,7 +112,7 @@ class Sampler:
     ) -> Run:
         """One run, its arguments checked. wrap: a function of the network, to count or watch its evaluations."""
         model = self.model
-        check_eval(model)
+        seen = check_eval(model)
         noise = noise_for(self._noise, model, seed, index)
         plan = self.plan(shape if x is None else x.shape, cond)
         if self.compile:
@@ -126,12 +127,14 @@ class Sampler:
                 raise InputError("the state is of a run over other times: go on from it by iterate(resume=state)")
             return Run(bound, plan, resume.x, noise, resume.t.index, resume.history)
         if x is None:
-            return Run(bound, plan, self._prior(plan, shape, noise), noise)
+            return Run(bound, plan, self._prior(plan, shape, noise, seen), noise)
         if shape is not None and tuple(shape) != tuple(x.shape):
             raise InputError(f"given x of shape {tuple(x.shape)} and shape={tuple(shape)}: leave one out")
-        return Run(bound, plan, x.to(dtype=self._dtype or x.dtype, device=self._device or x.device), noise)
+        dtype = self._dtype or x.dtype
+        kind = torch.float32 if dtype in HALF else dtype
+        return Run(bound, plan, x.to(dtype=kind, device=self._device or x.device), noise)
 
-    def _prior(self, plan: Plan, shape: Sequence[int] | None, noise: Noise) -> Tensor:
+    def _prior(self, plan: Plan, shape: Sequence[int] | None, noise: Noise, seen: Seen) -> Tensor:
         if shape is None:
             raise InputError("give the states' shape, e.g. (64, 1, 8, 8), or x= to begin from")
         if len(shape) < 2 or min(shape) < 1:
@@ -139,7 +142,7 @@ class Sampler:
         sde = self.model.sde
         if not sde.linear:
             raise SolverError(f"{type(sde).__name__} does not say what its prior is: give x= to begin from")
-        dtype, device = placement(self.model, self._dtype, self._device)
+        dtype, device = placement(self.model, self._dtype, self._device, seen=seen)
         z = noise.initial(torch.empty(tuple(shape), dtype=dtype, device=device))
         return z * linear(sde).sigma(plan.times[:1]).item()
 
@@ -204,20 +207,26 @@ class Sampler:
         plain = callback is None and resume is None and not (full or grad or run.plan.solver.adaptive)
         if self.compile and plain and run.x.device.type == "cuda":
             with torch.no_grad():
-                return self.replayed(run)
+                final = self.replayed(run)
+                return final if self._dtype is None else final.to(self._dtype)
         trajectory: list[Tensor] = []
         shown = progress if progress is not None else sys.stderr.isatty()
         with torch.set_grad_enabled(grad):
             states = self.states(run)
             for state in track(states, len(run.plan.times), "sampling", progress) if shown else states:
+                if grad and state.prediction is not None and not state.prediction.raw.requires_grad:
+                    check_gradients(run.model, run.x)
                 if callback is not None:
-                    callback(state)
+                    watched(callback, state)
                 if full:
                     trajectory.append(state.x)
-            x = state.x if state.prediction is None or not run.plan.denoise else state.prediction.x0
+            final = state.x if state.prediction is None or not run.plan.denoise else state.prediction.x0
+        kind = self._dtype or (None if x is None else x.dtype)
+        if kind is not None and final.dtype is not kind:
+            final = final.to(kind)
         if counter is None:
-            return x
-        return SampleRecord(x, run.plan.times[run.first :], torch.stack(trajectory), counter.calls)
+            return final
+        return SampleRecord(final, run.plan.times[run.first :], torch.stack(trajectory), counter.calls)
 
     def replayed(self, run: Run) -> Tensor:
         """The result of a run, its loop recorded at the first call for states and conditions like these."""

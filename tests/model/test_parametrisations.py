@@ -47,7 +47,7 @@ def test_every_parametrisation_says_everything(sde, times_inside, normals, predi
             worst = (getattr(said, name) - value).abs().max()
             assert worst <= tolerance * max(1, value.abs().max()), (name, time)
         assert torch.equal(said.x, x)
-        assert said.raw is raw
+        assert torch.equal(said.raw, raw)
 
 
 def test_mix_is_the_combination_it_names(sde, times_inside, normals):
