@@ -174,6 +174,8 @@ class LinearPrediction(Prediction):
             )
         if name == "x0":
             return a, b
+        if isinstance(t.sigma, float) and t.sigma == 0.0:
+            raise SDEError(f"at t={t.time} sigma is 0 and the output does not determine {name}: end above it, at t_min")
         c, d = (1 - t.alpha * a) / t.sigma, -t.alpha * b / t.sigma
         if name == "eps":
             return c, d
@@ -245,4 +247,13 @@ class GeneralPrediction(Prediction):
         if name != "velocity":
             self.pair(name)
             return self.raw
-        return self._sde.drift(self.x, self.level.time) - per_sample(self.level.g2 / 2, self.x) * self.raw
+        drift = self._sde.drift(self.x, self.level.time)
+        if type(drift) is not Tensor or drift.shape != self.x.shape or drift.dtype != self.x.dtype:
+            given = (
+                f"{drift.dtype} of shape {tuple(drift.shape)}" if isinstance(drift, Tensor) else type(drift).__name__
+            )
+            raise SDEError(
+                f"{type(self._sde).__name__}.drift gave {given} for states {tuple(self.x.shape)} {self.x.dtype}: "
+                "needed is a tensor shaped and typed like x"
+            )
+        return drift - per_sample(self.level.g2 / 2, self.x) * self.raw

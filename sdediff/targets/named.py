@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sdediff._utils.errors import InputError
+from sdediff._utils.checks import shown
+from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import times64
 from sdediff.noise.counter import normals
@@ -129,6 +130,8 @@ TARGETS: dict[str, Callable[[], Mixture]] = {
 
 def target(name: str) -> Mixture:
     """The target of a name in TARGETS. Raises ValueError with the nearest names."""
+    if not isinstance(name, str):
+        raise InputTypeError(f"target({shown(name)}): write one of {', '.join(TARGETS)}")
     if name not in TARGETS:
         raise InputError(nearest(name, TARGETS, "target"))
     return TARGETS[name]()
