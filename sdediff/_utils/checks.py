@@ -19,7 +19,7 @@ def shown(value: Any) -> str:
     """A value in a message: short, and of a tensor its kind alone."""
     if isinstance(value, Tensor | np.ndarray):
         return f"{type(value).__name__} {value.dtype} of shape {tuple(value.shape)}"
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -81,6 +81,8 @@ def state_shape(shape: Any) -> tuple[int, ...]:
     sizes = tuple(whole(f"shape[{i}]", size) for i, size in enumerate(shape))
     if len(sizes) < 2 or min(sizes) < 1:
         raise InputError(f"shape={sizes}: needed are a batch size and at least one dimension, all positive")
+    if math.prod(sizes) > 1 << 40:
+        raise InputError(f"shape={sizes} is more than any machine holds: sample in batches, by index")
     return sizes
 
 
@@ -95,10 +97,22 @@ def states(name: str, x: Any) -> Tensor:
         raise InputTypeError(f"{name} is {x.dtype}, states are floating-point: write {name}.float() or {name}.double()")
     if x.ndim < 2 or not x.numel():
         raise InputError(f"{name} has the shape {tuple(x.shape)}: needed are states (B, ...), none of its sizes 0")
-    if not bool(torch.isfinite(x.detach()).all()):
+    # Inside of vmap numbers have no truth; they were looked at where they came from.
+    if not torch._C._functorch.is_functorch_wrapped_tensor(x) and not bool(torch.isfinite(x.detach()).all()):
         rows = (~torch.isfinite(x.detach()).flatten(1).all(1)).nonzero().flatten().tolist()
         raise InputError(f"{name} is NaN or infinite in row {rows[0]} ({len(rows)} of {len(x)} rows): leave it out")
     return x
+
+
+def samples(name: str, value: Any) -> Tensor:
+    """A set of samples, a tensor, an array or nested lists of real numbers, in its own dtype."""
+    try:
+        found = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+    except (TypeError, ValueError) as error:
+        raise InputTypeError(f"{name}={shown(value)}: give samples (N, ...), a tensor or an array") from error
+    if found.is_complex() or found.is_meta or found.layout is not torch.strided:
+        raise InputTypeError(f"{name} is {found.dtype} on {found.device}: give real numbers")
+    return found.detach()
 
 
 def real_tensor(name: str, value: Any) -> Tensor:
@@ -107,8 +121,8 @@ def real_tensor(name: str, value: Any) -> Tensor:
         if not isinstance(value, Tensor) and np.iscomplexobj(value):
             raise TypeError("complex numbers")
         found = value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
-        if found.is_complex() or found.is_meta:
-            raise TypeError(f"{found.dtype} on {found.device}")
+        if found.is_complex() or found.is_meta or found.layout is not torch.strided:
+            raise TypeError(f"{found.dtype}, {found.layout} on {found.device}")
         return found.to(torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputTypeError(f"{name}={shown(value)}: give real numbers ({_first_line(error)})") from error

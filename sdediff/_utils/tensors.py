@@ -9,10 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputTypeError
+
 
 def times64(t: Any) -> Tensor:
     """Times (or any coefficients) as a float64 tensor."""
-    return t.to(torch.float64) if isinstance(t, Tensor) else torch.as_tensor(t, dtype=torch.float64)
+    try:
+        return t.to(torch.float64) if isinstance(t, Tensor) else torch.as_tensor(t, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputTypeError(f"{type(t).__name__} {t!r:.60} where real numbers are needed: give floats") from error
 
 
 def per_sample(value: Any, x: Tensor) -> Any:

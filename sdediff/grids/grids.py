@@ -191,8 +191,8 @@ def make_grid(
         make = GRIDS[kind] if isinstance(kind, str) else kind
         if n is not None and type(n) is not int:
             n = whole("steps", n)
-        if (n is None and kind != "knots") or (n is not None and n < 1):
-            raise InputError(f"steps={n}: a grid needs at least one step, a whole number of them")
+        if (n is None and kind != "knots") or (n is not None and not 1 <= n <= 10**7):
+            raise InputError(f"steps={n}: a grid needs at least one step, a whole number of them, 10 million at most")
         by_lam = isinstance(kind, str) and kind in FROM_T_MAX
         if isinstance(kind, str) and kind not in _IN_TIME and not sde.linear:
             raise SDEError(f"the grid {kind!r} needs alpha and sigma, which {type(sde).__name__} does not give")

@@ -12,6 +12,7 @@ from torch import Tensor
 from sdediff._utils.checks import number, real_tensor, shown
 from sdediff._utils.tensors import times64
 from sdediff.sde.base import SDE, SDEError, drift_and_diffusion, linear
+from sdediff.sde.checks import check_process
 
 
 class AtLam(float):
@@ -205,7 +206,9 @@ def level(sde: SDE, t: Any) -> Level:
     """The level of a float or of a (B,) tensor of times; levels pass through."""
     if isinstance(t, Level):
         return t
-    if type(t) is not float and not isinstance(t, Tensor):
+    if not isinstance(sde, SDE):
+        check_process(sde)
+    if type(t) is not float and (not isinstance(t, Tensor) or t.is_meta or not t.is_floating_point() or t.ndim > 1):
         t = _real(t)
     times = times64(t)
     if not torch._C._functorch.is_functorch_wrapped_tensor(times):
@@ -217,9 +220,17 @@ def level(sde: SDE, t: Any) -> Level:
 
 def _real(t: Any) -> Any:
     """A time as a float, or times as a float64 tensor, from other kinds of numbers."""
-    return real_tensor("t", t) if isinstance(t, np.ndarray | list | tuple) else number("t", t)
+    times = real_tensor("t", t) if isinstance(t, np.ndarray | list | tuple | Tensor) else number("t", t)
+    if isinstance(times, Tensor) and times.ndim > 1:
+        raise SDEError(f"t={shown(t)}: give a time, or a row (B,) of times")
+    return times
 
 
 def levels(sde: SDE, times: Any) -> tuple[Level, ...]:
     """One level a time, numbered from 0; the process is evaluated once, over all times."""
-    return Evaluation(sde).at(times, 0)
+    if not isinstance(sde, SDE):
+        check_process(sde)
+    row = real_tensor("times", times).detach()
+    if row.ndim != 1 or not bool(((row >= 0) & (row <= sde.T)).all()):
+        raise SDEError(f"times={shown(times)}: give a row of times within [0, {sde.T}]")
+    return Evaluation(sde).at(row, 0)

@@ -40,5 +40,21 @@ def check_clock(clock: Callable[[Level], Any], sde: SDE) -> None:
         raise ModelError(f"the clock {clock!r} read {value} at t={time:.6g}: needed is a finite number")
 
 
+def read_clock(clock: Callable[[Level], Any], at: Level, batch: int) -> Any:
+    """A function's reading of a level of floats or of (B,) tensors: a number, or one a sample."""
+    try:
+        reading = clock(at)
+    except ZeroDivisionError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"the clock {clock!r} raised {type(error).__name__} ({error}): a level's values are floats, or tensors with "
+            "one a sample, so write it with torch functions"
+        ) from error
+    if isinstance(reading, Tensor) and reading.shape not in ((), (1,), (batch,)):
+        raise ModelError(f"the clock {clock!r} read shape {tuple(reading.shape)}: needed is one number a sample")
+    return reading
+
+
 def _single(reading: Any) -> bool:
     return reading.numel() == 1 if isinstance(reading, Tensor) else reading.size == 1

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Union
 
+import numpy as np
 from torch import Tensor
 
 from sdediff._utils.checks import number, shown, whole
-from sdediff._utils.errors import InputTypeError
+from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.suggestions import nearest
 from sdediff.grids.levels import Level
 from sdediff.model.bound import BoundModel
@@ -81,6 +82,13 @@ class ScoreModel:
 
     def __call__(self, x: Tensor, t: Any) -> Prediction:
         """The prediction at states x (B, ...) and time t: a level, a float or a (B,) tensor of times."""
+        if not isinstance(x, Tensor) or not x.is_floating_point() or not x.ndim or x.is_meta:
+            raise InputTypeError(f"x={shown(x)}: give floating-point states (B, ...)")
+        if isinstance(t, Tensor | np.ndarray | list | tuple) and np.shape(t) not in ((), (len(x),)):
+            raise InputError(
+                f"t has the shape {tuple(np.shape(t))} for {len(x)} states: give one time, or one a sample"
+            )
+        check_card(self, x.shape)
         return BoundModel(self)(x, t)
 
     def __repr__(self) -> str:
@@ -147,6 +155,17 @@ def check_model(model: Any) -> ScoreModel:
         hint = "sd.ScoreModel(net, sd.VP(), ...)" if callable(model) else 'sd.ScoreModel(...) or sd.load("digits-vp")'
         raise InputTypeError(f"{shown(model)} is a {type(model).__name__}, needed is a ScoreModel: write {hint}")
     return model
+
+
+def check_card(model: ScoreModel, shape: Any) -> None:
+    """Refuse states (B, ...) of another shape than the model's card says."""
+    data = model.card.get("data")
+    declared = data.get("shape") if type(data) is dict else None
+    if isinstance(declared, list | tuple) and tuple(declared) != tuple(shape[1:]):
+        raise InputError(
+            f"the model's card says samples of shape {tuple(declared)}, given states {tuple(shape)}: "
+            f"write shape={(shape[0], *declared)}"
+        )
 
 
 def reschedule(model: ScoreModel, sde: SDE) -> ScoreModel:

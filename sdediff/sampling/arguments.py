@@ -11,7 +11,7 @@ from sdediff._utils.checks import flag, number, shown, state_device, state_dtype
 from sdediff._utils.errors import InputError, InputTypeError
 from sdediff.grids.levels import Level
 from sdediff.model.conditions import as_tensors
-from sdediff.model.score_model import ScoreModel, check_model
+from sdediff.model.score_model import ScoreModel, check_card, check_model
 from sdediff.sampling.run import State
 from sdediff.solvers import Solver
 from sdediff.solvers.base import check_fields
@@ -51,13 +51,7 @@ def check_run(model: ScoreModel, shape: Any, x: Any, cond: Any) -> None:
         shape = state_shape(shape)
     if cond is not None and type(cond) is not dict:
         as_tensors(cond)
-    data = model.card.get("data")
-    declared = data.get("shape") if type(data) is dict else None
-    if isinstance(declared, list | tuple) and tuple(declared) != tuple(shape[1:]):
-        raise InputError(
-            f"the model's card says samples of shape {tuple(declared)}, given states {tuple(shape)}: "
-            f"write shape={(shape[0], *declared)}"
-        )
+    check_card(model, shape)
 
 
 def check_call(callback: Any, full: Any, grad: Any, progress: Any, x: Any) -> None:

@@ -40,6 +40,8 @@ def slerp(a: Tensor, b: Tensor, w: float | Tensor) -> Tensor:
 
 def interpolate(a: Tensor, b: Tensor, n: int, along: Callable[[Tensor, Tensor, Any], Tensor] = slerp) -> Tensor:
     """n latents (n, B, ...) from a to b (B, ...), both included, at even w; along: slerp, lerp or a function."""
+    if not callable(along):
+        raise InputError(f"along={along!r:.60}: give slerp, lerp or a function (a, b, w) -> latents")
     if whole("n", n) < 2:
         raise InputError(f"n={n}: the two ends are part of the row, ask for at least 2")
     return torch.stack([along(a, b, i / (n - 1)) for i in range(n)])

@@ -88,6 +88,8 @@ def _starts_at_zero_alpha(solver: Solver, model: ScoreModel) -> bool:
 def _fitted(solver: Solver, calls: int, denoise: bool, steps: int | None) -> tuple[Solver, int]:
     if steps is not None:
         raise InputError(f"given steps={steps} and calls={calls}: write one of them")
+    if calls > 10**7:
+        raise InputError(f"calls={calls}: a run spends 10 million evaluations at most")
     least = solver.spent(1)
     if least is None:
         raise SolverError(f"{solver!r} chooses its calls at run time: set rtol and atol in place of calls={calls}")

@@ -126,7 +126,7 @@ class Sampler:
         check_eval(model)
         sizes = shape if type(shape) is tuple and x is None and cond is None and not model.card else ()
         if resume is None:
-            if set(map(type, sizes)) != {int} or len(sizes) < 2 or min(sizes) < 1:
+            if set(map(type, sizes)) != {int} or len(sizes) < 2 or min(sizes) < 1 or max(sizes) > 1 << 20:
                 check_run(model, shape, x, cond)
         else:
             check_resume(resume, {"shape": shape, "x": x}, self._dtype, self._device)

@@ -88,6 +88,8 @@ class AdaptiveRK(OwnSteps):
             raise SolverError(nearest(self.method, integrate.PAIRS, "embedded pair"))
         if self.variable not in ("angle", "t"):
             raise SolverError(nearest(self.variable, ("angle", "t"), "variable"))
+        if self.variable == "t" and self.scale != 1:
+            raise SolverError(f'scale={self.scale} has no effect with variable="t": it is for "angle"')
 
     @property
     def needs_alpha(self) -> bool:

@@ -10,6 +10,7 @@ from sdediff.model.score_model import ScoreModel
 from sdediff.nets import MLP, UNet
 from sdediff.sde.processes import VE, VP
 from sdediff.training import TrainingError, TrainingSettings, build, dequantised, train
+from sdediff.training import loss as default_loss
 
 
 def small(**changes):
@@ -80,7 +81,7 @@ def test_rate_rises_then_falls_as_a_cosine():
 
 
 def _diverged(model, x0, generator):
-    return math.nan * sd.loss(model, x0, generator=generator)
+    return math.nan * default_loss(model, x0, generator=generator)
 
 
 def test_faults_of_training_are_named():
