@@ -48,8 +48,8 @@ def read_clock(clock: Callable[[Level], Any], at: Level, batch: int) -> Any:
         raise
     except Exception as error:
         raise ModelError(
-            f"the clock {clock!r} raised {type(error).__name__} ({error}): a level's values are floats, or tensors with "
-            "one a sample, so write it with torch functions"
+            f"the clock {clock!r} raised {type(error).__name__} ({error}): a level's values are floats, or tensors "
+            "with one a sample, so write it with torch functions"
         ) from error
     if isinstance(reading, Tensor) and reading.shape not in ((), (1,), (batch,)):
         raise ModelError(f"the clock {clock!r} read shape {tuple(reading.shape)}: needed is one number a sample")

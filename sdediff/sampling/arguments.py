@@ -49,7 +49,7 @@ def check_run(model: ScoreModel, shape: Any, x: Any, cond: Any) -> None:
         raise InputError("give the states' shape, e.g. (64, 1, 8, 8), or x= to begin from")
     else:
         shape = state_shape(shape)
-    if cond is not None and type(cond) is not dict:
+    if cond is not None:
         as_tensors(cond)
     check_card(model, shape)
 

@@ -71,7 +71,9 @@ def _flow(
     device: torch.device | str | None,
     **grid: Any,
 ) -> Run:
-    stop = check_model(model).sde.t0 if stop is None else stop
+    given_stop, stop = stop, check_model(model).sde.t0 if stop is None else stop
+    if not (grid["grid"] is None or isinstance(grid["grid"], str) or callable(grid["grid"])):
+        stop = given_stop  # the times have their own end
     if states("x", x).requires_grad and torch.is_grad_enabled():
         raise InputError("x requires a gradient, which encode and decode do not keep: write x.detach()")
     run = Sampler(model, solver=solver, stop=stop, denoise=False, dtype=dtype, device=device, **grid).run(

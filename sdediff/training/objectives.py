@@ -13,7 +13,7 @@ from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import per_sample
 from sdediff.grids.levels import Level, level
-from sdediff.model.score_model import ScoreModel, check_model
+from sdediff.model.score_model import ScoreModel, check_card, check_model
 from sdediff.sde.base import LinearSDE, linear
 
 # The weight of |eps - eps_hat|^2 at a level. It applies to every parametrisation, since the error in eps is
@@ -52,7 +52,8 @@ def loss(
     2021); eps: noise like x0. weighting: "simple" (Ho et al. 2020, L_simple), "likelihood" (Song et al.
     2021b), "snr", "min_snr", or a function of the level. Differentiable in the network's parameters.
     """
-    _check(check_model(model), states("x0", x0), weighting, t, eps, spread, generator)
+    check_card(check_model(model), states("x0", x0).shape)
+    _check(model, x0, weighting, t, eps, spread, generator)
     sde = linear(model.sde)
     batch = x0.shape[0]
     if t is None:

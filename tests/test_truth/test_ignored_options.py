@@ -57,7 +57,8 @@ CASES = {
     ),
 }
 RESUMED = {
-    "steps": 3, "calls": 4, "grid": "karras", "x": X, "shape": (2, 2), "dtype": F64, "device": "cpu", "start": 0.9, "stop": 0.1,
+    "steps": 3, "calls": 4, "grid": "karras", "x": X, "shape": (2, 2), "dtype": F64, "device": "cpu", "start": 0.9,
+    "stop": 0.1,
 }  # fmt: skip
 
 
