@@ -50,6 +50,16 @@ def weighted_sum(x: Tensor, on_x: float, weights: Sequence[float], terms: Sequen
     return total
 
 
+def combine(p: Any, x: Tensor, q: Any, y: Tensor) -> Tensor:
+    """p x + q y with float or (B,) coefficients, in the states' dtype."""
+    if isinstance(p, Tensor) or isinstance(q, Tensor):
+        return per_sample(p, x) * x + per_sample(q, y) * y
+    if p == 0.0:
+        return y if q == 1.0 else y * q
+    # The product is fresh, so adding in place saves an allocation a step.
+    return torch.add(x, y, alpha=q) if p == 1.0 else product(x, p).add_(y, alpha=q)
+
+
 def normal_log_prob(x: Tensor, std: float) -> Tensor:
     """log N(x; 0, std^2 I) summed over all but the first dimension, nats, float64 (B,)."""
     flat = x.reshape(x.shape[0], -1).to(torch.float64)

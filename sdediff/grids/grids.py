@@ -6,7 +6,6 @@ A grid is n + 1 decreasing float64 times, n moves; it never contains sigma = 0 (
 
 from __future__ import annotations
 
-import inspect
 import math
 import operator
 from collections.abc import Callable, Sequence
@@ -16,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff._utils.checks import number, real_tensor, shown, whole
+from sdediff._utils.checks import number, real_tensor, whole
 from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import times64
+from sdediff.grids.grid_options import check_options, of_function
 from sdediff.sde.base import SDE, LinearSDE, SDEError, linear
 from sdediff.sde.checks import check_process
 
@@ -148,9 +148,6 @@ GRIDS: dict[str, Callable[..., Tensor]] = {
     "knots": knots,
     "strided": strided,
 }
-# Options of the named grids that are numbers.
-_CHECKED = ("shift", "alpha", "beta")
-_NUMBERS = ("rho", "power", "sigma_data", *_CHECKED)
 # These know t alone; the others read alpha and sigma.
 _IN_TIME = ("uniform", "quadratic", "beta", "knots", "strided")
 # These start at t_max unless told otherwise: where alpha = 0 lam is not finite.
@@ -204,8 +201,9 @@ def make_grid(
         if start > limit:
             raise SDEError(f"the grid {kind!r} needs alpha > 0 at its start, not so at t={start}: start={limit}")
         if options:
-            _check_options(make, kind, options)
-        made = make(sde, n, start, stop, **options)
+            check_options(make, kind, options)
+        ends = sde, n, start, stop
+        made = make(*ends, **options) if isinstance(kind, str) else of_function(make, *ends, **options)
         times = times64(made if isinstance(made, Tensor) else real_tensor("grid", made)).detach().clone()
         if times.ndim != 1 or len(times) < 2:
             return _checked(times, sde, at_data=not by_lam)
@@ -218,17 +216,6 @@ def make_grid(
             f"the grid's times were given: leave steps and calls out, start, stop and options too ({name}=)"
         )
     return _checked(real_tensor("grid", kind).detach().clone(), sde, at_data=True)
-
-
-def _check_options(make: Callable[..., Any], kind: GridLike, options: dict[str, Any]) -> None:
-    """Refuse options that a grid does not take, and values that they cannot have."""
-    taken = list(inspect.signature(make).parameters.values())
-    known = [entry.name for entry in taken[4:]]
-    for name, value in options.items():
-        if name not in known and not any(entry.kind is entry.VAR_KEYWORD for entry in taken):
-            raise InputError(f"the grid {shown(kind)} has no option {name!r}: it takes {', '.join(known) or 'none'}")
-        if isinstance(kind, str) and name in _NUMBERS and number(name, value) <= 0 and name not in _CHECKED:
-            raise InputError(f"{name}={value}: give a positive number")
 
 
 def _checked(times: Tensor, sde: SDE, at_data: bool) -> Tensor:

@@ -232,7 +232,7 @@ def _features(x: Tensor, y: Tensor, features: str | Callable[[Tensor], Tensor]) 
     """Features (N, F) and (M, F) in float64, and their name."""
     if not isinstance(features, str):
         if not callable(features) or getattr(features, "training", False):
-            raise InputError("features={features!r:.60}: give a name or a callable in eval mode (features.eval())")
+            raise InputError("features: no name or callable, or a module in train mode: write features.eval()")
         with torch.no_grad():
             values = [torch.cat([features(part) for part in v.split(512)]) for v in (x, y)]
         first, second = map(_flat, _checked(*values))

@@ -70,7 +70,7 @@ class ScoreModel:
             raise ModelError(f'time="index" needs a Table, given {type(source).__name__}: use time="t"')
         if not source.linear and (self.predicts != "score" or self.trained or self.time != "t"):
             raise ModelError('a process without alpha and sigma takes predicts="score" and time="t" alone')
-        if self.sigma_data != 1 and self.predicts != "edm":
+        if self.sigma_data != 1 and self.predicts in ("x0", "eps", "score", "v", "velocity"):
             raise ModelError(
                 f'sigma_data={self.sigma_data} has no effect with predicts={self.predicts!r}: it is for "edm"'
             )

@@ -85,3 +85,14 @@ def coefficient(sde: SDE, name: str, times: Tensor) -> Tensor:
         bad = times.expand(values.shape).reshape(-1)[~torch.isfinite(values).reshape(-1)][0].item()
         raise SDEError(f"{kind}.{name}(t) is not finite at t={bad:.6g}: it must be finite from t_min to T")
     return values
+
+
+def drift_of(sde: SDE, x: Tensor, t: Any) -> Tensor:
+    """The drift at states x (B, ...), refused where it is not shaped and typed like them."""
+    drift = sde.drift(x, t)
+    if not isinstance(drift, Tensor) or drift.shape != x.shape or drift.dtype != x.dtype:
+        raise SDEError(
+            f"{type(sde).__name__}.drift gave {shown(drift)} for states {tuple(x.shape)} {x.dtype}: needed is a "
+            "tensor shaped and typed like x"
+        )
+    return drift

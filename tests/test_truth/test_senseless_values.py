@@ -157,7 +157,8 @@ def test_wrong_kinds_of_object(make):
     [
         lambda m: sd.sample(m, (2, 2)), lambda m: sd.iterate(m, (2, 2)), sd.Sampler, lambda m: sd.encode(m, X),
         lambda m: sd.decode(m, X), lambda m: sd.loss(m, X), lambda m: sd.reschedule(m, sd.VP()), sd.guidance.clip,
-        sd.guidance.threshold, lambda m: sd.guidance.map_prediction(m, net), lambda m: sd.recommend(m, calls=4,
+        sd.guidance.threshold, lambda m: sd.guidance.map_prediction(m, net), lambda m: sd.save(m, "x"),
+        lambda m: sd.recommend(m, calls=4,
         sample_shape=(2,)),
     ],
 )  # fmt: skip

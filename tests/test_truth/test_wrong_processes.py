@@ -78,7 +78,7 @@ def test_diffusions_that_are_numbers_are_right_and_negative_ones_are_not():
 
 def test_a_drift_of_another_shape_is_refused():
     model = sd.ScoreModel(net, Plain(torch.ones_like, lambda x, t: -x[:1]), predicts="score")
-    with pytest.raises(sd.SDEError, match=r"drift gave torch.float32 of shape \(1, 2\)"):
+    with pytest.raises(sd.SDEError, match=r"drift gave Tensor torch.float32 of shape \(1, 2\)"):
         sd.sample(model, x=torch.ones(3, 2), solver="euler", steps=2)
 
 
