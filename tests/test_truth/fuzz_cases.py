@@ -38,7 +38,7 @@ class Floats(sd.LinearSDE):
 
 TABLE = sd.Table.from_betas(torch.linspace(1e-3, 0.4, 12, dtype=torch.float64))
 X = torch.tensor([[0.5, -1.0], [0.25, 2.0], [1.5, 0.0], [-0.5, 0.1]])
-NAN_NET = lambda x, t: x * math.nan  # noqa: E731
+NAN_NET = lambda x, t, shift=0.0: x * math.nan  # noqa: E731
 MODELS = [sd.ScoreModel(net, sde) for sde in (sd.VP(), sd.EDM(), TABLE)]
 MODELS += [sd.ScoreModel(net, sd.RectifiedFlow(), predicts="velocity"), sd.ScoreModel(NAN_NET, sd.VP())]
 STATES = [X, X.double(), X[:1], X[:, :1]]
