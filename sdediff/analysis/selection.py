@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import whole
 from sdediff._utils.errors import InputError
 from sdediff._utils.progress import track
 from sdediff.analysis.candidates import Candidate, CandidateLike, NamedSolver, candidates_for
@@ -18,7 +19,7 @@ from sdediff.analysis.recommendation import MeasuredCandidate, Recommendation
 from sdediff.analysis.tuning import spectrum, tuned
 from sdediff.grids.grids import GRIDS
 from sdediff.model.data_statistics import Statistics, statistics
-from sdediff.model.score_model import ScoreModel
+from sdediff.model.score_model import ScoreModel, check_model
 from sdediff.sampling.run import make_plan
 from sdediff.solvers import Solver, SolverError
 
@@ -60,8 +61,8 @@ def recommend(
     candidates: solvers, or pairs (solver, name of a grid). The other arguments as in `sample`.
     """
     began = time.perf_counter()
-    if starts < 1:
-        raise InputError(f"starts={starts}: at least one is needed")
+    check_model(model)
+    calls, starts = whole("calls", calls, 1), whole("starts", starts, 1)
     shape = _sample_shape(model, data, sample_shape)
     reference_calls = max(200, 16 * calls)
     reference = paths(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sdediff._utils.tensors import per_sample
 from sdediff.grids.levels import Evaluation, Level, level
-from sdediff.model.clock import CLOCKS
+from sdediff.model.clock import CLOCKS, read_clock
 from sdediff.model.data_statistics import Statistics
 from sdediff.model.network import Border, wrote
 from sdediff.model.prediction import (
@@ -166,7 +166,7 @@ def _row(model: Bindable, t: Level, x: Tensor) -> Row:
     if isinstance(a, Tensor) and not bool(torch.isfinite(a).all()):
         a = None
     try:
-        reading = model.time(trained) if callable(model.time) else _reading(model, trained)
+        reading = read_clock(model.time, trained, len(x)) if callable(model.time) else _reading(model, trained)
     except ZeroDivisionError:
         raise _no_reading(model, math.inf, t.time) from None
     return scale, _clocks([reading], x)[0], a, b

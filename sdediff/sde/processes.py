@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import flag, number
 from sdediff._utils.tensors import times64
 from sdediff.sde.base import LinearSDE, SDEError
 
@@ -17,6 +18,14 @@ from sdediff.sde.base import LinearSDE, SDEError
 def _require(true: bool, message: str) -> None:
     if not true:
         raise SDEError(message)
+
+
+def _check_numbers(sde: Any) -> None:
+    """Refuse fields that are no finite numbers, and ends of time in the wrong order."""
+    for entry in fields(sde):
+        check = flag if entry.type == "bool" else number
+        check(entry.name, getattr(sde, entry.name))
+    _require(sde.T > sde.t_min > 0, f"T={sde.T}, t_min={sde.t_min}: needed is T > t_min > 0")
 
 
 @dataclass(frozen=True)
@@ -29,9 +38,9 @@ class _LinearBeta(LinearSDE):
     t_min: float = 1e-3
 
     def __post_init__(self) -> None:
+        _check_numbers(self)
         rising = self.beta_min >= 0 and self.beta_max > 0
         _require(rising, f"beta_min={self.beta_min}, beta_max={self.beta_max}: neither may be negative")
-        _require(self.T > self.t_min > 0, f"T={self.T}, t_min={self.t_min}: needed is T > t_min > 0")
 
     def integral(self, t: Tensor) -> Tensor:
         """B(t), the integral of beta from 0 to t."""
@@ -91,9 +100,9 @@ class VE(LinearSDE):
     t_min: float = 1e-5
 
     def __post_init__(self) -> None:
+        _check_numbers(self)
         rising = self.sigma_max > self.sigma_min > 0
         _require(rising, f"sigma_min={self.sigma_min}, sigma_max={self.sigma_max}: needed is 0 < sigma_min < sigma_max")
-        _require(self.T > self.t_min > 0, f"T={self.T}, t_min={self.t_min}: needed is T > t_min > 0")
 
     def alpha(self, t: Tensor) -> Tensor:
         return torch.ones_like(t)
@@ -119,6 +128,9 @@ class EDM(LinearSDE):
 
     grid = "karras"
 
+    def __post_init__(self) -> None:
+        _check_numbers(self)
+
     def alpha(self, t: Tensor) -> Tensor:
         return torch.ones_like(t)
 
@@ -143,6 +155,10 @@ class Cosine(LinearSDE):
     s: float = 0.008
     T: float = 1.0
     t_min: float = 1e-3
+
+    def __post_init__(self) -> None:
+        _check_numbers(self)
+        _require(self.s >= 0, f"s={self.s}: it may not be negative")
 
     def _from_end(self, t: Tensor) -> Tensor:
         return (1 - t / self.T) / (1 + self.s) * (math.pi / 2)
@@ -178,6 +194,9 @@ class RectifiedFlow(LinearSDE):
 
     T: float = 1.0
     t_min: float = 1e-3
+
+    def __post_init__(self) -> None:
+        _check_numbers(self)
 
     def alpha(self, t: Tensor) -> Tensor:
         return 1 - t / self.T

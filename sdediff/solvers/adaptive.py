@@ -15,6 +15,7 @@ from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import per_sample
 from sdediff.grids.levels import Level, level
 from sdediff.integrate import Counted, Result, Step, Tried, rows_of
+from sdediff.model.conditions import rows_of_conditions
 from sdediff.model.prediction import Prediction
 from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
@@ -35,15 +36,11 @@ class Left:
         if len(rows) == self._batch:
             return self._model(x, t)
         if rows is not self._rows:
-            cond = {name: _cut(value, rows, self._batch) for name, value in self._model.cond.items()}
+            model: Any = getattr(self._model, "model", self._model)
+            declared = model.per_sample, model.shared
+            cond = rows_of_conditions(self._model.cond, rows, self._batch, *declared) if self._model.cond else {}
             self._rows, self._cut = rows, self._model.given(**cond) if cond else self._model
         return self._cut(x, t)
-
-
-def _cut(value: Any, rows: Tensor, batch: int) -> Any:
-    if isinstance(value, dict):
-        return {name: _cut(part, rows, batch) for name, part in value.items()}
-    return value[rows] if isinstance(value, Tensor) and value.ndim and len(value) == batch else value
 
 
 def arrived(solver: Solver, result: Result, variable: str) -> Tensor:
@@ -91,6 +88,8 @@ class AdaptiveRK(OwnSteps):
             raise SolverError(nearest(self.method, integrate.PAIRS, "embedded pair"))
         if self.variable not in ("angle", "t"):
             raise SolverError(nearest(self.variable, ("angle", "t"), "variable"))
+        if self.variable == "t" and self.scale != 1:
+            raise SolverError(f'scale={self.scale} has no effect with variable="t": it is for "angle"')
 
     @property
     def needs_alpha(self) -> bool:

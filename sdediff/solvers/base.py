@@ -7,11 +7,13 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor
 
+from sdediff._utils.checks import shown
 from sdediff._utils.errors import Error
 from sdediff.grids.levels import Evaluation, Level
 from sdediff.model.bound import BoundModel
@@ -186,6 +188,24 @@ def members(solver: Solver, steps: int, orders: Sequence[int] | None) -> list[So
         return [solver] * steps
     lowered = {order: solver.lowered(order) for order in set(orders)}
     return [lowered[order] for order in orders]
+
+
+def check_fields(solver: Solver) -> None:
+    """Refuse hyper-parameters of a kind that their declaration does not allow, NaN included."""
+    for field in fields(solver):
+        value, kinds = getattr(solver, field.name), str(field.type).split(" | ")
+        if isinstance(value, Solver):
+            check_fields(value)
+        allowed = tuple({"int": int, "float": float, "bool": bool, "str": str}.get(kind, object) for kind in kinds)
+        if (object in allowed and set(kinds) - {"int", "float", "None"}) or (value is None and "None" in kinds):
+            continue
+        number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+        whole = number and isinstance(value, int | np.integer)
+        right = number if "float" in kinds else whole if "int" in kinds else isinstance(value, allowed)
+        right = right or ("str" in kinds and isinstance(value, str))
+        if not right or value != value:
+            name = type(solver).__name__
+            raise SolverError(f"{field.name}={shown(value)} of {name}: needed is {field.type}, and no NaN")
 
 
 def set_coefficients(

@@ -13,7 +13,7 @@ from sdediff.solvers import adams
 from sdediff.solvers.adaptive import AdaptiveRK, DPMAdaptive
 from sdediff.solvers.adaptive_sde import AdaptiveSDE
 from sdediff.solvers.angle import Angle
-from sdediff.solvers.base import Solver, SolverError
+from sdediff.solvers.base import Solver, SolverError, check_fields
 from sdediff.solvers.black_box import ODE, ReverseSDE
 from sdediff.solvers.churn import AncestralStep, Churn
 from sdediff.solvers.dpm_solver_v3 import dpm_solver_v3
@@ -137,10 +137,12 @@ def solver(kind: str | Solver, /, **options: Any) -> Solver:
         make = plugins[kind].load()
     try:
         built = make(**options)
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise SolverError(f"solver {kind!r}: {error}") from error
     if not isinstance(built, Solver):
         raise SolverError(f"the plug-in {kind!r} gave {type(built).__name__}, needed: a sdediff.solvers.Solver")
+    if options:
+        check_fields(built)
     return built
 
 
