@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from sdediff import grids, guidance, model, noise, sampling, sde, solvers
-from sdediff._utils.errors import Error
+from sdediff._utils.errors import DataWarning, Error
 from sdediff.grids import Level, grid, level
 from sdediff.grids.levels import levels
 from sdediff.model import ModelError, Prediction, ScoreModel, Statistics, reschedule, statistics
@@ -63,8 +63,8 @@ _ROOMS = (
 )  # fmt: skip
 
 __all__ = [
-    "EDM", "SDE", "VE", "VP", "Brownian", "Cosine", "Counter", "Discrete", "Error", "Level", "Likelihood",
-    "LikelihoodSettings", "LinearSDE", "ModelError", "Noise", "PathStatistics", "Prediction", "RectifiedFlow",
+    "EDM", "SDE", "VE", "VP", "Brownian", "Cosine", "Counter", "DataWarning", "Discrete", "Error", "Level",
+    "Likelihood", "LikelihoodSettings", "LinearSDE", "ModelError", "Noise", "PathStatistics", "Prediction", "RectifiedFlow",
     "SDEError", "SampleRecord", "Sampler", "ScoreModel", "Solver", "SolverError", "State", "Statistics", "Stream",
     "SubVP", "Table", "analyse", "analysis", "bench", "benchmark", "bits_per_dim", "data", "datasets", "decode",
     "encode", "grid", "grids", "guidance", "hub", "iterate", "jobs", "latent", "level", "levels", "likelihood",

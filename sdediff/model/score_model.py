@@ -13,6 +13,7 @@ from sdediff._utils.suggestions import nearest
 from sdediff.grids.levels import Level
 from sdediff.model.bound import BoundModel
 from sdediff.model.clock import CLOCKS
+from sdediff.model.data_card import check_statistics
 from sdediff.model.data_statistics import Statistics
 from sdediff.model.prediction import PARAMETRISATIONS, ModelError, Prediction
 from sdediff.sde.base import SDE
@@ -60,6 +61,8 @@ class ScoreModel:
             raise ModelError(f'time="index" needs a Table, given {type(source).__name__}: use time="t"')
         if not source.linear and (self.predicts != "score" or self.trained or self.time != "t"):
             raise ModelError('a process without alpha and sigma takes predicts="score" and time="t" alone')
+        if self.stats is not None and self.card.get("data"):
+            check_statistics(self, self.stats)
 
     def __call__(self, x: Tensor, t: Any) -> Prediction:
         """The prediction at states x (B, ...) and time t: a level, a float or a (B,) tensor of times."""
