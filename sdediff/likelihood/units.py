@@ -109,9 +109,7 @@ def _check_card(card: DataCard, levels: int, range: tuple[float, float], where: 
         raise InputError(
             f"{where}levels={levels}, and the model has {card.levels} levels by its card: write levels={card.levels}"
         )
-    if card.range is not None and not all(
-        math.isclose(a, b, abs_tol=1e-6) for a, b in zip(range, card.range, strict=True)
-    ):
+    if card.range is not None and max(abs(range[0] - card.range[0]), abs(range[1] - card.range[1])) > 1e-6:
         low, high = card.range
         raise InputError(
             f"{where}range={tuple(range)}, and the model takes data in [{low:g}, {high:g}] by its card: levels are "

@@ -25,8 +25,8 @@ _TOLERANCE = 1 / 8
 _IMPOSSIBLE = 8.0
 # The fewest rows of which it is asked how much of the range they fill.
 _ENOUGH_ROWS = 50
-# Over the scale that the statistics or the process say, of values and of the root mean square.
-_FAR, _LARGE = 30.0, 10.0
+# Over the scale that the statistics or the process say.
+_FAR = 30.0
 
 
 class DataCard(NamedTuple):
@@ -90,7 +90,7 @@ def check_data(model: ScoreModel, x: Tensor, name: str = "x", depth: int = 3) ->
 
     InputError for another shape than the card's and for values that no data of its range have; DataWarning for values
     that leave the range by an eighth of its width, for 50 rows or more that fill at most half of it, and, where the
-    card has no range, for values 30 standard deviations off the statistics' mean or of ten times the process's scale.
+    card has no range, for values 30 standard deviations off the statistics' mean or of a root mean square that the process cannot serve.
     depth: frames up to the caller that the warning names.
     """
     card = data_card(model.card)
@@ -164,7 +164,7 @@ def check_source(model: ScoreModel, data: Any) -> None:
 
 
 def _off_process(model: ScoreModel, extent: Extent) -> Finding | None:
-    """Where the card says nothing: data that the noise at t_max does not hide, or of ten times the scale expected."""
+    """Where the card says nothing: data that the noise at t_max does not hide, or of 30 times the scale expected."""
     if not model.sde.linear:
         return None
     end = level(model.sde, model.sde.t_max)
@@ -177,7 +177,7 @@ def _off_process(model: ScoreModel, extent: Extent) -> Finding | None:
         )
     edm = model.predicts == "edm"
     scale = model.sigma_data if edm else float(end.sigma)
-    if extent.rms > _LARGE * scale:
+    if extent.rms > _FAR * scale:
         expected = f"sigma_data={scale:g}" if edm else f"the process ends in noise of std {scale:.4g}"
         return Finding(f"{extent} of rms {extent.rms:.4g}, and {expected}", False)
     return None
@@ -212,9 +212,8 @@ def _remedy(card: DataCard, extent: Extent, name: str) -> str:
     if (first, last) == card.range:
         return "map them to that range, unless they are meant to be outliers"
     shifted = f"({name} - {first:g})" if first > 0 else f"({name} + {-first:g})" if first else name
-    return (
-        f"if they are data in [{first:g}, {last:g}], write {low:g} + {(high - low) / (last - first):.10g} * {shifted}"
-    )
+    slope = (high - low) / (last - first)
+    return f"if they are data in [{first:g}, {last:g}], write {low:g} + {slope:.10g} * {shifted}"
 
 
 def holds_levels(card: DataCard, extent: Extent) -> bool:
