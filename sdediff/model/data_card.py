@@ -88,10 +88,11 @@ def data_card(card: dict[str, Any]) -> DataCard:
 def check_data(model: ScoreModel, x: Tensor, name: str = "x", depth: int = 3) -> None:
     """Compare states x (B, ...), of finite values, with the model's card, its statistics or its process.
 
-    InputError for another shape than the card's and for values that no data of its range have; DataWarning for values
-    that leave the range by an eighth of its width, for 50 rows or more that fill at most half of it, and, where the
-    card has no range, for values 30 standard deviations off the statistics' mean or of a root mean square that the process cannot serve.
-    depth: frames up to the caller that the warning names.
+    InputError: another shape than the card's, and values more than 8 half widths from the middle of its range.
+    DataWarning: values that leave the range by an eighth of its width or more; 50 rows or more that fill at most half
+    of it; where the card has no range, values 30 standard deviations or more from the mean of the statistics, and
+    without statistics data of an rms of 30 times the noise at t_max (of sigma_data for "edm"), or that this noise does
+    not hide: alpha rms above sigma/2. depth: frames up to the caller that the warning names.
     """
     card = data_card(model.card)
     if card.shape is not None and tuple(x.shape[1:]) != card.shape:
