@@ -17,3 +17,7 @@ class InputTypeError(Error, TypeError):
 
 class MissingPackageError(Error, ImportError):
     """An optional package is needed and is not installed: the message has the line that installs it."""
+
+
+class DataWarning(UserWarning):
+    """Data that may not be what the model was trained on: the message says what was given and what was expected."""

@@ -18,6 +18,7 @@ from sdediff.analysis.model_paths import Paths, paths, tune
 from sdediff.analysis.recommendation import MeasuredCandidate, Recommendation
 from sdediff.analysis.tuning import spectrum, tuned
 from sdediff.grids.grids import GRIDS
+from sdediff.model.data_card import check_source
 from sdediff.model.data_statistics import Statistics, statistics
 from sdediff.model.score_model import ScoreModel, check_model
 from sdediff.sampling.run import make_plan
@@ -64,6 +65,8 @@ def recommend(
     check_model(model)
     calls, starts = whole("calls", calls, 1), whole("starts", starts, 1)
     shape = _sample_shape(model, data, sample_shape)
+    if data is not None:
+        check_source(model, data)
     reference_calls = max(200, 16 * calls)
     reference = paths(
         model, (starts + _TUNING_STARTS, *shape), reference_calls, seed=seed, start=start, stop=stop, denoise=denoise,

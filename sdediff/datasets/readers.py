@@ -41,13 +41,17 @@ def read(
     if limit is not None and limit < 1:
         raise DataError(f"limit={limit}: give the number of rows to read, at least 1")
     x = _load(path, key, limit)[:limit]
+    x, levels, range = as_samples(x, levels, range)
+    labels = labels if labels is None or limit is None else labels[:limit]
+    return DataSet(x, levels, range, labels, str(path), allow_bad)
+
+
+def as_samples(x: np.ndarray, levels: int | None, range: Range | None) -> tuple[np.ndarray, int | None, Range | None]:
+    """The one rule of files and arrays for values (N, ...) without a channel axis, and for levels of bytes."""
     if x.dtype == np.uint8 and levels is None:
         range = range or (0, 255)
         levels = round(range[1] - range[0]) + 1
-    if x.ndim == 1 or (x.ndim == 3 and levels is not None):
-        x = x[:, None]
-    labels = labels if labels is None or limit is None else labels[:limit]
-    return DataSet(x, levels, range, labels, str(path), allow_bad)
+    return (x[:, None] if x.ndim == 1 or (x.ndim == 3 and levels is not None) else x), levels, range
 
 
 def _load(path: Path, key: str | None, limit: int | None) -> np.ndarray:

@@ -17,6 +17,7 @@ from sdediff.hub import config as configs
 from sdediff.hub import weights
 from sdediff.hub.card import readme, summary
 from sdediff.hub.errors import HubError
+from sdediff.model.data_card import data_card
 from sdediff.model.data_statistics import Statistics
 from sdediff.model.prediction import ModelError
 from sdediff.model.score_model import ScoreModel, check_model, reschedule
@@ -100,6 +101,11 @@ def _load(folder: Path) -> ScoreModel:
     where = folder / "config.json"
     sde = configs.sde_from(config.get("sde"), where)
     card = {**_object(config, "card", where), "name": folder.name, "data": config.get("data")}
+    _object(config, "data", where)
+    try:
+        data_card(card)
+    except ModelError as error:
+        raise HubError(f"{where}: {error}") from error
     if config.get("weights_of") is not None:
         base = _beside(folder, str(config["weights_of"]))
         if configs.read(base).get("weights_of") is not None:

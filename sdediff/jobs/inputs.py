@@ -13,6 +13,8 @@ from torch import Tensor
 
 from sdediff.datasets import DataError, DataSet, read
 from sdediff.datasets.checks import pieces
+from sdediff.datasets.readers import as_samples
+from sdediff.model.data_card import data_card
 from sdediff.model.score_model import ScoreModel
 
 Range = tuple[float, float]
@@ -23,8 +25,9 @@ def data_set(
 ) -> DataSet:
     """A DataSet from a path, an array or tensor (N, ...), or a torch Dataset; rows with NaN or Inf are allowed.
 
-    Files are read by `sdediff.datasets.read`, an .npy memory-mapped. uint8 values have 256 levels unless levels or
-    range are given. A torch Dataset, whose items are x or (x, ...), is gathered in memory.
+    Files are read by `sdediff.datasets.read`, an .npy memory-mapped; arrays follow its rules: uint8 values have 256
+    levels unless levels or range are given, values (N,) become (N, 1), images of levels (N, H, W) (N, 1, H, W). A
+    torch Dataset, whose items are x or (x, ...), is gathered in memory.
     """
     if limit is not None and limit < 1:
         raise DataError(f"limit={limit}: give the number of rows to score, at least 1")
@@ -40,10 +43,10 @@ def data_set(
         raise DataError(f"key={key!r} is for .npz and .parquet files: leave it out")
     x = data if isinstance(data, Tensor | np.ndarray) else _gathered(data, limit)
     x = x.detach().cpu().numpy() if isinstance(x, Tensor) and x.dtype != torch.bfloat16 else x
-    if x.dtype == np.uint8 and levels is None:
-        range = range or (0, 255)
-        levels = round(range[1] - range[0]) + 1
-    return DataSet(x[:limit, None] if x.ndim == 1 else x[:limit], levels, range, name="data", allow_bad=True)
+    if isinstance(x, Tensor):  # bfloat16, which numpy lacks
+        x = x.detach().float().cpu().numpy()
+    x, levels, range = as_samples(x[:limit], levels, range)
+    return DataSet(x, levels, range, name="data", allow_bad=True)
 
 
 def _gathered(data: Any, limit: int | None) -> np.ndarray:
@@ -69,8 +72,7 @@ def _gathered(data: Any, limit: int | None) -> np.ndarray:
 
 def model_range(model: ScoreModel) -> Range:
     """The range of values that the network was trained on, from its card; by default (-1, 1)."""
-    low, high = (model.card.get("data") or {}).get("range", (-1.0, 1.0))
-    return low, high
+    return data_card(model.card).range or (-1.0, 1.0)
 
 
 def states(data: DataSet, rows: Sequence[int], bounds: Range, seed: int | None, dtype: torch.dtype) -> Tensor:

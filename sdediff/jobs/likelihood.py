@@ -16,9 +16,9 @@ from torch.utils.data import Dataset as TorchDataset
 
 from sdediff._utils.machine import versions
 from sdediff.datasets import DataSet
-from sdediff.datasets.against_card import check_data_set
 from sdediff.jobs import inputs
 from sdediff.jobs.errors import JobError, Stopped
+from sdediff.jobs.fitting import fitted
 from sdediff.jobs.locks import Say
 from sdediff.jobs.manifest import Manifest, described, model_parts, stored_threads
 from sdediff.jobs.scoring import Scorer, fit_settings
@@ -97,7 +97,7 @@ def likelihood_job(
     )  # fmt: skip
     check_eval(model)
     rows, say = inputs.data_set(data, levels, range, key, limit), say or _stderr
-    check_data_set(rows, model.card.get("data"))
+    rows = fitted(model, rows, say)
     Counter(seed)  # refuses a seed that is not an integer in [0, 2**64)
     shard = _shard(rows, draws, micro_batch, shard)
     dtype, device = placement(model, dtype, device)

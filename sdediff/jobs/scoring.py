@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import DataWarning
 from sdediff.datasets import DataSet
 from sdediff.grids.levels import level
 from sdediff.jobs.errors import JobError
@@ -102,10 +104,12 @@ class Scorer:
             seed = draw_seed(self.seed, draw)
             dequantise = None if self.settings.discrete is not None else seed
             x = states(self.data, rows, self.bounds, dequantise, self.dtype)
-            result = log_likelihood(
-                self.model, x, settings=self.settings, seed=seed, index=rows, cond=cond, micro_batch=len(rows),
-                dtype=self.dtype, device=self.device, progress=False,
-            )  # fmt: skip
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DataWarning)  # the whole set has been compared with the card
+                result = log_likelihood(
+                    self.model, x, settings=self.settings, seed=seed, index=rows, cond=cond, micro_batch=len(rows),
+                    dtype=self.dtype, device=self.device, progress=False,
+                )  # fmt: skip
             results.append(result)
         values = over_draws(results)
         if self.data.levels is not None:

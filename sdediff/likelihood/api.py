@@ -17,6 +17,7 @@ from sdediff.likelihood.result import Likelihood, joined
 from sdediff.likelihood.settings import LikelihoodSettings, merged
 from sdediff.likelihood.task import Task, checked_states, micro_batches, prepare
 from sdediff.likelihood.units import Discrete
+from sdediff.model.data_card import check_data, data_card
 from sdediff.model.score_model import ScoreModel
 from sdediff.sampling.run import placement
 
@@ -67,8 +68,8 @@ def log_likelihood(
     explains the methods. seed, index: probes and noise are functions of the seed and the sample's index, which is
     `index`, index + 1, ... or a list of B. cond: conditions of the network; a tensor with B rows has a row a sample.
     autoencoder: for latents x, E_q[log p(image | x) - log q(x | image)], (B,) nats, which is added. micro_batch:
-    samples that the network sees at once. Refuses a network in train mode, a process without alpha and sigma, and x
-    that is not finite.
+    samples that the network sees at once. Refuses a network in train mode, a process without alpha and sigma, x
+    that is not finite or that the model's card makes impossible; doubtful x brings a DataWarning (`check_data`).
     """
     chosen = merged(
         settings, method=method, preset=preset, integrator=integrator, variable=variable, rtol=rtol, atol=atol, t0=t0,
@@ -77,15 +78,16 @@ def log_likelihood(
         max_steps=max_steps, frozen=frozen,
     )  # fmt: skip
     x = checked_states(x)
+    check_data(model, x)
     _check_latents(model, autoencoder, len(x))
     task, per_sample = prepare(model, chosen, x.shape, seed, cond, micro_batch)
     if task.discrete is not None:
-        task.discrete.checked(x)
+        task.discrete.fits(data_card(model.card)).checked(x)
     task = dataclasses.replace(task, progress=progress if len(x) <= micro_batch else False)
     dtype, device = placement(model, dtype, device, x)
     batches = micro_batches(len(x), micro_batch, index, per_sample, "log likelihood", progress)
     parts = [_evaluate(task, x[rows].to(dtype).to(device), numbers, given) for rows, numbers, given in batches]
-    result = joined(parts)
+    result = joined(parts).with_(data=data_card(model.card))
     if autoencoder is None:
         return result
     term = autoencoder.double().to(result.log_prob.device)

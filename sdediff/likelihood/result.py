@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff.model.data_card import DataCard
+
 _PER_SAMPLE = ("log_prob", "std_error", "latent", "calls", "prior_log_prob", "solver_error", "steps", "rejected")
 
 
@@ -23,7 +25,7 @@ class Likelihood:
     evaluations, accepted and rejected steps (-1 where a library does not report them). status: "ok" or the reason of
     a failure, one a sample. dims: numbers a sample. t0, end: the density that is reported; method, prior, scale: how.
     terms: the parts of log_prob by name, each (B,) nats. mass: whether it is the probability of integer levels, not a
-    density.
+    density. data: what the model's card says of its data.
     """
 
     log_prob: Tensor
@@ -43,6 +45,7 @@ class Likelihood:
     scale: str = "1"
     terms: dict[str, Tensor] = field(default_factory=dict)
     mass: bool = False
+    data: DataCard = field(default_factory=DataCard)
 
     def __len__(self) -> int:
         return len(self.log_prob)

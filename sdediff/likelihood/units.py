@@ -11,6 +11,7 @@ from torch import Tensor
 from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
 from sdediff.likelihood.result import Likelihood
+from sdediff.model.data_card import DataCard
 
 _MAPS = ("cells", "ends")
 
@@ -47,6 +48,11 @@ class Discrete:
         """The values (levels,), rising, float64."""
         first = self.range[0] + (self.width / 2 if self.mapping == "cells" else 0.0)
         return first + self.width * torch.arange(self.levels, dtype=torch.float64)
+
+    def fits(self, card: DataCard) -> Discrete:
+        """These levels themselves; ValueError where the model's card has another number or range of levels."""
+        _check_card(card, self.levels, self.range, "discrete: ")
+        return self
 
     def checked(self, x: Tensor) -> Tensor:
         """x itself; ValueError where it does not lie on the levels."""
@@ -92,4 +98,20 @@ def bits_per_dim(
         return -log_prob / (size * math.log(2))
     if levels is None or range is None:
         raise InputError("bits_per_dim of a density needs levels= and range= of the map from levels to x")
+    if not isinstance(result, Tensor):
+        _check_card(result.data, levels, range)
     return -log_prob / (size * math.log(2)) + offset(levels, range, mapping)
+
+
+def _check_card(card: DataCard, levels: int, range: tuple[float, float], where: str = "") -> None:
+    """InputError for levels or a range other than those of the model's card."""
+    if card.levels is not None and levels != card.levels:
+        raise InputError(
+            f"{where}levels={levels}, and the model has {card.levels} levels by its card: write levels={card.levels}"
+        )
+    if card.range is not None and max(abs(range[0] - card.range[0]), abs(range[1] - card.range[1])) > 1e-6:
+        low, high = card.range
+        raise InputError(
+            f"{where}range={tuple(range)}, and the model takes data in [{low:g}, {high:g}] by its card: levels are "
+            f"mapped to the range that the network takes, so write range=({low:g}, {high:g})"
+        )

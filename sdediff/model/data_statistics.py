@@ -38,6 +38,12 @@ class Statistics:
         """The isotropic scale: the root of the mean variance over dimensions."""
         return math.sqrt(self.dims.mean().item())
 
+    @functools.cached_property
+    def extent(self) -> tuple[float, float, float]:
+        """The least and greatest mean of a dimension, and the greatest standard deviation."""
+        least, most = (v.item() for v in self.mean.aminmax())
+        return least, most, math.sqrt(self.dims.max().item())
+
     def covariance(self) -> Tensor:
         """(D, D), float64."""
         d = self.directions
@@ -106,11 +112,17 @@ class Axes:
 
 @torch.inference_mode(mode=False)
 def statistics(data: Any, rank: int | None = None) -> Statistics:
-    """Mean and covariance of data (N, ...): a tensor, an array, or a DataSet's `x`; `rank` directions at most.
+    """Mean and covariance of data (N, ...): a tensor, an array, or a DataSet as stored; `rank` directions at most.
 
-    By default all directions up to 1024 dimensions, else 256. Refuses fewer than two samples and values that
-    are not finite. A direction's variance is kept above 1e-6 of the largest one.
+    By default all directions up to 1024 dimensions, else 256. Refuses fewer than two samples, values that are not
+    finite, and a DataSet with a declared range: a network takes its values mapped, `data.dequantised()`. A
+    direction's variance is kept above 1e-6 of the largest one.
     """
+    if getattr(data, "range", None) is not None:
+        raise InputError(
+            f"{data!r}: statistics are those of the values that the network takes: write sd.statistics(data."
+            f"{'tensor' if data.levels is None else 'dequantised'}(range=(-1, 1))), with the network's range"
+        )
     x = real_tensor("data", getattr(data, "x", data)).detach()
     if rank is not None:
         rank = whole("rank", rank, 1)

@@ -18,6 +18,7 @@ from sdediff.grids.levels import Level
 from sdediff.model.bound import BoundModel
 from sdediff.model.clock import CLOCKS, check_clock
 from sdediff.model.conditions import as_tensors
+from sdediff.model.data_card import check_statistics
 from sdediff.model.data_statistics import Statistics
 from sdediff.model.prediction import PARAMETRISATIONS, ModelError, Prediction
 from sdediff.sde.base import SDE
@@ -79,6 +80,8 @@ class ScoreModel:
         if callable(self.time):
             check_clock(self.time, source)
         object.__setattr__(self, "cond", as_tensors(self.cond))
+        if self.stats is not None and self.card.get("data"):
+            check_statistics(self, self.stats)
 
     def __call__(self, x: Tensor, t: Any) -> Prediction:
         """The prediction at states x (B, ...) and time t: a level, a float or a (B,) tensor of times."""

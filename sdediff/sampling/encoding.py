@@ -11,6 +11,7 @@ from sdediff._utils.checks import states
 from sdediff._utils.errors import InputError
 from sdediff.grids.grids import GridLike
 from sdediff.grids.levels import level
+from sdediff.model.data_card import check_data
 from sdediff.model.score_model import ScoreModel, check_model
 from sdediff.sampling.run import Run
 from sdediff.sampling.sampler import Sampler
@@ -34,9 +35,11 @@ def encode(
     """The probability-flow latent of data x (B, ...): the state at `start` (T) of the flow from alpha(stop) x.
 
     solver: any deterministic solver, by default dopri5 with rtol = atol = 1e-5; steps, calls, grid, cond, dtype, device
-    as in `sample`. stop: the end at data, by default the process's `t0` (1e-5). Song et al. 2021, section 4.3.
+    as in `sample`. stop: the end at data, by default the process's `t0` (1e-5). x that the model's card
+    makes doubtful or impossible brings a DataWarning or an InputError. Song et al. 2021, section 4.3.
     """
     run = _flow(model, x, solver, stop, cond, dtype, device, steps=steps, calls=calls, grid=grid, start=start)
+    check_data(model, run.x)
     begin = level(model.sde, run.plan.times[-1].item())
     rising = run.plan._replace(times=run.plan.times.flip(0))
     return _end(run._replace(plan=rising, x=run.x * begin.alpha))
