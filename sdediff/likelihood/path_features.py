@@ -21,6 +21,7 @@ from sdediff.likelihood.network import Network
 from sdediff.likelihood.result import Likelihood
 from sdediff.likelihood.settings import LikelihoodSettings, merged
 from sdediff.likelihood.task import Task, micro_batches, prepare
+from sdediff.likelihood.student import Spread
 from sdediff.likelihood.trace import trace_error
 from sdediff.likelihood.two_pass import whitened_flow
 from sdediff.likelihood.typicality import PathStatistics
@@ -151,12 +152,12 @@ def _statistics(task: Task, kappa: Tensor, x: Tensor, index: np.ndarray, cond: d
 
 def _score_features(net: Network, x: Tensor, level: Level, node: int) -> _ScoreFeatures:
     """eps and sigma^2 tr grad s = -sigma tr(d eps/dx) at states x (b, ...), with the probes of a node."""
-    output = net.traced(x, level, torch.arange(len(x)), node)
+    output = net.traced(x, level, torch.arange(len(x)), node, net.task.probes)
     p, q = output.pair("eps")
     eps = p * output.x.double() + q * output.raw.double()
     estimates = -level.sigma * (p * x[0].numel() + q * output.trace)
-    error = trace_error(net.task.trace, estimates, x[0].numel()).sqrt()
-    return _ScoreFeatures(eps.flatten(1), estimates.mean(0), error)
+    variance = trace_error(net.task.trace, estimates, x[0].numel())
+    return _ScoreFeatures(eps.flatten(1), estimates.mean(0), Spread.of(variance, len(estimates)).std_error)
 
 
 def _p_value(model: ScoreModel, likelihood: Likelihood) -> Tensor:

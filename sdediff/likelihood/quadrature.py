@@ -1,115 +1,92 @@
-"""Gauss-Legendre nodes in every step of a path, and the quadrature error estimated from neighbouring steps."""
+"""The error of the quadrature, estimated from neighbouring panels, and the panels that it says to split."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from sdediff.integrate import TABLEAUS, Step, Tried
-from sdediff.likelihood.whitened import per_row
+from sdediff.likelihood.panels import Panels
+
+# The factors of q1/q2 that turn the indicator into the error to refine by, and into the error that is reported.
+_REFINE, _REPORT = 2.0, 8.0
 
 
-class Nodes:
-    """`count` Gauss nodes in every accepted step of every sample: row, number, phi, weight (n,), y, rate (n, ...).
+class Indicator(NamedTuple):
+    """Of every pair of neighbouring panels: its first panel, and its indicators of higher and lower order (m,).
 
-    number counts the nodes of a sample in the order of its path; y is the continuous extension of the step, rate its
-    slope dy/dphi. The attributes exist once the nodes are closed.
+    q1, q2 (b,): their roots of the sum of squares over each sample.
     """
 
-    row: Tensor
-    number: Tensor
-    phi: Tensor
-    weight: Tensor
-    y: Tensor
-    rate: Tensor
+    first: np.ndarray
+    e1: np.ndarray
+    q1: np.ndarray
+    q2: np.ndarray
 
-    def __init__(self, method: str, count: int, size: int) -> None:
-        nodes, weights = np.polynomial.legendre.leggauss(count)
-        self.shares, self.weights = (nodes + 1) / 2, weights / 2
-        self.count = count
-        self._interpolation = [TABLEAUS[method].between(self.shares, rate) for rate in (False, True)]
-        self._steps = np.zeros(size, dtype=np.int64)
-        self._visited: list[tuple[Tensor, ...]] = []
+    def error(self, factor: float = _REPORT) -> np.ndarray:
+        """q1 min(1, factor q1/q2), (b,): where the indicators fall with the order, the error is smaller than both."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.where(self.q2 > 0, factor * self.q1 / self.q2, 1.0)
+        return self.q1 * np.minimum(1.0, share)
 
-    def visit(self, step: Step, tried: Tried, good: np.ndarray) -> None:
-        """Add the nodes of the steps that were accepted."""
-        pick = torch.from_numpy(np.flatnonzero(good))
-        if not len(pick):
-            return
-        rows, t, h = step.rows[pick], step.t[pick.numpy()], step.h[pick.numpy()]
-        steps_before = self._steps[rows.numpy()]
-        self._steps[rows.numpy()] += 1
-        x, slopes = step.x[pick], [slope[pick] for slope in tried.slopes]
-        for j, (share, weight) in enumerate(zip(self.shares, self.weights, strict=True)):
-            rise, run = (_weighted_sum(slopes, weights[:, j]) for weights in self._interpolation)
-            numbers, phi = torch.from_numpy(steps_before * self.count + j), torch.from_numpy(t + share * h)
-            rate = run / per_row(torch.from_numpy(h), run)
-            self._visited.append((rows, numbers, phi, torch.from_numpy(weight * h), x + rise, rate))
-
-    def close(self, like: Tensor) -> None:
-        """Concatenate the nodes of all visited steps; like: states (b, ...)."""
-        none = torch.zeros(0, dtype=torch.int64)
-        empty = (none, none, none.double(), none.double(), like[:0], like[:0])
-        columns = map(torch.cat, zip(empty, *self._visited, strict=True))
-        self.row, self.number, self.phi, self.weight, self.y, self.rate = columns
-        self._visited = []
-
-    def probes(self, mean: int, most: int) -> np.ndarray:
-        """The number of probes of each node (n,): powers of two, `mean` on average, in proportion to the weights.
-
-        Steps are short where the flow bends, at little noise and at much, and the probes' error there counts for
-        little. `most` probes make the trace exact; if `mean` is that or 1, all nodes take `mean`.
-        """
-        if not 1 < mean < most:
-            return np.full(len(self.row), mean)
-        rows, weight = self.row.numpy(), self.weight.abs().numpy()
-        share = weight / np.bincount(rows, weight)[rows] * np.bincount(rows)[rows]
-        return np.clip(2 ** np.round(np.log2(mean * share)), 2, most).astype(np.int64)
-
-    def batches(self, probes: np.ndarray) -> Iterator[tuple[int, int, Tensor]]:
-        """(number, probes, which (b,)): the nodes of one number and one count of probes, in the samples' order."""
-        keys = np.stack([self.number.numpy(), probes])
-        order = np.lexsort((self.row.numpy(), *keys[::-1]))
-        groups, starts = np.unique(keys[:, order], axis=1, return_index=True)
-        for (number, count), pick in zip(groups.T.tolist(), np.split(order, starts[1:]), strict=True):
-            yield number, count, torch.from_numpy(pick)
+    def flags(self, panels: Panels, tolerance: float) -> np.ndarray:
+        """The panels (n,) to split, until no sample's error exceeds the tolerance."""
+        error = self.error(_REFINE)
+        row = panels.row[self.first]
+        active = error > tolerance
+        with np.errstate(divide="ignore", invalid="ignore"):
+            bar = (self.q1 * tolerance / error) ** 2 / (2 * np.bincount(row, minlength=len(error)))
+        worst = np.zeros(len(error))
+        np.maximum.at(worst, row, self.e1**2)
+        pairs = active[row] & ((self.e1**2 > bar[row]) | (self.e1**2 >= worst[row]))
+        flagged = np.zeros(len(panels), dtype=bool)
+        width = _widths(panels, self.first)
+        for side in (0, 1):
+            mine, other = width[:, side], width[:, 1 - side]
+            flagged[self.first[pairs & (mine >= other / 2)] + side] = True
+        return panels.may_split(flagged)
 
 
-def _weighted_sum(slopes: list[Tensor], weights: np.ndarray) -> Tensor:
-    total = torch.zeros_like(slopes[0])
-    for slope, weight in zip(slopes, weights, strict=True):
-        total = torch.add(total, slope, alpha=weight) if weight else total
+def indicator(panels: Panels, integrand: np.ndarray, size: int) -> Indicator:
+    """The indicators of an integrand (n, q) at the panels' nodes, for `size` samples.
+
+    Over two neighbouring panels the sums of Gauss are compared with those in which the middle node, or both nodes in
+    the middle, hold the value of the polynomial through the others. A pair with a panel in u = log tan(phi) is
+    compared in u.
+    """
+    first = np.flatnonzero(panels.row[1:] == panels.row[:-1])
+    phi, weight, values = (np.concatenate([v[first], v[first + 1]], 1) for v in (panels.phi, panels.weight, integrand))
+    bent = (panels.over_log[first] | panels.over_log[first + 1])[:, None]
+    bend = np.sin(phi) * np.cos(phi)
+    z = np.where(bent, np.log(np.tan(phi)), phi)
+    weight, values = np.where(bent, weight / bend, weight), np.where(bent, values * bend, values)
+    q = panels.phi.shape[1]
+    e1 = _residual(z, weight, values, (q,))
+    e2 = _residual(z, weight, values, (q - 1, q)) if q > 1 else e1
+    row = panels.row[first]
+    q1, q2 = (np.sqrt(np.bincount(row, e**2, size)) for e in (e1, e2))
+    pairs = np.bincount(row, minlength=size)
+    return Indicator(first, e1, np.where(pairs > 0, q1, np.nan), np.where(pairs > 0, q2, np.nan))
+
+
+def _residual(z: np.ndarray, weight: np.ndarray, values: np.ndarray, out: tuple[int, ...]) -> np.ndarray:
+    """The weights of the nodes `out` times what their values are off the polynomial through the others, (m,)."""
+    rest = [k for k in range(z.shape[1]) if k not in out]
+    scale = np.abs(z[:, -1:] - z[:, :1])
+    gaps = (z[:, rest, None] - z[:, None, rest]) / scale[:, :, None] + np.eye(len(rest))
+    total = np.zeros(len(z))
+    for node in out:
+        away = (z[:, node, None] - z[:, rest]) / scale
+        # Row b of the products leaves out the factor of b, whose place the identity holds.
+        others = np.where(np.eye(len(rest), dtype=bool), 1.0, away[:, None, :])
+        basis = others.prod(2) / gaps.prod(2)
+        total = total + weight[:, node] * (values[:, node] - (basis * values[:, rest]).sum(1))
     return total
 
 
-def quadrature_error(nodes: Nodes, value: Tensor, variance: Tensor, size: int) -> Tensor:
-    """The estimated error of the quadrature, (b,) nats, from the integrand's values (n,) and their variances.
-
-    Over two neighbouring steps the rule is compared with the interpolatory rule that leaves out a node in their
-    middle, one degree lower. The estimate is the root of the sum of squares, less the part that the probes explain.
-    """
-    errors = np.full(size, np.nan)
-    rows, q = nodes.row.numpy(), nodes.count
-    for row in np.unique(rows):
-        own = np.flatnonzero(rows == row)
-        own = own[np.argsort(nodes.number.numpy()[own])]
-        columns = (v.numpy()[own].reshape(-1, q) for v in (nodes.phi, nodes.weight, value, variance))
-        phi, weight, values, variances = (np.concatenate([v[:-1], v[1:]], axis=1) for v in columns)
-        difference = _rule_difference(phi, weight)
-        squares = (difference * values).sum(1) ** 2 - (difference**2 * np.nan_to_num(variances)).sum(1)
-        errors[row] = np.sqrt(max(squares.sum(), 0.0)) if len(phi) else np.nan
-    return torch.from_numpy(errors)
-
-
-def _rule_difference(phi: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Weights (n, 2q) of Gauss's rule minus those of the rule without a node in the middle, on pairs of steps.
-
-    Both are exact up to a degree of 2q - 2, so this is a multiple of the divided difference over all nodes.
-    """
-    gaps = (phi[:, :, None] - phi[:, None, :]) / weight.sum(1)[:, None, None]
-    divided = 1 / (gaps + np.eye(phi.shape[1])).prod(2)
-    middle = phi.shape[1] // 2
-    return divided * (weight[:, middle] / divided[:, middle])[:, None]
+def _widths(panels: Panels, first: np.ndarray) -> np.ndarray:
+    """The widths (m, 2) of both panels of each pair, in the pair's variable."""
+    low, high = panels.log_ends
+    bent = panels.over_log[first] | panels.over_log[first + 1]
+    sides = [np.where(bent, (high - low)[k], (panels.high - panels.low)[k]) for k in (first, first + 1)]
+    return np.abs(np.stack(sides, 1))

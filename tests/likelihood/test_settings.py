@@ -29,12 +29,12 @@ ONE_BY_ONE = {
 
 @pytest.fixture(scope="module")
 def model():
-    return sd.problem("target_m").model(sd.VP())
+    return sd.target("target_m").model(sd.VP())
 
 
 @pytest.fixture(scope="module")
 def points():
-    return sd.problem("target_m").sample(3, seed=0)
+    return sd.target("target_m").sample(3, seed=0)
 
 
 CHOICES = [
