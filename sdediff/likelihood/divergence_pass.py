@@ -37,12 +37,16 @@ class Integrals(NamedTuple):
 
 
 class _Values(NamedTuple):
-    """At the nodes (n, q): the divergence, its variance, its probes, that of the common probe, and s (y' - f)."""
+    """At the nodes (n, q): the divergence, its variance and probes; that of the common probe, its spread; s (y' - f).
+
+    spread: |J^T v|^2 - (v^T J v)^2/D of the common probe v, the root of it, from which the probes of finer panels follow.
+    """
 
     divergence: np.ndarray
     variance: np.ndarray
     probes: np.ndarray
     common: np.ndarray
+    spread: np.ndarray
     along: np.ndarray
 
 
@@ -55,17 +59,22 @@ def integrate_divergence(
     """
     size, dims = len(good), steps.x[0].numel() if len(steps.x) else 1
     panels = Panels.of_steps(steps, task.nodes)
-    mean_weight = _sums(panels.row, np.abs(panels.weight).mean(1), size) / np.maximum(np.bincount(panels.row, minlength=size), 1)
-    evaluation = _Evaluation(task, coordinates, net, steps, mean_weight, fresh)
-    values = evaluation.fill(panels, _Values(*np.full((5, *panels.phi.shape), np.nan)))
+    evaluation = _Evaluation(task, coordinates, net, steps, fresh)
+    values = _Values(*np.zeros((6, *panels.phi.shape)))
+    importance = np.abs(panels.weight)
+    values = evaluation.fill(panels, values, importance / _mean(panels.row, importance, size)[panels.row, None])
+    reference = _mean(panels.row, importance * values.spread, size)
     compared = indicator(panels, values.common - values.along, size)
     for turn in range(1, _ROUNDS + 1):
         flagged = compared.flags(panels, 4 * task.rtol * (dims + 8)) & good[panels.row]
         if not flagged.any():
             break
         panels = panels.split(flagged, turn)
-        old = (np.where(panels.parent[:, None] < 0, np.nan, column[panels.parent]) for column in values)
-        values = evaluation.fill(panels, _Values(*old))
+        values = _Values(*(column[panels.parent] for column in values))
+        importance = np.abs(panels.weight) * values.spread.mean(1, keepdims=True)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = importance / reference[panels.row, None]
+        values = evaluation.fill(panels, values, share)
         compared = indicator(panels, values.common - values.along, size)
     return _integrals(panels, values, compared, size)
 
@@ -91,24 +100,30 @@ def _sums(rows: np.ndarray, column: np.ndarray, size: int) -> np.ndarray:
     return np.bincount(rows, column, size)
 
 
+def _mean(rows: np.ndarray, column: np.ndarray, size: int) -> np.ndarray:
+    """The mean over each sample's nodes, (b,), of a column (n, q)."""
+    return _sums(rows, column.mean(1), size) / np.maximum(np.bincount(rows, minlength=size), 1)
+
+
 class _Evaluation:
     """Evaluates the network at nodes of a path."""
 
-    def __init__(
-        self, task: Task, coordinates: Whitened, net: Network, steps: PathSteps, mean_weight: np.ndarray, fresh: bool
-    ) -> None:
+    def __init__(self, task: Task, coordinates: Whitened, net: Network, steps: PathSteps, fresh: bool) -> None:
         self._task, self._coordinates, self._net, self._steps = task, coordinates, net, steps
-        self._mean_weight, self._probes = mean_weight, task.probes if fresh else 0
+        self._probes = task.probes if fresh else 0
         self._most = most_probes(task.trace, steps.x[0].numel() if len(steps.x) else 1)
 
-    def fill(self, panels: Panels, values: _Values) -> _Values:
-        """The values with those of new panels evaluated: the j-th new node of all samples at once."""
-        new = np.flatnonzero(panels.parent < 0)
+    def fill(self, panels: Panels, values: _Values, share: np.ndarray) -> _Values:
+        """The values with those of new panels evaluated: the j-th new node of all samples at once.
+
+        share: of the nodes (n, q), by which they take more or fewer probes than the task's.
+        """
+        new = np.flatnonzero(panels.new)
         shape = (len(new), panels.phi.shape[1])
         row, step = (np.broadcast_to(v[new, None], shape).ravel() for v in (panels.row, panels.step))
-        phi, weight, number = (v[new].ravel() for v in (panels.phi, panels.weight, panels.number))
-        columns = np.zeros((5, len(row)))
-        counts = probe_counts(row, weight, self._mean_weight, self._probes, self._most)
+        phi, number = (v[new].ravel() for v in (panels.phi, panels.number))
+        columns = np.zeros((len(values), len(row)))
+        counts = probe_counts(share[new].ravel(), self._probes, self._most)
         for node, probes, pick in _batches(row, number, counts):
             columns[:, pick] = self._at(row[pick], step[pick], phi[pick], node, probes)
         filled = [column.copy() for column in values]
@@ -117,7 +132,7 @@ class _Evaluation:
         return _Values(*filled)
 
     def _at(self, row: np.ndarray, step: np.ndarray, phi: np.ndarray, node: int, probes: int) -> np.ndarray:
-        """The five values (5, b) at nodes of different samples."""
+        """The values (6, b) at nodes of different samples."""
         task, coordinates, rows = self._task, self._coordinates, torch.from_numpy(row)
         y, rate = self._steps.at(step, phi)
         level, dims = coordinates.level(torch.from_numpy(phi)), y[0].numel()
@@ -131,19 +146,22 @@ class _Evaluation:
         along = (coordinates.score(output) * slope_error).flatten(1).sum(1)
         variance = trace_error(task.trace, estimates, dims)
         counts = torch.full_like(common, max(probes, 1))
-        return torch.stack([estimates.mean(0), variance, counts, common, along]).cpu().numpy()
+        spread = factor.abs() * (output.common_square - output.common**2 / dims).clamp(min=0).sqrt()
+        return torch.stack([estimates.mean(0), variance, counts, common, spread, along]).cpu().numpy()
 
 
-def probe_counts(row: np.ndarray, weight: np.ndarray, mean_weight: np.ndarray, mean: int, most: int) -> np.ndarray:
-    """The number of fresh probes of nodes (m,): powers of two, `mean` for the weight that is a sample's mean (b,).
+def probe_counts(share: np.ndarray, mean: int, most: int) -> np.ndarray:
+    """The number of fresh probes of nodes (m,): powers of two, `mean` where the share is 1.
 
-    Steps are short where the flow bends, at little noise and at much, and the probes' error there counts for little.
-    `most` probes make the trace exact; if `mean` is that or less than 2, all nodes take `mean`.
+    First the share is a node's weight over the mean of the sample's: steps are short where the flow bends, at little
+    noise and at much, and the probes' error there counts for little. On finer panels it is that of the weight times
+    the spread of the probes there. `most` probes make the trace exact; if `mean` is that or less than 2, all take `mean`.
     """
     if not 1 < mean < most:
-        return np.full(len(row), mean)
-    share = np.abs(weight) / mean_weight[row]
-    return np.clip(2 ** np.round(np.log2(mean * share)), 2, most).astype(np.int64)
+        return np.full(len(share), mean)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        power = np.round(np.log2(mean * np.nan_to_num(share, nan=1.0)))
+    return np.clip(2.0**power, 2, most).astype(np.int64)
 
 
 def _batches(row: np.ndarray, number: np.ndarray, probes: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:

@@ -26,8 +26,8 @@ _COMMON = "rademacher"
 class TracedOutput(NamedTuple):
     """The output F at states x (b, ...) of a level, its pairs, and moments of J = dF/dx.
 
-    trace, square (P, b): estimates of tr J and |J|_F^2, one a probe. common (b,): v^T J v of the probe that a sample
-    has at all of its nodes; where the trace is exact, tr J.
+    trace, square (P, b): estimates of tr J and |J|_F^2, one a probe. common, common_square (b,): those of the probe that
+    a sample has at all of its nodes; where the trace is exact, the same.
     """
 
     x: Tensor
@@ -35,6 +35,7 @@ class TracedOutput(NamedTuple):
     trace: Tensor
     square: Tensor
     common: Tensor
+    common_square: Tensor
     level: Level
     pair: Callable[[str], tuple[Any, Any]]
 
@@ -83,7 +84,12 @@ class Network:
         self._check_finite(raw, level, rows)
         trace, square = (moment.detach() for moment in found)
         fresh = probes if vectors is not None else 1
-        return TracedOutput(x.detach(), raw, trace[:fresh], square[:fresh], trace[-1], level, pair)
+        if task.trace == "gaussian" and vectors is not None and common:
+            # |v|^2 - D, of mean 0, times a trace that does not depend on v: it takes the isotropic part's noise away.
+            dims = x[0].numel()
+            length = vectors[:fresh].double().square().flatten(2).sum(2)
+            trace = torch.cat([trace[:fresh] - trace[-1] / dims * (length - dims), trace[-1:]])
+        return TracedOutput(x.detach(), raw, trace[:fresh], square[:fresh], trace[-1], square[-1], level, pair)
 
     def along_score(self, output: TracedOutput, rows: Tensor) -> tuple[Tensor, Tensor]:
         """u^T J u and |J^T u|^2 (b,) of the score's direction u, |u|^2 = D, J = dF/dx at a traced output: one more call."""

@@ -22,8 +22,8 @@ class Panels:
 
     row, step: the sample and its step in `PathSteps` (n,). low, high: the ends in phi, in the direction of the path.
     over_log: whether the nodes are Gauss's in u = log tan(phi). phi, weight, number (n, q): the nodes, their weights in
-    phi, and their numbers among the nodes of the sample, which key the probes. parent: the index (n,) of the same
-    panel before the last split, -1 for a new one.
+    phi, and their numbers among the nodes of the sample, which key the probes. new (n,): whether the last split made it,
+    from the panel `parent` (n,) of those before.
     """
 
     row: np.ndarray
@@ -34,13 +34,17 @@ class Panels:
     phi: np.ndarray
     weight: np.ndarray
     number: np.ndarray
+    new: np.ndarray
     parent: np.ndarray
 
     @classmethod
     def of_steps(cls, steps: PathSteps, count: int) -> Panels:
         """A panel a step with `count` nodes, and no fewer than three a sample."""
-        row, step, end = steps.row, np.arange(len(steps.row)), steps.start + steps.length
-        low, high = steps.start, np.where(np.append(row[1:] == row[:-1], False), np.append(steps.start[1:], 0), end)
+        row, step = steps.row, np.arange(len(steps.row))
+        low, high = steps.start, steps.start + steps.length
+        # Rounding leaves no gap between neighbours.
+        inner = np.flatnonzero(row[1:] == row[:-1])
+        high[inner] = low[inner + 1]
         while len(row):
             own, first = np.bincount(row)[row], np.searchsorted(row, row)
             widest = np.maximum.reduceat(np.abs(high - low), np.unique(first))
@@ -53,8 +57,8 @@ class Panels:
                 row[parent], step[parent], np.where(part == 1, middle[parent], low[parent]),
                 np.where(split[parent] & (part == 0), middle[parent], high[parent]),
             )  # fmt: skip
-        new, nodes = np.full(len(row), -1), np.zeros((len(row), count))
-        made = cls(row, step, low, high, new == 0, nodes, nodes.copy(), nodes.astype(np.int64), new)
+        new, nodes = np.full(len(row), True), np.zeros((len(row), count))
+        made = cls(row, step, low, high, ~new, nodes, nodes.copy(), nodes.astype(np.int64), new, np.arange(len(row)))
         return made._with_nodes(0)
 
     def __len__(self) -> int:
@@ -78,7 +82,7 @@ class Panels:
 
         made = Panels(
             self.row[parent], self.step[parent], edge(part), edge(part + 1), np.where(split, bent, self.over_log[parent]),
-            self.phi[parent], self.weight[parent], self.number[parent], np.where(split, -1, parent),
+            self.phi[parent], self.weight[parent], self.number[parent], split, parent,
         )  # fmt: skip
         return made._with_nodes(turn)
 
@@ -95,7 +99,7 @@ class Panels:
 
     def _with_nodes(self, turn: int) -> Panels:
         """The panels with the nodes of the new ones filled in."""
-        new = np.flatnonzero(self.parent < 0)
+        new = np.flatnonzero(self.new)
         nodes, weights = np.polynomial.legendre.leggauss(self.phi.shape[1])
         shares, weights = (nodes + 1) / 2, weights / 2
         log_low, log_high = (v[new, None] for v in self.log_ends)

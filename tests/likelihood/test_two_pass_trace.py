@@ -149,9 +149,9 @@ def test_probes_go_where_the_steps_are_long():
     target, sde = sd.target("gmm64"), sd.VP()
     x = target.sample(64, seed=4, dtype=F64)
     model, truth = target.model(sde), target.log_prob(x)
-    row, weight = np.zeros(5, dtype=np.int64), np.array([0.01, 0.1, 0.4, 0.4, 0.09])
+    share = np.array([0.01, 0.1, 0.4, 0.4, 0.09]) / 0.2
     for mean, most, expected in ((8, 64, [2, 4, 16, 16, 4]), (8, 8, [8] * 5), (8, 4, [8] * 5), (1, 64, [1] * 5)):
-        assert probe_counts(row, weight, np.array([0.2]), mean, most).tolist() == expected
+        assert probe_counts(share, mean, most).tolist() == expected
     found = sd.log_likelihood(model, x, probes=8, rtol=1e-3, atol=1e-3)
     error = (found.log_prob - truth).square().mean().sqrt()
     # 64 errors know their spread to 9 %; the path's own error is 1 % of it.
