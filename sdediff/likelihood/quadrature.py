@@ -8,26 +8,35 @@ import numpy as np
 
 from sdediff.likelihood.panels import Panels
 
-# The factors of q1/q2 that turn the indicator into the error to refine by, and into the error that is reported.
-_REFINE, _REPORT = 2.0, 8.0
+# The factor of q1/q2 that turns the indicator into the error to refine by.
+_REFINE = 2.0
+# The factor in the error that is reported, over the nodes of a panel: the more there are, the higher the order of their
+# sum above that of the indicator. And the most that it may be of q1.
+_REPORT, _REPORT_MOST = 8.0, 1.5
 
 
 class Indicator(NamedTuple):
-    """Of every pair of neighbouring panels: its first panel, and its indicators of higher and lower order (m,).
+    """Of every pair of neighbouring panels: its first panel and its indicator (m,).
 
-    q1, q2 (b,): their roots of the sum of squares over each sample.
+    q1, q2 (b,): the roots of the sum of squares over each sample, of it and of that of lower order. nodes: of a panel.
     """
 
     first: np.ndarray
     e1: np.ndarray
     q1: np.ndarray
     q2: np.ndarray
+    nodes: int
 
-    def error(self, factor: float = _REPORT) -> np.ndarray:
-        """q1 min(1, factor q1/q2), (b,): where the indicators fall with the order, the error is smaller than both."""
+    def error(self, factor: float, most: float = 1.0) -> np.ndarray:
+        """q1 min(most, factor q1/q2), (b,): where the indicators fall with the order, the error is smaller than both."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.where(self.q2 > 0, factor * self.q1 / self.q2, 1.0)
-        return self.q1 * np.minimum(1.0, share)
+            share = np.where(self.q2 > 0, factor * self.q1 / self.q2, most)
+        return self.q1 * np.minimum(most, share)
+
+    @property
+    def reported(self) -> np.ndarray:
+        """The error of the quadrature (b,), from above."""
+        return self.error(_REPORT / self.nodes, _REPORT_MOST)
 
     def flags(self, panels: Panels, tolerance: float) -> np.ndarray:
         """The panels (n,) to split, until no sample's error exceeds the tolerance."""
@@ -66,7 +75,7 @@ def indicator(panels: Panels, integrand: np.ndarray, size: int) -> Indicator:
     row = panels.row[first]
     q1, q2 = (np.sqrt(np.bincount(row, e**2, size)) for e in (e1, e2))
     pairs = np.bincount(row, minlength=size)
-    return Indicator(first, e1, np.where(pairs > 0, q1, np.nan), np.where(pairs > 0, q2, np.nan))
+    return Indicator(first, e1, np.where(pairs > 0, q1, np.nan), np.where(pairs > 0, q2, np.nan), q)
 
 
 def _residual(z: np.ndarray, weight: np.ndarray, values: np.ndarray, out: tuple[int, ...]) -> np.ndarray:

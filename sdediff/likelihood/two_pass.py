@@ -23,11 +23,6 @@ from sdediff.likelihood.student import Spread
 from sdediff.likelihood.task import Task
 from sdediff.likelihood.whitened import Whitened
 
-# The factors of the path's correction in the error that is reported: for the network's score is not quite the gradient
-# of the density of its flow. A second run sees it, so that less is added to its difference.
-_UNCORRECTED, _UNCORRECTED_MEASURED = 2.0, 0.5
-
-
 class _Path(NamedTuple):
     """The result of pass 1: the integrated flow, its steps, and a sign: 1 from data to noise, -1 from noise to data."""
 
@@ -96,12 +91,11 @@ def _likelihood(
         spread = spread + heat_spread
     log_prob = torch.stack(tuple(terms.values())).sum(0)
     log_prob[flow.status > 0] = math.nan
-    error = torch.hypot(integrals.quadrature_error, _UNCORRECTED * integrals.path_error)
     result = Likelihood(
         log_prob=log_prob, std_error=spread.std_error, latent=latent,
         calls=torch.from_numpy(net.calls), status=_statuses(flow.status.numpy(), log_prob, net),
         dims=dims, t0=task.t0, end=task.end, prior_log_prob=terms["prior"],
-        solver_error=error.to(device) + end_error.to(device),
+        solver_error=integrals.error.to(device) + end_error.to(device),
         steps=flow.steps, rejected=flow.rejected, method="two_pass",
         prior=prior_name(task.prior, task.model, tuple(start.shape[1:])), scale=coordinates.name, terms=terms,
         mass=task.discrete is not None,
@@ -113,7 +107,7 @@ def _likelihood(
 def _measured_error(
     task: Task, coordinates: Whitened, net: Network, y: Tensor, result: Likelihood, integrals: Integrals
 ) -> Tensor:
-    """The difference (b,) to a second run at a larger tolerance, with what it cannot see, and the error at t0.
+    """The difference (b,) to a second run at a larger tolerance beside the estimate, which sees what both runs share.
 
     Both runs take the probe that a sample has at all of its nodes, so that their difference has no noise of probes.
     """
@@ -123,9 +117,8 @@ def _measured_error(
     prior = log_prior(task.prior, task.model, coordinates.unwhiten(path.end, coordinates.last)).to(y.device)
     fine = result.prior_log_prob + (integrals.common + integrals.correction).to(y.device)
     difference = fine - prior - (other.common + other.correction).to(y.device)
-    estimate = torch.hypot(integrals.quadrature_error, _UNCORRECTED * integrals.path_error).to(y.device)
-    unseen = torch.hypot(integrals.quadrature_error, _UNCORRECTED_MEASURED * integrals.path_error).to(y.device)
-    return torch.hypot(difference, unseen) + (result.solver_error - estimate)
+    estimate = integrals.error.to(y.device)
+    return torch.hypot(difference, estimate) + (result.solver_error - estimate)
 
 
 def _statuses(codes: np.ndarray, log_prob: Tensor, net: Network) -> tuple[str, ...]:
