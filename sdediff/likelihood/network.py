@@ -95,8 +95,9 @@ class Network:
         """u^T J u and |J^T u|^2 (b,) of the score's direction u, |u|^2 = D, J = dF/dx at a traced output: one more call."""
         p, q = output.pair("score")
         score = per_row(p, output.x) * output.x.double() + per_row(q, output.x) * output.raw.double()
-        norm = score.flatten(1).norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
-        direction = score * per_row(math.sqrt(score[0].numel()) / norm, score)
+        norm = score.flatten(1).norm(dim=1)
+        scale = torch.where(norm > 0, math.sqrt(score[0].numel()) / norm, 0.0)
+        direction = score * per_row(scale, score)
         self._rows = rows
         vectors = direction.to(self._dtype)[None]
         if self.task.autograd:

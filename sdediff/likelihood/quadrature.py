@@ -59,37 +59,51 @@ class Indicator(NamedTuple):
 def indicator(panels: Panels, integrand: np.ndarray, size: int) -> Indicator:
     """The indicators of an integrand (n, q) at the panels' nodes, for `size` samples.
 
-    Over two neighbouring panels the sums of Gauss are compared with those in which the middle node, or both nodes in
-    the middle, hold the value of the polynomial through the others. A pair with a panel in u = log tan(phi) is
-    compared in u.
+    Over two neighbouring panels the sums of Gauss are compared with the integral of the polynomial through all nodes but
+    the middle one, or both in the middle. A pair with a panel in u = log tan(phi) is compared in u.
     """
-    first = np.flatnonzero(panels.row[1:] == panels.row[:-1])
-    phi, weight, values = (np.concatenate([v[first], v[first + 1]], 1) for v in (panels.phi, panels.weight, integrand))
-    bent = (panels.over_log[first] | panels.over_log[first + 1])[:, None]
-    bend = np.sin(phi) * np.cos(phi)
-    z = np.where(bent, np.log(np.tan(phi)), phi)
-    weight, values = np.where(bent, weight / bend, weight), np.where(bent, values * bend, values)
-    q = panels.phi.shape[1]
-    e1 = _residual(z, weight, values, (q,))
-    e2 = _residual(z, weight, values, (q - 1, q)) if q > 1 else e1
+    first, q = np.flatnonzero(panels.row[1:] == panels.row[:-1]), panels.phi.shape[1]
+    e1, e2 = np.zeros((2, len(first)))
+    bent = panels.over_log[first] | panels.over_log[first + 1]
+    for over_log in (False, True):
+        pairs = np.flatnonzero(bent == over_log)
+        if len(pairs):
+            rules = _rules(panels, integrand, first[pairs], over_log)
+            e1[pairs] = _residual(*rules, (q,))
+            e2[pairs] = _residual(*rules, (q - 1, q)) if q > 1 else e1[pairs]
     row = panels.row[first]
     q1, q2 = (np.sqrt(np.bincount(row, e**2, size)) for e in (e1, e2))
     pairs = np.bincount(row, minlength=size)
     return Indicator(first, e1, np.where(pairs > 0, q1, np.nan), np.where(pairs > 0, q2, np.nan), q)
 
 
-def _residual(z: np.ndarray, weight: np.ndarray, values: np.ndarray, out: tuple[int, ...]) -> np.ndarray:
-    """The weights of the nodes `out` times what their values are off the polynomial through the others, (m,)."""
+def _rules(panels: Panels, integrand: np.ndarray, first: np.ndarray, over_log: bool) -> tuple[np.ndarray, ...]:
+    """Of pairs of panels the nodes, weights and values (m, 2q), and Gauss's nodes and weights in phi, or else in u."""
+    sides = (first, first + 1)
+    phi, weight, values = (np.concatenate([v[k] for k in sides], 1) for v in (panels.phi, panels.weight, integrand))
+    if not over_log:
+        return phi, weight, values, phi, weight
+    bend = np.sin(phi) * np.cos(phi)
+    nodes, weights = np.polynomial.legendre.leggauss(panels.phi.shape[1])
+    low, high = (v[:, None] for v in panels.log_ends)
+    points = np.concatenate([low[k] + (nodes + 1) / 2 * (high - low)[k] for k in sides], 1)
+    return np.log(np.tan(phi)), weight / bend, values * bend, points, np.concatenate([weights / 2 * (high - low)[k] for k in sides], 1)
+
+
+def _residual(
+    z: np.ndarray, weight: np.ndarray, values: np.ndarray, points: np.ndarray, weights: np.ndarray, out: tuple[int, ...]
+) -> np.ndarray:
+    """The sums over the nodes less the integral, by points and weights, of the polynomial without the nodes `out`, (m,)."""
     rest = [k for k in range(z.shape[1]) if k not in out]
     scale = np.abs(z[:, -1:] - z[:, :1])
     gaps = (z[:, rest, None] - z[:, None, rest]) / scale[:, :, None] + np.eye(len(rest))
-    total = np.zeros(len(z))
-    for node in out:
-        away = (z[:, node, None] - z[:, rest]) / scale
+    lagrange = values[:, rest] / gaps.prod(2)
+    total = (weight * values).sum(1)
+    for point in range(z.shape[1]):
+        away = (points[:, point, None] - z[:, rest]) / scale
         # Row b of the products leaves out the factor of b, whose place the identity holds.
         others = np.where(np.eye(len(rest), dtype=bool), 1.0, away[:, None, :])
-        basis = others.prod(2) / gaps.prod(2)
-        total = total + weight[:, node] * (values[:, node] - (basis * values[:, rest]).sum(1))
+        total = total - weights[:, point] * (others.prod(2) * lagrange).sum(1)
     return total
 
 
