@@ -86,9 +86,15 @@ def _integrals(panels: Panels, values: _Values, compared: Indicator, size: int) 
 
     weight, along = panels.weight, panels.weight * values.along
     variance = weight**2 * values.variance
-    corrections, step_row = np.bincount(panels.step, along.sum(1)), np.zeros(panels.step.max(initial=-1) + 1, dtype=np.int64)
+    corrections, step_row = (
+        np.bincount(panels.step, along.sum(1)),
+        np.zeros(panels.step.max(initial=-1) + 1, dtype=np.int64),
+    )
     step_row[panels.step] = panels.row
-    path_error = _STEPS * _sums(step_row, np.abs(corrections), size), _NODES * _sums(panels.row, np.abs(along).sum(1), size)
+    path_error = (
+        _STEPS * _sums(step_row, np.abs(corrections), size),
+        _NODES * _sums(panels.row, np.abs(along).sum(1), size),
+    )
     return Integrals(
         total(weight * values.divergence), total(weight * values.common),
         Spread(total(variance), total(variance**2 / (values.probes + 1))), -total(along),

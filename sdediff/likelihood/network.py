@@ -66,7 +66,9 @@ class Network:
         self._check_finite(prediction.raw, level, rows)
         return prediction
 
-    def traced(self, x: Tensor, level: Level, rows: Tensor, node: int, probes: int, common: bool = False) -> TracedOutput:
+    def traced(
+        self, x: Tensor, level: Level, rows: Tensor, node: int, probes: int, common: bool = False
+    ) -> TracedOutput:
         """The output and the moments of its Jacobian at x (b, ...), with so many fresh probes of a node.
 
         common: with the common probe beside them, or alone where probes is 0.
@@ -119,7 +121,9 @@ class Network:
             parts = [probe_vectors(task.trace, x, probes, task.seed, index, node)]
         if common:
             if self._common is None:
-                self._common = probe_vectors(_COMMON, x.new_zeros(len(self.index), *x.shape[1:]), 1, task.seed, self.index)
+                self._common = probe_vectors(
+                    _COMMON, x.new_zeros(len(self.index), *x.shape[1:]), 1, task.seed, self.index
+                )
             parts.append(self._common[:, rows])  # type: ignore[index]
         return torch.cat([part for part in parts if part is not None])
 

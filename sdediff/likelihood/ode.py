@@ -71,7 +71,10 @@ def measured(task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Tensor], 
     Both runs take the same probes.
     """
     coarse, net = score(task.coarser(), x, index, cond), Network(task, x, index, cond)
-    good, last = np.isfinite(result.log_prob.detach().cpu().numpy()), level_at(net.task.model.sde, linear(task.model.sde).t_max)
+    good, last = (
+        np.isfinite(result.log_prob.detach().cpu().numpy()),
+        level_at(net.task.model.sde, linear(task.model.sde).t_max),
+    )
     error = (result.log_prob - coarse.log_prob).detach().abs() + prior_mismatch(net, last, result.latent, good)
     if task.end == "heat":
         first = level_at(task.model.sde, task.t0)

@@ -184,7 +184,9 @@ def _p_value(model: ScoreModel, likelihood: Likelihood, latent: Tensor) -> Tenso
     latent: of data with the noise at t0. Without it, data narrower than sigma(t0) would lie too close to the mean.
     """
     end, plain = level_at(model.sde, model.sde.t_max), likelihood.prior in ("sigma", "unit", "given")
-    mean = torch.zeros_like(latent[:1]) if model.stats is None or plain else end.alpha * model.stats.mean[None].to(latent)
+    mean = (
+        torch.zeros_like(latent[:1]) if model.stats is None or plain else end.alpha * model.stats.mean[None].to(latent)
+    )
     # The log density of a normal is that at its mean less half the square.
     half_square = (log_prior(likelihood.prior, model, mean) - log_prior(likelihood.prior, model, latent)).clamp(min=0)
     half_dims = torch.full_like(half_square, likelihood.dims / 2)

@@ -33,7 +33,9 @@ class PathSteps:
         if len(accepted):
             pick = torch.from_numpy(accepted)
             slopes = torch.stack([slope[pick] for slope in tried.slopes], 1)
-            self._visited.append((step.rows.numpy()[accepted], step.t[accepted], step.h[accepted], step.x[pick], slopes))
+            self._visited.append(
+                (step.rows.numpy()[accepted], step.t[accepted], step.h[accepted], step.x[pick], slopes)
+            )
 
     def close(self, like: Tensor) -> None:
         """Sort the steps; like: states (b, ...)."""

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from sdediff.grids.levels import Level
+from sdediff.likelihood.ends import prior_name
 from sdediff.likelihood.network import Network
 from sdediff.likelihood.whitened import per_row
 from sdediff.noise.counter import normals
+from sdediff.sde.base import linear
 
 # The priors that take nothing from the data, so that they miss p_T by its mean and covariance.
 _PLAIN = ("sigma", "unit")
@@ -27,10 +29,11 @@ def prior_mismatch(net: Network, last: Level, latent: Tensor, good: np.ndarray) 
     inequality: Chernoff 1981.
     """
     error = torch.zeros(len(latent), dtype=torch.float64, device=latent.device)
-    if net.task.prior not in _PLAIN or not good.any():
+    name = prior_name(net.task.prior, net.task.model, tuple(latent.shape[1:]))
+    if name not in _PLAIN or not good.any():
         return error
     rows = torch.from_numpy(np.flatnonzero(good))
-    pick, std = rows.to(latent.device), net.task.model.sde.prior_std(net.task.prior)  # type: ignore[attr-defined]
+    pick, std = rows.to(latent.device), linear(net.task.model.sde).prior_std(name)
     index = net.index[rows.numpy()]
     draw = std * torch.from_numpy(normals(net.task.seed, index, _STREAM, tuple(latent.shape[1:]))).to(latent)
     squares = torch.zeros(len(rows), dtype=torch.float64, device=latent.device)

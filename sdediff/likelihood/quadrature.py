@@ -11,43 +11,53 @@ from sdediff.likelihood.panels import Panels
 # The factor of q1/q2 that turns the indicator into the error to refine by.
 _REFINE = 2.0
 # The factor in the error that is reported, over the nodes of a panel: the more there are, the higher the order of their
-# sum above that of the indicator. And the most that it may be of q1.
-_REPORT, _REPORT_MOST = 8.0, 1.5
+# sum above that of the indicator. And the most that it may be of q1, and of the error where the integrand is singular.
+_REPORT, _REPORT_MOST, _REPORT_SINGULAR = 8.0, 1.5, 1.2
+# The factor of the difference to the integral in u that bounds the error of a singular integrand.
+_CURVED = 2.0
 
 
 class Indicator(NamedTuple):
-    """Of every pair of neighbouring panels: its first panel and its indicator (m,).
+    """Of every pair of neighbouring panels: its sample, its first panel, and its indicator (m,).
 
-    q1, q2 (b,): the roots of the sum of squares over each sample, of it and of that of lower order. nodes: of a panel.
+    singular (m,): the error were the integrand a multiple of 1/(sin phi cos phi), as where data are narrow. q1, q2
+    (b,): the roots of the sum of squares over each sample, of e1 and of that of lower order. nodes: of a panel.
     """
 
+    row: np.ndarray
     first: np.ndarray
     e1: np.ndarray
+    singular: np.ndarray
     q1: np.ndarray
     q2: np.ndarray
     nodes: int
 
-    def error(self, factor: float, most: float = 1.0) -> np.ndarray:
-        """q1 min(most, factor q1/q2), (b,): where the indicators fall with the order, the error is smaller than both."""
+    def errors(self, factor: float, most: float = 1.0, singular: float = 1.0) -> np.ndarray:
+        """The error of each pair (m,): e1 times the ratio q1/q2, or that of a singular integrand if it is larger.
+
+        Where the indicators fall with the order, the error is smaller than both.
+        """
         with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.where(self.q2 > 0, factor * self.q1 / self.q2, most)
-        return self.q1 * np.minimum(most, share)
+            share = np.minimum(most, np.where(self.q2 > 0, factor * self.q1 / self.q2, most))
+        return np.maximum(singular * self.singular, np.abs(self.e1) * share[self.row])
+
+    def total(self, errors: np.ndarray) -> np.ndarray:
+        """The root of the sum of squares of the pairs' errors, (b,); NaN without pairs."""
+        return np.where(np.isnan(self.q1), np.nan, np.sqrt(np.bincount(self.row, errors**2, len(self.q1))))
 
     @property
     def reported(self) -> np.ndarray:
         """The error of the quadrature (b,), from above."""
-        return self.error(_REPORT / self.nodes, _REPORT_MOST)
+        return self.total(self.errors(_REPORT / self.nodes, _REPORT_MOST, _REPORT_SINGULAR))
 
     def flags(self, panels: Panels, tolerance: float) -> np.ndarray:
         """The panels (n,) to split, until no sample's error exceeds the tolerance."""
-        error = self.error(_REFINE)
-        row = panels.row[self.first]
-        active = error > tolerance
-        with np.errstate(divide="ignore", invalid="ignore"):
-            bar = (self.q1 * tolerance / error) ** 2 / (2 * np.bincount(row, minlength=len(error)))
-        worst = np.zeros(len(error))
-        np.maximum.at(worst, row, self.e1**2)
-        pairs = active[row] & ((self.e1**2 > bar[row]) | (self.e1**2 >= worst[row]))
+        errors = self.errors(_REFINE)
+        active = self.total(errors) > tolerance
+        bar = tolerance**2 / (2 * np.maximum(np.bincount(self.row, minlength=len(active)), 1))
+        worst = np.zeros(len(active))
+        np.maximum.at(worst, self.row, errors)
+        pairs = active[self.row] & ((errors**2 > bar[self.row]) | (errors >= worst[self.row]))
         flagged = np.zeros(len(panels), dtype=bool)
         width = _widths(panels, self.first)
         for side in (0, 1):
@@ -61,9 +71,11 @@ def indicator(panels: Panels, integrand: np.ndarray, size: int) -> Indicator:
 
     Over two neighbouring panels the sums of Gauss are compared with the integral of the polynomial through all nodes but
     the middle one, or both in the middle. A pair with a panel in u = log tan(phi) is compared in u.
+    Where data are narrow the integrand is singular in phi and smooth in u: the error is that of the singular function
+    that has this indicator, or the difference to the integral in u where that is less.
     """
     first, q = np.flatnonzero(panels.row[1:] == panels.row[:-1]), panels.phi.shape[1]
-    e1, e2 = np.zeros((2, len(first)))
+    e1, e2, singular = np.zeros((3, len(first)))
     bent = panels.over_log[first] | panels.over_log[first + 1]
     for over_log in (False, True):
         pairs = np.flatnonzero(bent == over_log)
@@ -71,10 +83,14 @@ def indicator(panels: Panels, integrand: np.ndarray, size: int) -> Indicator:
             rules = _rules(panels, integrand, first[pairs], over_log)
             e1[pairs] = _residual(*rules, (q,))
             e2[pairs] = _residual(*rules, (q - 1, q)) if q > 1 else e1[pairs]
+            if not over_log:
+                curved = _rules(panels, integrand, first[pairs], True)
+                ratio = _singular(panels, rules, first[pairs])
+                singular[pairs] = np.minimum(np.abs(e1[pairs]) * ratio, _CURVED * np.abs(_residual(*curved, ())))
     row = panels.row[first]
     q1, q2 = (np.sqrt(np.bincount(row, e**2, size)) for e in (e1, e2))
     pairs = np.bincount(row, minlength=size)
-    return Indicator(first, e1, np.where(pairs > 0, q1, np.nan), np.where(pairs > 0, q2, np.nan), q)
+    return Indicator(row, first, e1, singular, np.where(pairs > 0, q1, np.nan), np.where(pairs > 0, q2, np.nan), q)
 
 
 def _rules(panels: Panels, integrand: np.ndarray, first: np.ndarray, over_log: bool) -> tuple[np.ndarray, ...]:
@@ -87,7 +103,13 @@ def _rules(panels: Panels, integrand: np.ndarray, first: np.ndarray, over_log: b
     nodes, weights = np.polynomial.legendre.leggauss(panels.phi.shape[1])
     low, high = (v[:, None] for v in panels.log_ends)
     points = np.concatenate([low[k] + (nodes + 1) / 2 * (high - low)[k] for k in sides], 1)
-    return np.log(np.tan(phi)), weight / bend, values * bend, points, np.concatenate([weights / 2 * (high - low)[k] for k in sides], 1)
+    return (
+        np.log(np.tan(phi)),
+        weight / bend,
+        values * bend,
+        points,
+        np.concatenate([weights / 2 * (high - low)[k] for k in sides], 1),
+    )
 
 
 def _residual(
@@ -105,6 +127,18 @@ def _residual(
         others = np.where(np.eye(len(rest), dtype=bool), 1.0, away[:, None, :])
         total = total - weights[:, point] * (others.prod(2) * lagrange).sum(1)
     return total
+
+
+def _singular(panels: Panels, rules: tuple[np.ndarray, ...], first: np.ndarray) -> np.ndarray:
+    """The error of Gauss's sums of 1/(sin phi cos phi), whose integral is u = log tan(phi), over its indicator (m,)."""
+    phi, weight, _, *integral = rules
+    values = 1 / (np.sin(phi) * np.cos(phi))
+    low, high = panels.log_ends
+    error = (weight * values).sum(1) - (high[first + 1] - low[first])
+    found = _residual(phi, weight, values, *integral, (phi.shape[1] // 2,))
+    # Where both are rounding, neither says anything.
+    known = np.abs(found) > 1e-10 * np.abs(high[first + 1] - low[first])
+    return np.where(known, np.abs(error / np.where(known, found, 1.0)), 0.0)
 
 
 def _widths(panels: Panels, first: np.ndarray) -> np.ndarray:

@@ -96,7 +96,9 @@ def difference(method: str, end: str, prior: str) -> str:
         parts.append(("a bound through x with noise", 'end="t0"'))
     if prior not in ("sigma", "given"):
         parts.append((f"{prior} prior, not N(0, sigma_T^2 I)", 'prior="sigma"'))
-    return f"{', '.join(said for said, _ in parts)}; the literature has {', '.join(v for _, v in parts)}" if parts else ""
+    return (
+        f"{', '.join(said for said, _ in parts)}; the literature has {', '.join(v for _, v in parts)}" if parts else ""
+    )
 
 
 def _figure(values: Tensor) -> str:

@@ -110,9 +110,7 @@ def divergence(
     return moments(value, x, vectors, graph, batch).trace
 
 
-def moments(
-    value: Tensor, x: Tensor, vectors: Tensor | None, graph: bool = False, batch: int | None = None
-) -> Moments:
+def moments(value: Tensor, x: Tensor, vectors: Tensor | None, graph: bool = False, batch: int | None = None) -> Moments:
     """The moments of J = d value / d x by probes, or exact (P = 1); the arguments are those of `divergence`."""
     size = batch or len(x)
     blocks = vectors.split(_block(x, size)) if vectors is not None else _basis(x, size)

@@ -23,6 +23,7 @@ from sdediff.likelihood.student import Spread
 from sdediff.likelihood.task import Task
 from sdediff.likelihood.whitened import Whitened
 
+
 class _Path(NamedTuple):
     """The result of pass 1: the integrated flow, its steps, and a sign: 1 from data to noise, -1 from noise to data."""
 
