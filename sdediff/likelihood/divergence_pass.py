@@ -40,7 +40,7 @@ class Integrals(NamedTuple):
 class _Values(NamedTuple):
     """At the nodes (n, q): the divergence, its variance and probes; that of the common probe, its spread; s (y' - f).
 
-    spread: |J^T v|^2 - (v^T J v)^2/D of the common probe v, the root of it, from which the probes of finer panels follow.
+    spread: the root of |J^T v|^2 - (v^T J v)^2/D of the common probe v, from which the probes of finer panels follow.
     """
 
     divergence: np.ndarray
@@ -162,7 +162,7 @@ def probe_counts(share: np.ndarray, mean: int, most: int) -> np.ndarray:
 
     First the share is a node's weight over the mean of the sample's: steps are short where the flow bends, at little
     noise and at much, and the probes' error there counts for little. On finer panels it is that of the weight times
-    the spread of the probes there. `most` probes make the trace exact; if `mean` is that or less than 2, all take `mean`.
+    the spread of the probes there. `most` probes make the trace exact; if `mean` is that or below 2, all take `mean`.
     """
     if not 1 < mean < most:
         return np.full(len(share), mean)

@@ -18,7 +18,6 @@ from sdediff.likelihood.whitened import per_row
 from sdediff.model.prediction import Prediction
 from sdediff.model.score_model import Net
 
-
 # The probe that a sample has at all of its nodes, beside fresh ones.
 _COMMON = "rademacher"
 
@@ -26,8 +25,8 @@ _COMMON = "rademacher"
 class TracedOutput(NamedTuple):
     """The output F at states x (b, ...) of a level, its pairs, and moments of J = dF/dx.
 
-    trace, square (P, b): estimates of tr J and |J|_F^2, one a probe. common, common_square (b,): those of the probe that
-    a sample has at all of its nodes; where the trace is exact, the same.
+    trace, square (P, b): estimates of tr J and |J|_F^2, one a probe. common, common_square (b,): those of the probe
+    that a sample has at all of its nodes; where the trace is exact, the same.
     """
 
     x: Tensor
@@ -94,7 +93,7 @@ class Network:
         return TracedOutput(x.detach(), raw, trace[:fresh], square[:fresh], trace[-1], square[-1], level, pair)
 
     def along_score(self, output: TracedOutput, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """u^T J u and |J^T u|^2 (b,) of the score's direction u, |u|^2 = D, J = dF/dx at a traced output: one more call."""
+        """u^T J u and |J^T u|^2 (b,) for J = dF/dx and the score's direction u, |u|^2 = D: one more call."""
         p, q = output.pair("score")
         score = per_row(p, output.x) * output.x.double() + per_row(q, output.x) * output.raw.double()
         norm = score.flatten(1).norm(dim=1)

@@ -66,7 +66,7 @@ def score(task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Tensor]) -> 
 
 
 def measured(task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Tensor], result: Likelihood) -> Likelihood:
-    """A result with its solver's error: the difference to a second run at a larger tolerance, and the errors at the ends.
+    """A result with its solver's error: the difference to a second run at a larger tolerance, and those of the ends.
 
     Both runs take the same probes.
     """

@@ -22,8 +22,8 @@ class Panels:
 
     row, step: the sample and its step in `PathSteps` (n,). low, high: the ends in phi, in the direction of the path.
     over_log: whether the nodes are Gauss's in u = log tan(phi). phi, weight, number (n, q): the nodes, their weights in
-    phi, and their numbers among the nodes of the sample, which key the probes. new (n,): whether the last split made it,
-    from the panel `parent` (n,) of those before.
+    phi, and their numbers among the nodes of the sample, which key the probes. new (n,): whether the last split made
+    it, from the panel `parent` (n,) of those before.
     """
 
     row: np.ndarray
@@ -81,7 +81,8 @@ class Panels:
             return np.where(k == 0, self.low[parent], np.where(k == parts, self.high[parent], inside))
 
         made = Panels(
-            self.row[parent], self.step[parent], edge(part), edge(part + 1), np.where(split, bent, self.over_log[parent]),
+            self.row[parent], self.step[parent], edge(part), edge(part + 1),
+            np.where(split, bent, self.over_log[parent]),
             self.phi[parent], self.weight[parent], self.number[parent], split, parent,
         )  # fmt: skip
         return made._with_nodes(turn)

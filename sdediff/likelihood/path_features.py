@@ -20,8 +20,8 @@ from sdediff.likelihood.ends import log_prior
 from sdediff.likelihood.network import Network
 from sdediff.likelihood.result import Likelihood
 from sdediff.likelihood.settings import LikelihoodSettings, merged
-from sdediff.likelihood.task import Task, micro_batches, prepare
 from sdediff.likelihood.student import Spread
+from sdediff.likelihood.task import Task, micro_batches, prepare
 from sdediff.likelihood.trace import trace_error
 from sdediff.likelihood.two_pass import whitened_flow
 from sdediff.likelihood.typicality import PathStatistics

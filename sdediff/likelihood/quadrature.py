@@ -69,8 +69,8 @@ class Indicator(NamedTuple):
 def indicator(panels: Panels, integrand: np.ndarray, size: int) -> Indicator:
     """The indicators of an integrand (n, q) at the panels' nodes, for `size` samples.
 
-    Over two neighbouring panels the sums of Gauss are compared with the integral of the polynomial through all nodes but
-    the middle one, or both in the middle. A pair with a panel in u = log tan(phi) is compared in u.
+    Over two neighbouring panels the sums of Gauss are compared with the integral of the polynomial through all nodes
+    but the middle one, or both in the middle. A pair with a panel in u = log tan(phi) is compared in u.
     Where data are narrow the integrand is singular in phi and smooth in u: the error is that of the singular function
     that has this indicator, or the difference to the integral in u where that is less.
     """
@@ -80,42 +80,46 @@ def indicator(panels: Panels, integrand: np.ndarray, size: int) -> Indicator:
     for over_log in (False, True):
         pairs = np.flatnonzero(bent == over_log)
         if len(pairs):
-            rules = _rules(panels, integrand, first[pairs], over_log)
-            e1[pairs] = _residual(*rules, (q,))
-            e2[pairs] = _residual(*rules, (q - 1, q)) if q > 1 else e1[pairs]
+            rule = _rule(panels, integrand, first[pairs], over_log)
+            e1[pairs] = _residual(rule, (q,))
+            e2[pairs] = _residual(rule, (q - 1, q)) if q > 1 else e1[pairs]
             if not over_log:
-                curved = _rules(panels, integrand, first[pairs], True)
-                ratio = _singular(panels, rules, first[pairs])
-                singular[pairs] = np.minimum(np.abs(e1[pairs]) * ratio, _CURVED * np.abs(_residual(*curved, ())))
+                curved = _rule(panels, integrand, first[pairs], True)
+                ratio = _singular(panels, rule, first[pairs])
+                singular[pairs] = np.minimum(np.abs(e1[pairs]) * ratio, _CURVED * np.abs(_residual(curved, ())))
     row = panels.row[first]
     q1, q2 = (np.sqrt(np.bincount(row, e**2, size)) for e in (e1, e2))
     pairs = np.bincount(row, minlength=size)
     return Indicator(row, first, e1, singular, np.where(pairs > 0, q1, np.nan), np.where(pairs > 0, q2, np.nan), q)
 
 
-def _rules(panels: Panels, integrand: np.ndarray, first: np.ndarray, over_log: bool) -> tuple[np.ndarray, ...]:
-    """Of pairs of panels the nodes, weights and values (m, 2q), and Gauss's nodes and weights in phi, or else in u."""
+class _Rule(NamedTuple):
+    """Of pairs of panels (m, 2q): nodes, weights and values of Gauss's sums, and points and weights of the integral."""
+
+    z: np.ndarray
+    weight: np.ndarray
+    values: np.ndarray
+    points: np.ndarray
+    weights: np.ndarray
+
+
+def _rule(panels: Panels, integrand: np.ndarray, first: np.ndarray, over_log: bool) -> _Rule:
+    """The pairs' sums and integral in phi, or else in u."""
     sides = (first, first + 1)
     phi, weight, values = (np.concatenate([v[k] for k in sides], 1) for v in (panels.phi, panels.weight, integrand))
     if not over_log:
-        return phi, weight, values, phi, weight
+        return _Rule(phi, weight, values, phi, weight)
     bend = np.sin(phi) * np.cos(phi)
     nodes, weights = np.polynomial.legendre.leggauss(panels.phi.shape[1])
     low, high = (v[:, None] for v in panels.log_ends)
     points = np.concatenate([low[k] + (nodes + 1) / 2 * (high - low)[k] for k in sides], 1)
-    return (
-        np.log(np.tan(phi)),
-        weight / bend,
-        values * bend,
-        points,
-        np.concatenate([weights / 2 * (high - low)[k] for k in sides], 1),
-    )
+    lengths = np.concatenate([weights / 2 * (high - low)[k] for k in sides], 1)
+    return _Rule(np.log(np.tan(phi)), weight / bend, values * bend, points, lengths)
 
 
-def _residual(
-    z: np.ndarray, weight: np.ndarray, values: np.ndarray, points: np.ndarray, weights: np.ndarray, out: tuple[int, ...]
-) -> np.ndarray:
-    """The sums over the nodes less the integral, by points and weights, of the polynomial without the nodes `out`, (m,)."""
+def _residual(rule: _Rule, out: tuple[int, ...]) -> np.ndarray:
+    """The sums over the nodes less the integral of the polynomial through all nodes but those of `out`, (m,)."""
+    z, weight, values, points, weights = rule
     rest = [k for k in range(z.shape[1]) if k not in out]
     scale = np.abs(z[:, -1:] - z[:, :1])
     gaps = (z[:, rest, None] - z[:, None, rest]) / scale[:, :, None] + np.eye(len(rest))
@@ -126,18 +130,18 @@ def _residual(
         # Row b of the products leaves out the factor of b, whose place the identity holds.
         others = np.where(np.eye(len(rest), dtype=bool), 1.0, away[:, None, :])
         total = total - weights[:, point] * (others.prod(2) * lagrange).sum(1)
-    return total
+    return np.asarray(total)
 
 
-def _singular(panels: Panels, rules: tuple[np.ndarray, ...], first: np.ndarray) -> np.ndarray:
+def _singular(panels: Panels, rule: _Rule, first: np.ndarray) -> np.ndarray:
     """The error of Gauss's sums of 1/(sin phi cos phi), whose integral is u = log tan(phi), over its indicator (m,)."""
-    phi, weight, _, *integral = rules
-    values = 1 / (np.sin(phi) * np.cos(phi))
+    values = 1 / (np.sin(rule.z) * np.cos(rule.z))
     low, high = panels.log_ends
-    error = (weight * values).sum(1) - (high[first + 1] - low[first])
-    found = _residual(phi, weight, values, *integral, (phi.shape[1] // 2,))
+    length = high[first + 1] - low[first]
+    error = (rule.weight * values).sum(1) - length
+    found = _residual(rule._replace(values=values), (rule.z.shape[1] // 2,))
     # Where both are rounding, neither says anything.
-    known = np.abs(found) > 1e-10 * np.abs(high[first + 1] - low[first])
+    known = np.abs(found) > 1e-10 * np.abs(length)
     return np.where(known, np.abs(error / np.where(known, found, 1.0)), 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Both ends of the flow: the heat term beyond its first order, typical data that are narrow, and the process's start."""
+"""Both ends of the flow: the heat term beyond its first order, data narrower than the noise, the process's start."""
 
 import math
 
