@@ -28,20 +28,17 @@ def prior_mismatch(net: Network, last: Level, latent: Tensor, good: np.ndarray) 
     score at T plus x/s^2. The mean is taken of the latent and of a draw of the prior: two calls. Poincare's
     inequality: Chernoff 1981.
     """
-    error = torch.zeros(len(latent), dtype=torch.float64, device=latent.device)
     name = prior_name(net.task.prior, net.task.model, tuple(latent.shape[1:]))
+    squares = torch.zeros(len(latent), dtype=torch.float64, device=latent.device)
     if name not in _PLAIN or not good.any():
-        return error
-    rows = torch.from_numpy(np.flatnonzero(good))
-    pick, std = rows.to(latent.device), linear(net.task.model.sde).prior_std(name)
-    index = net.index[rows.numpy()]
-    draw = std * torch.from_numpy(normals(net.task.seed, index, _STREAM, tuple(latent.shape[1:]))).to(latent)
-    squares = torch.zeros(len(rows), dtype=torch.float64, device=latent.device)
-    for x in (latent[pick], draw):
-        prediction = net.at(x, last, rows)
+        return squares
+    std = linear(net.task.model.sde).prior_std(name)
+    draw = std * torch.from_numpy(normals(net.task.seed, net.index, _STREAM, tuple(latent.shape[1:]))).to(latent)
+    # All rows at once, whichever failed: the last bit of a sum depends on the number of rows.
+    for x in (latent.nan_to_num(0.0), draw):
+        prediction = net.at(x, last, torch.arange(len(x)))
         p, q = prediction.pair("score")
         state = x.to(prediction.raw.dtype).double()
         score = per_row(p, state) * state + per_row(q, state) * prediction.raw.double()
         squares = squares + (score + state / std**2).flatten(1).square().sum(1) / 2
-    error[pick] = _SIGMAS * std * squares.sqrt()
-    return error
+    return _SIGMAS * std * squares.sqrt()

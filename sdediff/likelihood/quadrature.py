@@ -15,6 +15,8 @@ _REFINE = 2.0
 _REPORT, _REPORT_MOST, _REPORT_SINGULAR = 8.0, 1.5, 1.2
 # The factor of the difference to the integral in u that bounds the error of a singular integrand.
 _CURVED = 2.0
+# The ratio of a singular integrand's error to its indicator, at most: towards pi/2 a smooth one would be mistaken for it.
+_MOST_RATIO = 2.5
 
 
 class Indicator(NamedTuple):
@@ -142,7 +144,7 @@ def _singular(panels: Panels, rule: _Rule, first: np.ndarray) -> np.ndarray:
     found = _residual(rule._replace(values=values), (rule.z.shape[1] // 2,))
     # Where both are rounding, neither says anything.
     known = np.abs(found) > 1e-10 * np.abs(length)
-    return np.where(known, np.abs(error / np.where(known, found, 1.0)), 0.0)
+    return np.minimum(_MOST_RATIO, np.where(known, np.abs(error / np.where(known, found, 1.0)), 0.0))
 
 
 def _widths(panels: Panels, first: np.ndarray) -> np.ndarray:
