@@ -89,7 +89,11 @@ def trace_error(kind: str, estimates: Tensor, dims: int) -> Tensor:
     if probes < 2:
         return torch.full_like(estimates[0], torch.nan)
     share = 1 - probes / _order(dims) if kind == "hadamard" and probes <= _order(dims) else 1.0
-    return estimates.var(0) / probes * share
+    # One row after the other: the last bit of a reduction may depend on the number of samples.
+    squares = torch.zeros_like(estimates[0])
+    for deviation in estimates - estimates.mean(0):
+        squares = squares + deviation * deviation
+    return squares / (probes - 1) / probes * share
 
 
 class Moments(NamedTuple):
