@@ -15,7 +15,7 @@ _REFINE = 2.0
 _REPORT, _REPORT_MOST, _REPORT_SINGULAR = 8.0, 1.5, 1.2
 # The factor of the difference to the integral in u that bounds the error of a singular integrand.
 _CURVED = 2.0
-# The ratio of a singular integrand's error to its indicator, at most: towards pi/2 a smooth one would be mistaken for it.
+# The most of the ratio of a singular error to its indicator: towards pi/2 a smooth integrand would be mistaken for one.
 _MOST_RATIO = 2.5
 
 
