@@ -38,6 +38,10 @@ def linear(sde: SDE) -> LinearSDE:
     return sde
 
 
+class ClassDefault(float):
+    """A time that was not given: the number that a class takes for it, and None in a folder."""
+
+
 class Kernel(NamedTuple):
     """A Gaussian transition x -> N(scale x, std^2 I)."""
 
@@ -56,12 +60,13 @@ class SDE(ABC):
     """dx = drift(x, t) dt + diffusion(t) dw for t in [0, T].
 
     Times are float64: floats or (B,) tensors. `t_min` is where sampling stops, `T` where it starts, and
-    `grid` the natural grid in between.
+    `grid` the natural grid in between. A `t_min` that a process states is where likelihoods start, too: a network that
+    was trained down to it is not evaluated below.
     A process with no more than these two methods works with Euler-Maruyama and the black-box solvers.
     """
 
     T: float = 1.0
-    t_min: float = 1e-3
+    t_min: float = ClassDefault(1e-3)
     linear: ClassVar[bool] = False
     grid: ClassVar[str] = "uniform"
 
@@ -88,8 +93,8 @@ class SDE(ABC):
 
     @property
     def t0(self) -> float:
-        """The time at which log_likelihood starts unless told otherwise."""
-        return min(self.t_min, 1e-5)
+        """The time at which log_likelihood starts by default: t_min, or 1e-5 where that was not given."""
+        return min(self.t_min, 1e-5) if isinstance(self.t_min, ClassDefault) else self.t_min
 
     @property
     def t_max(self) -> float:
