@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
@@ -123,7 +124,7 @@ class Evaluation:
             for column in alpha_sigma_lam:
                 bad = bad or type(column) is not Tensor or column.shape != values.shape or column.dtype != values.dtype
             if not bad:
-                fields += [column.tolist() for column in alpha_sigma_lam]
+                fields += map(methodcaller("tolist"), alpha_sigma_lam)
         else:
             g = times64(self.sde.diffusion(values))
             bad = bool(g.ndim) and g.shape != values.shape

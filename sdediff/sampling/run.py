@@ -184,7 +184,7 @@ def make_table(model: ScoreModel, plan: Plan, x: Tensor) -> RunTable:
     evaluation = Evaluation(model.sde)
     levels = evaluation.at(plan.times, 0)
     if model.sde.linear:
-        lams = [level.lam for level in levels]
+        lams = list(map(operator.attrgetter("lam"), levels))
         falls = operator.lt if levels[0].time > levels[-1].time else operator.gt
         if not all(map(falls, lams, lams[1:])):
             raise not_falling(model.sde, levels)

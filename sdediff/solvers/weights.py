@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,7 +117,8 @@ class Weights:
 
     def __init__(self, levels: Sequence[Level], rule: Rule, parameter: np.ndarray) -> None:
         self._rule, self._basis = rule, BASES[rule.basis]
-        self._alpha, self._sigma, self._lam = np.array([(v.alpha, v.sigma, v.lam) for v in levels]).T[..., None]
+        values = list(map(attrgetter("alpha", "sigma", "lam"), levels))
+        self._alpha, self._sigma, self._lam = np.array(values).T[..., None]
         self._parameter = parameter
         if rule.variable == "t":
             self._places = np.array([v.time for v in levels])[:, None]
