@@ -87,13 +87,21 @@ class Sampler:
         span = f"{len(times) - 1} steps from t={times[0].item():.4g} to {times[-1].item():.4g}{end}"
         return f"Sampler({self.model!r}, {self._plan.solver!r}, {span})"
 
-    def plan(self, shape: Sequence[int] | None = None, cond: dict[str, Any] | None = None) -> Plan:
-        """The solver, times and last jump of its runs; solver="auto" is chosen at the first call, for that shape."""
+    def plan(
+        self,
+        shape: Sequence[int] | None = None,
+        cond: dict[str, Any] | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> Plan:
+        """The solver, times and last jump of its runs; solver="auto" is chosen at the first call, for such states."""
         if self._plan is None:
             if shape is None:
                 raise SolverError(f"solver={self._chooser!r} measures on states: give their shape (B, ...)")
             choose = CHOOSERS[str(self._chooser)]
-            solver, grid = choose(self.model, shape, cond=cond, dtype=self._dtype, device=self._device, **self._given)
+            solver, grid = choose(
+                self.model, shape, cond=cond, dtype=dtype or self._dtype, device=device or self._device, **self._given
+            )
             ends = {name: self._given[name] for name in ("start", "stop", "denoise")}
             self._plan = make_plan(self.model, solver, grid=grid, **ends)
         return self._plan
@@ -113,7 +121,7 @@ class Sampler:
         model = self.model
         check_eval(model)
         noise = noise_for(self._noise, model, seed, index)
-        plan = self.plan(shape if x is None else x.shape, cond)
+        plan = self.plan(shape, cond) if x is None else self.plan(x.shape, cond, self._dtype or x.dtype, x.device)
         if self.compile:
             model = model.map_net(lambda _: self._net)
         if wrap is not None:
