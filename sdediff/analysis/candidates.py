@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from sdediff._utils.errors import InputError
@@ -12,6 +13,7 @@ from sdediff._utils.suggestions import nearest
 from sdediff.analysis.model_paths import Paths
 from sdediff.analysis.tuning import fixed_grids
 from sdediff.grids.grids import GRIDS, grid
+from sdediff.sampling.run import placement
 from sdediff.solvers import Solver, SolverError, lower_order_final
 from sdediff.solvers import solver as resolve_solver
 
@@ -127,7 +129,39 @@ def candidate_grids(paths: Paths, steps: int, scale: float) -> dict[str, Tensor]
     start = paths.options["start"]
     whole = fixed_grids(sde, steps, start, paths.stop, scale)
     longer = fixed_grids(sde, steps + 1, start, paths.stop, scale) if paths.free_end else {}
-    return {**whole, **{f"{name}, early end": times[:-1] for name, times in longer.items()}}
+    return {**whole, **{f"{name}, early end": printable(times[:-1], paths.stop) for name, times in longer.items()}}
+
+
+def printable(times: Tensor, stop: float) -> Tensor:
+    """Times (n + 1,) of six digits but for the ends of the process, so that what is printed is what is measured."""
+    short = torch.tensor([float(f"{t:.6g}") for t in times.tolist()], dtype=times.dtype)
+    short[0] = times[0]
+    if times[-1].item() == stop:
+        short[-1] = stop
+    return short if bool((short.diff() < 0).all()) else times
+
+
+def python_line(paths: Paths, named: NamedSolver, grid: str | tuple[float, ...], calls: int) -> str:
+    """The call of `sample` that does what was measured."""
+    options = paths.options
+    places = f'grid="{grid}", calls={calls}' if isinstance(grid, str) else f"grid={list(grid)!r}"
+    if isinstance(grid, str) and options["stop"] is not None:
+        places += f", stop={options['stop']!r}"
+    places += "" if options["denoise"] else ", denoise=False"
+    places += ", cond=cond" if options["cond"] else ""
+    if paths.x.dtype != placement(paths.model, None, None)[0]:
+        places += f", dtype={paths.x.dtype}"
+    return f"sd.sample(model, shape, solver={named.python}, {places})"
+
+
+def command_line(paths: Paths, candidate: Candidate, calls: int) -> str | None:
+    """The same as a command; None where the command line has no words for it."""
+    options = paths.options
+    if candidate.named.command is None or options["cond"] or not options["denoise"] or options["stop"] is not None:
+        return None
+    name, plain = paths.model.card.get("name", "MODEL"), paths.x.dtype == placement(paths.model, None, None)[0]
+    kind = "" if plain else f" --dtype {str(paths.x.dtype).removeprefix('torch.')}"
+    return f"sdediff sample {name} {candidate.named.command} --grid {candidate.grid} --calls {calls}{kind}"
 
 
 def _grid_named(paths: Paths, name: str, steps: int) -> Tensor:

@@ -22,6 +22,13 @@ from sdediff.solvers import solver as resolve_solver
 _FINE: dict[str, Any] = {"points": 3, "basis": "x0", "variable": "lam"}
 
 
+class Errors(NamedTuple):
+    """The errors of a solver over starts: the median of the rms distances a dimension, and their root mean square."""
+
+    median: float
+    rms: float
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Paths:
     """Starts x (B, ...) of a model's flow and their ends by a fine solution; options: those of its runs.
@@ -78,7 +85,12 @@ class Paths:
 
     def error(self, solver: Solver, times: Tensor) -> float:
         """The median of `errors`."""
-        return self.errors(solver, times).median().item()
+        return self.measured(solver, times).median
+
+    def measured(self, solver: Solver, times: Tensor) -> Errors:
+        """The median of `errors` and their root mean square."""
+        errors = self.errors(solver, times)
+        return Errors(errors.median().item(), errors.square().mean().sqrt().item())
 
 
 def paths(

@@ -17,11 +17,15 @@ _ROWS_SHOWN = 12
 
 
 class MeasuredCandidate(NamedTuple):
-    """A candidate's solver and grid as text, its median error (rms a dimension), and the number of starts."""
+    """A candidate's solver and grid as text, the median and the rms of its errors over so many starts.
+
+    An error is the rms distance a dimension to the exact flow from one start.
+    """
 
     solver: str
     grid: str
     error: float
+    rms: float
     starts: int
 
 
@@ -30,10 +34,11 @@ class Recommendation:
     """The best of the measured candidates, with the evidence.
 
     solver, times (n + 1,): for sample(model, shape, solver=r.solver, grid=r.times); grid: its name, or the
-    times where no name gives them. error: median over starts of the rms distance a dimension to the exact
-    flow. candidates: all that were measured, best first, those on all starts before those that were only screened.
-    python, command: lines to paste, the command with the best named grid. reference_error: bound of the error of
-    the reference flow, which took `reference_calls` network evaluations.
+    times where no name gives them. error, rms: median and root mean square over starts of the rms distance a dimension
+    to the exact flow. candidates: all that were measured, best first, those on more starts before those on fewer.
+    python: a line to paste, of what was measured. command: the best that has names, of the median `command_error`,
+    or None. reference_error: bound of the error of the reference flow, which took `reference_calls` network
+    evaluations.
     """
 
     solver: Solver
@@ -41,9 +46,11 @@ class Recommendation:
     times: Tensor
     calls: int
     error: float
+    rms: float
     candidates: tuple[MeasuredCandidate, ...]
     python: str
     command: str | None
+    command_error: float | None
     reference_calls: int
     reference_error: float
     seconds: float
@@ -52,7 +59,7 @@ class Recommendation:
         grid = self.grid if isinstance(self.grid, str) else f"{len(self.times)} times"
         return (
             f"Recommendation({self.solver!r} on {grid}: {self.calls} calls, error {self.error:.2e}, "
-            f"best of {len(self.candidates)})"
+            f"rms {self.rms:.2e}, best of {len(self.candidates)})"
         )
 
     def __rich__(self) -> Table:
@@ -62,7 +69,7 @@ class Recommendation:
 
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=escape(self._caption()), caption_justify="left")
         for title in self._columns():
-            table.add_column(title, justify="right" if title in ("error", "starts") else "left")
+            table.add_column(title, justify="right" if title in ("median", "rms", "starts") else "left")
         for at, cells in enumerate(self._rows()):
             table.add_row(*map(escape, cells), style="bold" if at == 0 else None)
         return table
@@ -79,13 +86,16 @@ class Recommendation:
         return html_table(self._columns(), self._rows(), self._caption() + "\n" + self.python)
 
     def _columns(self) -> tuple[str, ...]:
-        return (f"solver at {self.calls} calls", "grid", "error", "starts")
+        return (f"solver at {self.calls} calls", "grid", "median", "rms", "starts")
 
     def _rows(self) -> list[tuple[str, ...]]:
-        return [(row.solver, row.grid, f"{row.error:.2e}", str(row.starts)) for row in self.candidates[:_ROWS_SHOWN]]
+        return [
+            (row.solver, row.grid, f"{row.error:.2e}", f"{row.rms:.2e}", str(row.starts))
+            for row in self.candidates[:_ROWS_SHOWN]
+        ]
 
     def _caption(self) -> str:
         return (
-            f"error: median rms distance a dimension to the exact flow\n"
+            f"median and rms over starts of the rms distance a dimension to the exact flow\n"
             f"(by {self.reference_calls} calls, itself within {self.reference_error:.1e}); {self.seconds:.0f} s"
         )

@@ -14,7 +14,7 @@ def recommend(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `sdediff models`, a folder, or a hub id.")],
     calls: Annotated[int, typer.Option(min=2, help="Network evaluations a sample, the last included.")] = 10,
     solver: Annotated[list[str] | None, typer.Option(help="Choose among these; repeatable.")] = None,
-    starts: Annotated[int, typer.Option(min=1, help="Initial states on which the best candidates are measured.")] = 48,
+    starts: Annotated[int, typer.Option(min=1, help="Initial states on which the best candidates are measured.")] = 128,
     shape: Annotated[str | None, typer.Option(help="Of one sample, such as 1,8,8; default: the card's.")] = None,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -37,7 +37,8 @@ def recommend(
     if as_json:
         emit({
             "model": model, "calls": calls, "solver": repr(best.solver), "grid": best.grid,
-            "times": best.times.tolist(), "error": best.error, "python": best.python, "command": best.command,
+            "times": best.times.tolist(), "error": best.error, "rms": best.rms,
+            "python": best.python, "command": best.command, "command_error": best.command_error,
             "reference": {"calls": best.reference_calls, "error": best.reference_error},
             "seconds": round(best.seconds, 2),
             "candidates": [row._asdict() for row in best.candidates],
@@ -46,4 +47,4 @@ def recommend(
     show(best)
     typer.echo(best.python)
     if best.command:
-        typer.echo(best.command)
+        typer.echo(f"{best.command}  # median {best.command_error:.2e}")

@@ -100,13 +100,21 @@ class Sampler:
         span = f"{len(times) - 1} steps from t={times[0].item():.4g} to {times[-1].item():.4g}{end}"
         return f"Sampler({self.model!r}, {self._plan.solver!r}, {span})"
 
-    def plan(self, shape: Sequence[int] | None = None, cond: dict[str, Any] | None = None) -> Plan:
-        """The solver, times and last jump of its runs; solver="auto" is chosen at the first call, for that shape."""
+    def plan(
+        self,
+        shape: Sequence[int] | None = None,
+        cond: dict[str, Any] | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> Plan:
+        """The solver, times and last jump of its runs; solver="auto" is chosen at the first call, for such states."""
         if self._plan is None:
             if shape is None:
                 raise SolverError(f"solver={self._chooser!r} measures on states: give their shape (B, ...)")
             choose = CHOOSERS[str(self._chooser)]
-            solver, grid = choose(self.model, shape, cond=cond, dtype=self._dtype, device=self._device, **self._given)
+            solver, grid = choose(
+                self.model, shape, cond=cond, dtype=dtype or self._dtype, device=device or self._device, **self._given
+            )
             ends = {name: self._given[name] for name in ("start", "stop", "denoise")}
             self._plan = make_plan(self.model, solver, grid=grid, **ends)
         return self._plan
@@ -132,7 +140,11 @@ class Sampler:
         else:
             check_resume(resume, {"shape": shape, "x": x}, self._dtype, self._device)
         noise = noise_for(self._noise, model, seed, index)
-        plan = self.plan(resume.x.shape if resume is not None else shape if x is None else x.shape, cond)
+        start = x if resume is None else resume.x
+        if start is None:
+            plan = self.plan(shape, cond)
+        else:
+            plan = self.plan(start.shape, cond, self._dtype or start.dtype, start.device)
         if self.compile:
             model = model.map_net(lambda _: self._net)
         if wrap is not None:

@@ -22,7 +22,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def found(model):
-    return recommend(model, calls=8, sample_shape=(2,), candidates=FEW, seed=3, dtype=F64)
+    return recommend(model, calls=8, sample_shape=(2,), candidates=FEW, seed=3, starts=48, dtype=F64)
 
 
 def exact(model, rows, seed):
@@ -40,8 +40,10 @@ def test_the_error_is_the_distance_to_the_exact_flow(model, found):
 
 def test_the_best_of_the_table_is_recommended(found):
     full = [row for row in found.candidates if row.starts == 48]
-    assert found.error == full[0].error == min(row.error for row in full)
-    assert [row.error for row in full] == sorted(row.error for row in full)
+    most = 1.2 * min(row.rms for row in full)
+    assert found.error == full[0].error == min(row.error for row in full if row.rms <= most)
+    assert found.rms == full[0].rms
+    assert full == sorted(full, key=lambda row: (row.rms > most, row.error))
     # ddim and dpmpp_2m on six grids and on six that end early, heun on one; tuned twice for the two best.
     assert len(found.candidates) == 25 + 4
     assert {row.starts for row in found.candidates} == {8, 48}
@@ -71,10 +73,10 @@ def test_a_free_end_is_chosen_by_measurement_and_a_given_one_is_kept(model, foun
 
 
 def test_its_lines_can_be_pasted(model, found):
-    scope = {"sd": sd, "model": model, "shape": (5, 2)}
+    scope = {"sd": sd, "torch": torch, "model": model, "shape": (5, 2)}
     x = eval(found.python, scope)
-    again = sd.sample(model, (5, 2), solver=found.solver, grid=found.times)
-    torch.testing.assert_close(x, again, rtol=1e-3, atol=1e-3)
+    again = sd.sample(model, (5, 2), solver=found.solver, grid=found.times, dtype=F64)
+    assert torch.equal(x, again)
     one = recommend(model, calls=6, sample_shape=(2,), candidates=[("ddim", "log_snr")], starts=4)
     best = next(row for row in one.candidates if row.grid == "log_snr")
     assert one.command == "sdediff sample MODEL --solver ddim --grid log_snr --calls 6"
