@@ -92,7 +92,6 @@ def test_restart_forgets_the_history() -> None:
     torch.testing.assert_close(run_on(sde, solver, times, noise=sd.Counter(2)), x, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "solver",
     [
