@@ -72,7 +72,7 @@ def test_types_and_devices(run, options, said):
     + [{"cond": v} for v in (3, "x", [1], {1: 2})]
     + [{"grid": v} for v in (3, "karas", ["a"], [0.1, 0.5], torch.ones(3, 2), lambda sde, n, a, b: "a", [1j, 0.5])]
     + [{name: 3} for name in ("denoise", "full", "grad", "compile", "progress", "callback", "resume")],
-    ids=lambda v: " ".join(f"{name}={value!r:.30}" for name, value in v.items()),
+    ids=lambda v: " ".join(f"{name}={getattr(value, '__name__', repr(value)):.30}" for name, value in v.items()),
 )
 def test_arguments_of_sample(options):
     with pytest.raises(sd.Error):
