@@ -16,7 +16,7 @@ from sdediff.analysis.measuring import TUNING_STARTS, Selection
 from sdediff.analysis.model_paths import Paths, paths
 from sdediff.analysis.recommendation import Recommendation
 from sdediff.grids.grids import GRIDS
-from sdediff.model.data_card import check_source
+from sdediff.model.data_check import check_source
 from sdediff.model.data_statistics import Statistics, statistics
 from sdediff.model.score_model import ScoreModel, check_model
 from sdediff.sampling.run import make_plan

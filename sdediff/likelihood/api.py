@@ -17,7 +17,8 @@ from sdediff.likelihood.result import Likelihood, joined
 from sdediff.likelihood.settings import LikelihoodSettings, merged
 from sdediff.likelihood.task import Task, checked_states, micro_batches, prepare
 from sdediff.likelihood.units import Discrete
-from sdediff.model.data_card import check_data, data_card
+from sdediff.model.data_card import data_card
+from sdediff.model.data_check import check_data
 from sdediff.model.score_model import ScoreModel
 from sdediff.sampling.run import placement
 

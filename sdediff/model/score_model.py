@@ -81,7 +81,7 @@ class ScoreModel:
             check_clock(self.time, source)
         object.__setattr__(self, "cond", as_tensors(self.cond))
         if self.stats is not None and self.card.get("data"):
-            check_statistics(self, self.stats)
+            check_statistics(self.card, self.stats)
 
     def __call__(self, x: Tensor, t: Any) -> Prediction:
         """The prediction at states x (B, ...) and time t: a level, a float or a (B,) tensor of times."""

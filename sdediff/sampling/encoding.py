@@ -11,7 +11,7 @@ from sdediff._utils.checks import states
 from sdediff._utils.errors import InputError
 from sdediff.grids.grids import GridLike
 from sdediff.grids.levels import level
-from sdediff.model.data_card import check_data
+from sdediff.model.data_check import check_data
 from sdediff.model.score_model import ScoreModel, check_model
 from sdediff.sampling.run import Run
 from sdediff.sampling.sampler import Sampler
