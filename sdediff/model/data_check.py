@@ -13,7 +13,7 @@ from sdediff._utils.errors import DataWarning, InputError, InputTypeError
 from sdediff.grids.levels import level
 from sdediff.model.data_card import TOLERANCE, DataCard, Range, check_statistics, data_card
 from sdediff.model.data_statistics import Statistics
-from sdediff.model.score_model import ScoreModel
+from sdediff.model.score_model import ScoreModel, check_card
 
 # From the middle of the range, in half widths: no data of it, noised or not, come that far.
 _IMPOSSIBLE = 8.0
@@ -61,11 +61,7 @@ def check_data(model: ScoreModel, x: Tensor, name: str = "x", depth: int = 3) ->
     not hide: alpha rms above sigma/2. depth: frames up to the caller that the warning names.
     """
     card = data_card(model.card)
-    if card.shape is not None and tuple(x.shape[1:]) != card.shape:
-        hint = f": write {name}[:, None]" if (1, *x.shape[1:]) == card.shape else ""
-        raise InputError(
-            f"{name} holds samples of shape {tuple(x.shape[1:])}, by its card the model takes {card.shape}{hint}"
-        )
+    check_card(model, x.shape)
     extent = Extent.of(x)
     finding = compare(model, extent) or _off_statistics(model, x)
     if finding is None:

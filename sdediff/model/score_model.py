@@ -165,9 +165,10 @@ def check_card(model: ScoreModel, shape: Any) -> None:
     data = model.card.get("data")
     declared = data.get("shape") if type(data) is dict else None
     if isinstance(declared, list | tuple) and tuple(declared) != tuple(shape[1:]):
+        lacks = "x[:, None], or " if (1, *shape[1:]) == tuple(declared) else ""
         raise InputError(
-            f"the model's card says samples of shape {tuple(declared)}, given states {tuple(shape)}: "
-            f"write shape={(shape[0], *declared)}"
+            f"given are samples of shape {tuple(shape[1:])}, by its card the model takes {tuple(declared)}: "
+            f"write {lacks}shape={(shape[0], *declared)}"
         )
 
 
