@@ -9,7 +9,7 @@ import numpy as np
 from sdediff.datasets import DataError, DataSet
 from sdediff.datasets.checks import pieces
 from sdediff.jobs.locks import Say
-from sdediff.model.data_card import DataCard, Extent, compare, data_card, holds_levels, usual_range
+from sdediff.model.data_card import DataCard, Extent, compare, holds_levels, usual_range
 from sdediff.model.score_model import ScoreModel
 
 # Bytes of so many rows that reach less than half of 255 may have fewer levels than were assumed.
@@ -23,7 +23,7 @@ def fitted(model: ScoreModel, data: DataSet, say: Say) -> DataSet:
     range are scored as they are stored, and are refused where `sdediff.log_likelihood` would refuse them or warn of
     their range: a declared range maps them. What only the process speaks against is reported by `say`.
     """
-    card = data_card(model.card)
+    card = DataCard.of(model.card)
     data = _with_axes(data, card)
     if data.levels is not None:
         _check_levels(data, card, say)

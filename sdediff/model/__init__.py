@@ -2,7 +2,7 @@
 
 from sdediff.model.bound import BoundModel
 from sdediff.model.clock import CLOCKS
-from sdediff.model.data_card import DataCard, check_data, data_card
+from sdediff.model.data_card import DataCard, check_data
 from sdediff.model.data_statistics import Axes, Statistics, statistics
 from sdediff.model.prediction import PARAMETRISATIONS, ModelError, Prediction
 from sdediff.model.score_model import Change, Model, ScoreModel, reschedule
@@ -20,7 +20,6 @@ __all__ = [
     "ScoreModel",
     "Statistics",
     "check_data",
-    "data_card",
     "reschedule",
     "statistics",
 ]

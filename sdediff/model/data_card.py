@@ -36,6 +36,26 @@ class DataCard(NamedTuple):
     range: Range | None = None
     shape: tuple[int, ...] | None = None
 
+    @classmethod
+    def of(cls, card: dict[str, Any]) -> DataCard:
+        """What a model's card says. ModelError: entries of another kind."""
+        given = card.get("data") or {}
+        if not isinstance(given, dict):
+            raise ModelError(f"the card's data={given!r}: write a dictionary with levels, range and shape")
+        levels, bounds, shape = given.get("levels"), given.get("range"), given.get("shape")
+        if levels is not None and not (isinstance(levels, int) and levels >= 2):
+            raise ModelError(f"the card's levels={levels!r}: write an integer >= 2, or leave it out")
+        try:
+            bounds = None if bounds is None else (float(bounds[0]), float(bounds[1]))
+            shape = None if shape is None else tuple(int(size) for size in shape)
+        except (TypeError, ValueError, IndexError, KeyError):
+            raise ModelError(
+                f"the card's range={bounds!r}, shape={shape!r}: write such as [-1, 1] and [1, 8, 8], or leave them out"
+            ) from None
+        if bounds is not None and not -math.inf < bounds[0] < bounds[1] < math.inf:
+            raise ModelError(f"the card's range={bounds!r}: write two finite numbers, the lower first")
+        return cls(levels, bounds, shape)
+
 
 class Extent(NamedTuple):
     """How far data of `rows` samples reach: least and greatest value, root mean square, whether all are integers."""
@@ -65,26 +85,6 @@ class Finding(NamedTuple):
     impossible: bool
 
 
-def data_card(card: dict[str, Any]) -> DataCard:
-    """The data of a model's card. ModelError: entries of another kind."""
-    given = card.get("data") or {}
-    if not isinstance(given, dict):
-        raise ModelError(f"the card's data={given!r}: write a dictionary with levels, range and shape")
-    levels, bounds, shape = given.get("levels"), given.get("range"), given.get("shape")
-    if levels is not None and not (isinstance(levels, int) and levels >= 2):
-        raise ModelError(f"the card's levels={levels!r}: write an integer >= 2, or leave it out")
-    try:
-        bounds = None if bounds is None else (float(bounds[0]), float(bounds[1]))
-        shape = None if shape is None else tuple(int(size) for size in shape)
-    except (TypeError, ValueError, IndexError, KeyError):
-        raise ModelError(
-            f"the card's range={bounds!r}, shape={shape!r}: write such as [-1, 1] and [1, 8, 8], or leave them out"
-        ) from None
-    if bounds is not None and not -math.inf < bounds[0] < bounds[1] < math.inf:
-        raise ModelError(f"the card's range={bounds!r}: write two finite numbers, the lower first")
-    return DataCard(levels, bounds, shape)
-
-
 def check_data(model: ScoreModel, x: Tensor, name: str = "x", depth: int = 3) -> None:
     """Compare states x (B, ...), of finite values, with the model's card, its statistics or its process.
 
@@ -94,7 +94,7 @@ def check_data(model: ScoreModel, x: Tensor, name: str = "x", depth: int = 3) ->
     without statistics data of an rms of 30 times the noise at t_max (of sigma_data for "edm"), or that this noise does
     not hide: alpha rms above sigma/2. depth: frames up to the caller that the warning names.
     """
-    card = data_card(model.card)
+    card = DataCard.of(model.card)
     if card.shape is not None and tuple(x.shape[1:]) != card.shape:
         hint = f": write {name}[:, None]" if (1, *x.shape[1:]) == card.shape else ""
         raise InputError(
@@ -112,7 +112,7 @@ def check_data(model: ScoreModel, x: Tensor, name: str = "x", depth: int = 3) ->
 
 def compare(model: ScoreModel, extent: Extent) -> Finding | None:
     """What speaks against data of this extent on this model, by its card or else by its process."""
-    bounds = data_card(model.card).range
+    bounds = DataCard.of(model.card).range
     if bounds is None:
         return None if model.stats is not None else _off_process(model, extent)
     low, high = bounds
@@ -132,7 +132,7 @@ def check_statistics(model: ScoreModel, stats: Statistics) -> None:
     ModelError for what no data of that range have; DataWarning where all means lie in the range's upper half and all
     spreads are at most a quarter of its width, as of data in [0, 1] for a network in [-1, 1].
     """
-    card = data_card(model.card)
+    card = DataCard.of(model.card)
     if card.shape is not None and tuple(stats.mean.shape) != card.shape:
         raise ModelError(f"statistics of shape {tuple(stats.mean.shape)}, by its card the model takes {card.shape}")
     if card.range is None:
@@ -187,7 +187,7 @@ def _off_process(model: ScoreModel, extent: Extent) -> Finding | None:
 def _off_statistics(model: ScoreModel, x: Tensor) -> Finding | None:
     """Where the model has statistics and its card no range: values far from the mean."""
     stats = model.stats
-    if stats is None or data_card(model.card).range is not None or stats.mean.shape != x.shape[1:]:
+    if stats is None or DataCard.of(model.card).range is not None or stats.mean.shape != x.shape[1:]:
         return None
     distance, std = (x.detach().double().cpu() - stats.mean).abs().max().item(), stats.extent[2]
     if distance <= _FAR * std:
