@@ -170,6 +170,16 @@ def test_files_and_arrays_follow_one_rule(
     assert main([*command, "--limit", "8", "--micro-batch", "8"]) == 0
 
 
+def test_another_range_of_files(model: sd.ScoreModel, digits: DataSet, tmp_path: Path) -> None:
+    """[-1, 1] on a network of [0, 1] is refused from 50 rows on; a few values outside are reported alone."""
+    with pytest.raises(DataError, match=r"data in \[0, 1\] by its card: declare their own range, --range -1,1"):
+        sd.likelihood_job(_unit(model), digits.dequantised(index=range(50)), tmp_path / "no", **QUIET)
+    lines: list[str] = []
+    wide = 1.3 * digits.dequantised(index=range(50))
+    sd.likelihood_job(model, wide, tmp_path / "wide", say=lines.append, **QUIET)
+    assert any("values in [-1.3, 1.3], the network was trained on data in [-1, 1]" in line for line in lines), lines
+
+
 def test_a_declared_set_and_a_silent_card(model: sd.ScoreModel, digits: DataSet, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has 17 levels by its card"):
         sd.likelihood_job(model, DataSet(digits.x[:4], 256, (0, 255)), tmp_path / "set", **QUIET)
