@@ -9,10 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputTypeError
+
 
 def times64(t: Any) -> Tensor:
     """Times (or any coefficients) as a float64 tensor."""
-    return t.to(torch.float64) if isinstance(t, Tensor) else torch.as_tensor(t, dtype=torch.float64)
+    try:
+        return t.to(torch.float64) if isinstance(t, Tensor) else torch.as_tensor(t, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputTypeError(f"{type(t).__name__} {t!r:.60} where real numbers are needed: give floats") from error
 
 
 def per_sample(value: Any, x: Tensor) -> Any:
@@ -43,6 +48,16 @@ def weighted_sum(x: Tensor, on_x: float, weights: Sequence[float], terms: Sequen
         if weight:
             total.add_(tensor, alpha=weight * factor)
     return total
+
+
+def combine(p: Any, x: Tensor, q: Any, y: Tensor) -> Tensor:
+    """p x + q y with float or (B,) coefficients, in the states' dtype."""
+    if isinstance(p, Tensor) or isinstance(q, Tensor):
+        return per_sample(p, x) * x + per_sample(q, y) * y
+    if p == 0.0:
+        return y if q == 1.0 else y * q
+    # The product is fresh, so adding in place saves an allocation a step.
+    return torch.add(x, y, alpha=q) if p == 1.0 else product(x, p).add_(y, alpha=q)
 
 
 def normal_log_prob(x: Tensor, std: float) -> Tensor:

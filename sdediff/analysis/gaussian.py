@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import real_tensor, shown
 from sdediff._utils.errors import InputError
 from sdediff._utils.tables import html_table
-from sdediff._utils.tensors import times64
 from sdediff.analysis.figures import SpectrumCurve, draw_spectrum
 from sdediff.analysis.response import gaussian_model, impulse_response
 from sdediff.grids.grids import GridLike
 from sdediff.model.data_statistics import Statistics
 from sdediff.sde.base import LinearSDE
+from sdediff.sde.checks import check_process
 from sdediff.solvers import Solver, SolverError
 from sdediff.solvers import solver as resolve_solver
 
@@ -154,8 +155,12 @@ def analyse(
     "exact" from the true marginal. NotLinear on a solver that is not linear in x and its noise (adaptive,
     norm-based Langevin).
     """
+    check_process(sde)
     values, solver = eigenvalues(spectrum), resolve_solver(solver)
-    means = times64(mean).expand(values.shape)
+    means = real_tensor("mean", mean)
+    if means.shape not in ((), (1,), values.shape) or not bool(torch.isfinite(means).all()):
+        raise InputError(f"mean={shown(mean)}: give a finite number, or one for each of {len(values)} variances")
+    means = means.expand(values.shape)
     if prior not in ("sigma", "exact"):
         raise InputError(f"prior={prior!r}: write 'sigma' for N(0, sigma_T^2 I) or 'exact' for the true marginal")
     if not sde.linear:
@@ -188,7 +193,7 @@ def _stats(mean: Tensor, values: Tensor) -> Statistics | None:
 
 def eigenvalues(spectrum: Sequence[float] | Tensor) -> Tensor:
     """Variances as float64 (D,); ValueError where they are empty or not positive."""
-    values = times64(spectrum).detach().reshape(-1).cpu()
+    values = real_tensor("spectrum", spectrum).detach().reshape(-1).cpu()
     if not len(values) or not bool((torch.isfinite(values) & (values > 0)).all()):
         raise InputError(f"spectrum={spectrum!r}: give the data's variances along its axes, all positive")
     return values

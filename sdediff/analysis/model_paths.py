@@ -77,8 +77,11 @@ class Paths:
 
     def run(self, solver: Solver, times: Tensor) -> Tensor:
         """The results of a solver from these starts on these times."""
-        options = {**self.options, "start": None, "stop": None}
-        return sample(self.model, x=self.x, solver=solver, grid=times, progress=False, **options)
+        kept = {name: self.options[name] for name in ("denoise", "dtype", "device") if name in self.options}
+        run = Sampler(self.model, solver=solver, grid=times, **kept).run(x=self.x, cond=self.options.get("cond"))
+        with torch.no_grad():
+            *_, end = run.states(check=False)
+        return end.x if end.prediction is None else end.prediction.x0
 
     def error(self, solver: Solver, times: Tensor) -> float:
         """The median of `errors`."""

@@ -9,15 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import whole
 from sdediff._utils.errors import InputError
 from sdediff.analysis.candidates import Candidate, CandidateLike, command_line, python_line
 from sdediff.analysis.measuring import TUNING_STARTS, Selection
 from sdediff.analysis.model_paths import Paths, paths
 from sdediff.analysis.recommendation import Recommendation
 from sdediff.grids.grids import GRIDS
-from sdediff.model.data_card import check_source
+from sdediff.model.data_check import check_source
 from sdediff.model.data_statistics import Statistics, statistics
-from sdediff.model.score_model import ScoreModel
+from sdediff.model.score_model import ScoreModel, check_model
 from sdediff.sampling.run import make_plan
 from sdediff.solvers import Solver
 
@@ -52,8 +53,8 @@ def recommend(
     candidates: solvers, or pairs (solver, name of a grid). The other arguments as in `sample`.
     """
     began = time.perf_counter()
-    if starts < 1:
-        raise InputError(f"starts={starts}: at least one is needed")
+    check_model(model)
+    calls, starts = whole("calls", calls, 1), whole("starts", starts, 1)
     shape = _sample_shape(model, data, sample_shape)
     if data is not None:
         check_source(model, data)

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from sdediff import metrics
-from sdediff._utils.errors import InputError
+from sdediff._utils.checks import whole
+from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.machine import machine, versions
 from sdediff._utils.progress import track
 from sdediff.benchmark.report import Report
@@ -74,6 +75,9 @@ def bench(
     function. A budget that a solver cannot meet is listed in `skipped`.
     """
     began = time.perf_counter()
+    if isinstance(tasks, str) or not isinstance(tasks, Sequence):
+        raise InputTypeError(f"tasks={tasks!r:.60}: give a list of names or Task objects, e.g. ['digits']")
+    samples, batch = samples if samples is None else whole("samples", samples), whole("batch", batch)
     if (samples is not None and samples < 1) or batch < 1:
         raise InputError(f"samples={samples}, batch={batch}: both must be positive")
     trials, metric = list(_trials(solvers, calls, tolerances)), distance_function(distance)

@@ -182,6 +182,7 @@ def _print(report: dict[str, Any]) -> None:
         ("solver error (nats)", _or_unknown(report["solver_error"])),
         ("density", f"{report['density']}, t0 = {report['t0']:g}" if report["t0"] is not None else "unknown"),
         ("prior", report["prior"]),
+        *([("beside the literature", report["difference"])] if report["difference"] else []),
         ("calls a sample", report["calls"]),
         ("seconds", report["seconds"]),
     ]

@@ -12,16 +12,15 @@ import typer
 from sdediff.cli.options import BadInput, Json, make_solver, naming
 from sdediff.cli.output import emit, listed
 
-_FACTS = ("kind", "order", "calls", "stochastic", "adaptive", "corrector", "grid", "reference")
-
 
 def solvers(as_json: Json = False) -> None:
     """List the solvers with their kind, order, network evaluations a step, default grid and reference."""
     from sdediff import list_solvers
+    from sdediff.solvers.base import FACTS
 
     registry = list_solvers()
     if as_json:
-        facts = {name: {fact: getattr(solver, fact) for fact in _FACTS} for name, solver in registry.items()}
+        facts = {name: {fact: getattr(solver, fact) for fact in ("kind", *FACTS)} for name, solver in registry.items()}
         emit([{"name": name, **facts[name], "repr": repr(solver)} for name, solver in registry.items()])
         return
     listed(

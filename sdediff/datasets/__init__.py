@@ -5,4 +5,11 @@ from sdediff.datasets.pictures import grid_image, save_grid
 from sdediff.datasets.readers import read
 from sdediff.datasets.sets import DataSet
 
-__all__ = ["DataError", "DataSet", "grid_image", "needed", "read", "save_grid"]
+__all__ = [
+    "DataError",
+    "DataSet",
+    "grid_image",
+    "needed",
+    "read",
+    "save_grid",
+]

@@ -15,10 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import number, real_tensor, whole
 from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import times64
+from sdediff.grids.grid_options import check_options, of_function
 from sdediff.sde.base import SDE, LinearSDE, SDEError, linear
+from sdediff.sde.checks import check_process
 
 GridLike = str | Callable[..., Tensor] | Sequence[float] | Tensor
 
@@ -33,9 +36,17 @@ def quadratic(sde: SDE, n: int, start: float, stop: float, power: float = 2.0) -
     return uniform(sde, n, start ** (1 / power), stop ** (1 / power)) ** power
 
 
+def _lam_ends(sde: LinearSDE, start: float, stop: float) -> Tensor:
+    """Half the log-SNR at both ends; SDEError where it is infinite."""
+    ends = sde.lam([start, stop])
+    if not math.isfinite(ends[0].item()):
+        raise SDEError(f"a grid over the log-SNR needs alpha > 0 at its start, not so at t={start}: start={sde.t_max}")
+    return ends
+
+
 def log_snr(sde: LinearSDE, n: int, start: float, stop: float) -> Tensor:
     """Equal steps in lam, half the log-SNR, so in log(sigma/alpha): also called "exponential". Lu et al. 2022."""
-    low, high = sde.lam([start, stop]).tolist()
+    low, high = _lam_ends(sde, start, stop).tolist()
     return sde.t_of_lam(torch.linspace(low, high, n + 1, dtype=torch.float64))
 
 
@@ -44,14 +55,14 @@ def polynomial(sde: LinearSDE, n: int, start: float, stop: float, rho: float = 1
 
     Also called "polyexponential".
     """
-    low, high = sde.lam([start, stop]).tolist()
+    low, high = _lam_ends(sde, start, stop).tolist()
     left = torch.linspace(1, 0, n + 1, dtype=torch.float64) ** rho
     return sde.t_of_lam(high - (high - low) * left)
 
 
 def karras(sde: LinearSDE, n: int, start: float, stop: float, rho: float = 7.0) -> Tensor:
     """Equal steps in (sigma/alpha)^(1/rho). Karras et al. 2022, eq. 5."""
-    ends = torch.exp(-sde.lam([start, stop]) / rho)
+    ends = torch.exp(-_lam_ends(sde, start, stop) / rho)
     kappa = torch.linspace(ends[0].item(), ends[1].item(), n + 1, dtype=torch.float64) ** rho
     return sde.t_of_lam(-torch.log(kappa))
 
@@ -91,6 +102,7 @@ def beta(sde: SDE, n: int, start: float, stop: float, alpha: float = 0.6, beta: 
 def knots(sde: SDE, n: int | None, start: float, stop: float) -> Tensor:
     """Every knot of a table from start down: its N knots are N - 1 moves."""
     _count(sde)
+    _whole_ends("knots", start, stop)
     times = torch.arange(math.floor(start), math.ceil(stop) - 1, -1, dtype=torch.float64)
     if n is not None and n != len(times) - 1:
         raise InputError(
@@ -105,6 +117,7 @@ def strided(sde: SDE, n: int, start: float, stop: float, spacing: str = "linspac
     total = math.floor(start) - math.ceil(stop) + 1
     count = n + 1
     _count(sde)
+    _whole_ends("strided", start, stop)
     if count > total:
         raise InputError(
             f"{count} distinct knots were asked of a table with {total}: ask for at most {total - 1} steps"
@@ -118,6 +131,13 @@ def strided(sde: SDE, n: int, start: float, stop: float, spacing: str = "linspac
     else:
         raise InputError(f"spacing={spacing!r}: write 'leading', 'trailing' or 'linspace'")
     return times + math.ceil(stop) - 1
+
+
+def _whole_ends(kind: str, start: float, stop: float) -> None:
+    for name, time in (("start", start), ("stop", stop)):
+        if time != math.floor(time) or time < 1:
+            near = max(1, round(time))
+            raise InputError(f"{name}={time} is no training timestep, as the grid {kind!r} needs: write {name}={near}")
 
 
 def _count(sde: SDE) -> int:
@@ -157,26 +177,56 @@ def grid(
     options: the named grid's own, such as karras's rho. Where alpha(T) = 0 the grids over the log-SNR
     start at t_max, just below T. Raises ValueError on a grid that does not fall.
     """
+    check_process(sde)
+    return make_grid(kind, sde, n, start, stop, **options)
+
+
+def make_grid(
+    kind: GridLike,
+    sde: SDE,
+    n: int | None = None,
+    start: float | None = None,
+    stop: float | None = None,
+    **options: Any,
+) -> Tensor:
+    """`grid` for a process that was checked before."""
     if isinstance(kind, str) and kind not in GRIDS:
         raise InputError(nearest(kind, GRIDS, "grid"))
     if isinstance(kind, str) or callable(kind):
         make = GRIDS[kind] if isinstance(kind, str) else kind
-        if (n is None and kind != "knots") or (n is not None and (n != int(n) or n < 1)):
-            raise InputError(f"steps={n}: a grid needs at least one step, a whole number of them")
+        if n is not None and type(n) is not int:
+            n = whole("steps", n)
+        if (n is None and kind != "knots") or (n is not None and not 1 <= n <= 10**7):
+            raise InputError(f"steps={n}: a grid needs at least one step, a whole number of them, 10 million at most")
         by_lam = isinstance(kind, str) and kind in FROM_T_MAX
         if isinstance(kind, str) and kind not in _IN_TIME and not sde.linear:
             raise SDEError(f"the grid {kind!r} needs alpha and sigma, which {type(sde).__name__} does not give")
-        if by_lam and start is not None and not math.isfinite(linear(sde).lam(start).item()):
-            raise SDEError(f"the grid {kind!r} needs alpha > 0 at its start, not so at t={start}: start={sde.t_max}")
-        start = (sde.t_max if by_lam else sde.T) if start is None else float(start)
-        stop = sde.t_min if stop is None else float(stop)
+        start = (
+            (sde.t_max if by_lam else sde.T)
+            if start is None
+            else start
+            if type(start) is float
+            else number("start", start)
+        )
+        stop = sde.t_min if stop is None else stop if type(stop) is float else number("stop", stop)
         if not sde.T >= start > stop >= 0:
             raise InputError(f"a grid falls from start to stop within [0, {sde.T}], given start={start}, stop={stop}")
-        times = times64(make(sde, n, start, stop, **options)).detach().clone()
+        if options:
+            check_options(make, kind, options)
+        ends = sde, n, start, stop
+        made = make(*ends, **options) if isinstance(kind, str) else of_function(make, *ends, **options)
+        times = times64(made if isinstance(made, Tensor) else real_tensor("grid", made)).detach().clone()
+        if times.ndim != 1 or len(times) < 2:
+            return _checked(times, sde, at_data=not by_lam)
         if make not in (knots, strided):
             times[0], times[-1] = start, stop
         return _checked(times, sde, at_data=not by_lam)
-    return _checked(times64(kind).detach().clone(), sde, at_data=True)
+    ignored = {"steps": n, "start": start, "stop": stop, **options}
+    for name in [name for name, value in ignored.items() if value is not None][:1]:
+        raise InputError(
+            f"the grid's times were given: leave steps and calls out, start, stop and options too ({name}=)"
+        )
+    return _checked(real_tensor("grid", kind).detach().clone(), sde, at_data=True)
 
 
 def _checked(times: Tensor, sde: SDE, at_data: bool) -> Tensor:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import number, real_tensor, shown
 from sdediff._utils.tensors import times64
 from sdediff.sde.base import SDE, SDEError, drift_and_diffusion, linear
+from sdediff.sde.checks import check_process
 
 
 class AtLam(float):
@@ -113,20 +116,32 @@ class Evaluation:
 
     def at(self, times: Sequence[float] | Tensor, first_index: int | None = None) -> tuple[Level, ...]:
         """One level a time, numbered from `first_index` where given, else 0."""
-        values = times64(times)
+        values, bad = times64(times), False
         row, index, self._columns = len(self._rows[0]), first_index or 0, None
         fields = [values.tolist()]
         if self.sde.linear:
-            fields += [column.tolist() for column in linear(self.sde).values(values)]
+            alpha_sigma_lam: Sequence[Any] = linear(self.sde).values(values)
+            for column in alpha_sigma_lam:
+                bad = bad or type(column) is not Tensor or column.shape != values.shape or column.dtype != values.dtype
+            if not bad:
+                fields += map(methodcaller("tolist"), alpha_sigma_lam)
         else:
-            fields.append((times64(self.sde.diffusion(values)).expand_as(values) ** 2).tolist())
+            g = times64(self.sde.diffusion(values))
+            bad = bool(g.ndim) and g.shape != values.shape
+            if not bad:
+                fields.append((g.expand_as(values) ** 2).tolist())
+        if bad:
+            raise SDEError(
+                f"{type(self.sde).__name__} gave coefficients that are no float64 tensors of the shape of "
+                f"{len(values)} times: compute them from t itself"
+            )
         for rows, column in zip(self._rows, fields, strict=False):
             rows += column
         names, added = _VALUES if self.sde.linear else ("time", "g2"), []
         for numbers in zip(*fields, strict=True):
             level_ = Level()
-            for name, number in zip(names, numbers, strict=True):
-                setattr(level_, name, number)
+            for name, value in zip(names, numbers, strict=True):
+                setattr(level_, name, value)
             level_.inner, level_.coefficients, level_.evaluation, level_.row = (), None, self, row
             level_.index, row = index, row + 1
             index += first_index is not None
@@ -192,10 +207,31 @@ def level(sde: SDE, t: Any) -> Level:
     """The level of a float or of a (B,) tensor of times; levels pass through."""
     if isinstance(t, Level):
         return t
+    if not isinstance(sde, SDE):
+        check_process(sde)
+    if type(t) is not float and (not isinstance(t, Tensor) or t.is_meta or not t.is_floating_point() or t.ndim > 1):
+        t = _real(t)
     times = times64(t)
+    if not torch._C._functorch.is_functorch_wrapped_tensor(times):
+        edge = 1e-9 * sde.T
+        if not bool(((times >= -edge) & (times <= sde.T + edge)).all()):
+            raise SDEError(f"t={shown(t)} lies outside of the times of {type(sde).__name__}, [0, {sde.T}]")
     return _Batch(sde, times).level if times.ndim else Evaluation(sde).at(times[None])[0]
+
+
+def _real(t: Any) -> Any:
+    """A time as a float, or times as a float64 tensor, from other kinds of numbers."""
+    times = real_tensor("t", t) if isinstance(t, np.ndarray | list | tuple | Tensor) else number("t", t)
+    if isinstance(times, Tensor) and times.ndim > 1:
+        raise SDEError(f"t={shown(t)}: give a time, or a row (B,) of times")
+    return times
 
 
 def levels(sde: SDE, times: Any) -> tuple[Level, ...]:
     """One level a time, numbered from 0; the process is evaluated once, over all times."""
-    return Evaluation(sde).at(times, 0)
+    if not isinstance(sde, SDE):
+        check_process(sde)
+    row = real_tensor("times", times).detach()
+    if row.ndim != 1 or not bool(((row >= 0) & (row <= sde.T)).all()):
+        raise SDEError(f"times={shown(times)}: give a row of times within [0, {sde.T}]")
+    return Evaluation(sde).at(row, 0)

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import number, shown
+from sdediff._utils.errors import InputTypeError
 from sdediff._utils.tensors import per_sample
 from sdediff.model.prediction import LinearPrediction, ModelError, Prediction
-from sdediff.model.score_model import Change, Model, ScoreModel
+from sdediff.model.score_model import Change, Model, ScoreModel, check_model
 
 
 def map_prediction(model: ScoreModel, change: Change) -> ScoreModel:
@@ -19,6 +21,9 @@ def map_prediction(model: ScoreModel, change: Change) -> ScoreModel:
     A changed prediction is usually `of_x0(prediction, x0)`. Give a plain value, such as a frozen dataclass
     with __call__, to have the change show in the model's repr. Changes add up, the last is applied last.
     """
+    check_model(model)
+    if not callable(change):
+        raise InputTypeError(f"change={shown(change)}: give a function (prediction, model) -> prediction")
     return replace(model, changes=(*model.changes, change))
 
 
@@ -56,7 +61,7 @@ def clip(model: ScoreModel, low: float = -1.0, high: float = 1.0) -> ScoreModel:
 
     As in Ho et al. 2020's released code. Refuses processes without alpha and sigma, which have no x0.
     """
-    if not low < high:
+    if not number("low", low) < number("high", high):
         raise ModelError(f"clip(low={low}, high={high}): needed is low < high, the range of the data")
     return map_prediction(_with_x0(model, "clip"), Clip(low, high))
 
@@ -67,13 +72,13 @@ def threshold(model: ScoreModel, quantile: float = 0.995, limit: float = 1.0) ->
     Dynamic thresholding for data in [-limit, limit]; eps and the rest are derived from the new x0. With
     quantile=1 x0 is only scaled. Refuses processes without alpha and sigma. Saharia et al. 2022, section 2.3.
     """
-    if not (0 < quantile <= 1 and limit > 0):
+    if not (0 < number("quantile", quantile) <= 1 and number("limit", limit) > 0):
         raise ModelError(f"threshold(quantile={quantile}, limit={limit}): needed are 0 < quantile <= 1, limit > 0")
     return map_prediction(_with_x0(model, "threshold"), Threshold(quantile, limit))
 
 
 def _with_x0(model: ScoreModel, name: str) -> ScoreModel:
-    if not model.sde.linear:
+    if not check_model(model).sde.linear:
         raise ModelError(
             f"{name} needs a prediction of x0, which {type(model.sde).__name__} without alpha and sigma has not"
         )

@@ -16,7 +16,7 @@ from sdediff._utils.suggestions import meant, nearest
 from sdediff.hub.errors import HubError
 from sdediff.nets import NETS
 from sdediff.sde import processes
-from sdediff.sde.base import SDE, SDEError
+from sdediff.sde.base import SDE, ClassDefault, SDEError
 from sdediff.sde.table import Table
 
 FORMAT = 1
@@ -42,8 +42,9 @@ def sde_config(sde: SDE) -> dict[str, Any]:
         raise HubError(f"a {name} cannot be saved: give one of {', '.join(sorted(SDES))}, or save the net alone")
     if name == "Table":
         return {"class": name, **_table_config(sde)}
-    fields = {f.name: getattr(sde, f.name) for f in dataclasses.fields(sde)}  # type: ignore[arg-type]
-    return {"class": name, **fields}
+    fields = {f.name: getattr(sde, f.name) for f in dataclasses.fields(sde) if f.init}  # type: ignore[arg-type]
+    # What was not given stays so: a default of the class is no statement about the network.
+    return {"class": name, **{key: None if isinstance(v, ClassDefault) else v for key, v in fields.items()}}
 
 
 def _table_config(table: Any) -> dict[str, Any]:
@@ -65,10 +66,12 @@ def sde_from(config: Any, where: Path | str) -> SDE:
             if kind not in _TABLES:
                 raise HubError(f"{where}: {nearest(kind, _TABLES, 'kind of table')}")
             return _TABLES[kind]([float(v) for v in fields["values"]])
-        valid = {f.name for f in dataclasses.fields(SDES[name])}  # type: ignore[arg-type]
+        valid = {f.name: f.default for f in dataclasses.fields(SDES[name]) if f.init}  # type: ignore[arg-type]
         for key, value in fields.items():
             if key not in valid:
                 raise HubError(f"{where}: {name} has no field {key!r}: {meant(key, valid)}")
+            if value is None and valid[key] is None:
+                continue
             if not isinstance(value, bool | int | float) or not math.isfinite(value):
                 raise HubError(f"{where}: {name}'s {key}={value!r}: give a finite number")
         return SDES[name](**fields)

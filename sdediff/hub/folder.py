@@ -20,7 +20,7 @@ from sdediff.hub.errors import HubError
 from sdediff.model.data_card import DataCard
 from sdediff.model.data_statistics import Statistics
 from sdediff.model.prediction import ModelError
-from sdediff.model.score_model import ScoreModel, reschedule
+from sdediff.model.score_model import ScoreModel, check_model, reschedule
 
 STATISTICS = "statistics.safetensors"
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -39,6 +39,7 @@ def save(
     card: figures to keep (anything JSON holds), by default the model's own. data: what the states are:
     name, levels, range, shape. An earlier model there is replaced; a folder of other things is refused.
     """
+    check_model(model)
     folder = Path(folder).expanduser()
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "config.json").is_file())):
         raise HubError(f"{folder}: holds something other than a model: give a new or empty folder")

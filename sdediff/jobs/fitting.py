@@ -9,7 +9,8 @@ import numpy as np
 from sdediff.datasets import DataError, DataSet
 from sdediff.datasets.checks import pieces
 from sdediff.jobs.locks import Say
-from sdediff.model.data_card import DataCard, Extent, compare, holds_levels, usual_range
+from sdediff.model.data_card import DataCard
+from sdediff.model.data_check import Extent, compare, holds_levels, usual_range
 from sdediff.model.score_model import ScoreModel
 
 # Bytes of so many rows that reach less than half of 255 may have fewer levels than were assumed.

@@ -102,7 +102,7 @@ def _budget(summary: Summary) -> list[tuple[str, Any, str]]:
          "standard error of the mean by the uniform draws"),
         ("tightening", size(summary.tightening) if summary.draws > 1 else no_draws, _tightening(summary.draws)),
         ("start", f"t0 = {summary.t0:g}" if summary.t0 is not None else "unknown", f"reported: {summary.density}"),
-        ("prior", summary.prior or "unknown", "the density at T"),
+        ("prior", summary.prior or "unknown", summary.difference or "the density at T"),
         ("calls", f"{summary.calls:.1f}" if summary.calls is not None else "unknown", "network evaluations a sample"),
         ("seconds", f"{summary.seconds:.1f}", "computing time, over all processes and runs"),
     ]  # fmt: skip

@@ -18,6 +18,7 @@ from sdediff.jobs.manifest import NAME as MANIFEST
 from sdediff.jobs.manifest import Manifest
 from sdediff.jobs.scoring import BAD_ROW
 from sdediff.jobs.shards import MERGED, read_results
+from sdediff.likelihood.result import difference
 
 NAME = "summary.json"
 
@@ -30,6 +31,7 @@ class Summary:
     the samples. probe_error: standard error of the mean log_prob by the trace estimate; solver_error: mean size of
     the samples' estimates; dequantisation_error: standard error of the mean by the K draws, tightening: their gain
     over one draw, in nats. statuses: the number of samples with each status. refused: why there are no means.
+    difference: from the literature's protocol, in words, with the settings that undo it.
     """
 
     model: str | None
@@ -58,6 +60,7 @@ class Summary:
     seconds: float
     refused: str | None = None
     bad_rows: tuple[int, ...] = ()
+    difference: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -72,7 +75,7 @@ class Summary:
         left_out = f", {self.left_out} left out" if self.left_out else ""
         return (
             f"Summary({self.data}: {self.samples} samples{left_out}, mean {', '.join(parts)}, "
-            f"{self.density}, method={self.method!r})"
+            f"{self.density}, method={self.method!r}){self.difference and ': ' + self.difference}"
         )
 
     def _repr_html_(self) -> str:
@@ -113,6 +116,7 @@ def summarise(out: Path, manifest: Manifest, model: str | None, device: Any, ski
         **{key: means.get(key) for key in _MEANS},
         t0=result.get("t0"), density=_density(result, inputs["data"]["levels"]),
         prior=result.get("prior"), method=result.get("method"), scale=result.get("scale"),
+        difference=difference(result["method"], result["end"], result["prior"]) if "end" in result else "",
         calls=_mean(scored["calls"])[0], micro_batch=manifest.notes.get("micro_batch", settings["micro_batch"]),
         seconds=round(result.get("seconds", 0.0), 2), refused=refused, bad_rows=tuple(bad), settings=settings,
         notes=manifest.notes, versions=versions(), machine=machine(device),

@@ -17,7 +17,8 @@ from sdediff.likelihood.result import Likelihood, joined
 from sdediff.likelihood.settings import LikelihoodSettings, merged
 from sdediff.likelihood.task import Task, checked_states, micro_batches, prepare
 from sdediff.likelihood.units import Discrete
-from sdediff.model.data_card import DataCard, check_data
+from sdediff.model.data_card import DataCard
+from sdediff.model.data_check import check_data
 from sdediff.model.score_model import ScoreModel
 from sdediff.sampling.run import placement
 
@@ -111,11 +112,12 @@ def _check_latents(model: ScoreModel, autoencoder: Tensor | None, size: int) -> 
 def _evaluate(task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Tensor]) -> Likelihood:
     """One micro-batch, evaluated a second time where the solver's error is to be measured."""
     result = _METHODS[task.method](task, x, index, cond)
-    if task.solver_error != "measure":
+    # Two passes measure their own error, by the probe that both runs share.
+    if task.solver_error != "measure" or task.method == "two_pass":
         return result
+    if task.method == "ode":
+        return ode.measured(task, x, index, cond, result)
     finer = _METHODS[task.method](task.finer(), x, index, cond)
-    # Twice the difference, for the second run still has half of the error. The probes' part of it is subtracted.
-    squared = 4 * (result.log_prob - finer.log_prob).square()
-    if task.method == "continuous_vlb" or (task.method == "two_pass" and task.trace != "exact"):
-        squared = squared - 4 * (result.std_error.square() + finer.std_error.square())
+    # Twice the difference, for the second run still has half of the error. The noise's part of it is subtracted.
+    squared = 4 * ((result.log_prob - finer.log_prob).square() - result.std_error.square() - finer.std_error.square())
     return result.with_(solver_error=squared.clamp(min=0).sqrt(), calls=result.calls + finer.calls)

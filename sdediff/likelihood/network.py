@@ -13,18 +13,28 @@ from torch import Tensor
 from sdediff.grids.levels import Level
 from sdediff.grids.levels import level as level_at
 from sdediff.likelihood.task import Task
-from sdediff.likelihood.trace import divergence, forward_divergence, probe_vectors
+from sdediff.likelihood.trace import Moments, forward_moments, moments, probe_vectors
 from sdediff.likelihood.whitened import per_row
 from sdediff.model.prediction import Prediction
 from sdediff.model.score_model import Net
 
+# The probe that a sample has at all of its nodes, beside fresh ones.
+_COMMON = "rademacher"
+
 
 class TracedOutput(NamedTuple):
-    """The output F at states x (b, ...) of a level, its pairs, and estimates (P, b) of tr(dF/dx), one a probe."""
+    """The output F at states x (b, ...) of a level, its pairs, and moments of J = dF/dx.
+
+    trace, square (P, b): estimates of tr J and |J|_F^2, one a probe. common, common_square (b,): those of the probe
+    that a sample has at all of its nodes; where the trace is exact, the same.
+    """
 
     x: Tensor
     raw: Tensor
     trace: Tensor
+    square: Tensor
+    common: Tensor
+    common_square: Tensor
     level: Level
     pair: Callable[[str], tuple[Any, Any]]
 
@@ -42,6 +52,7 @@ class Network:
         self.calls, self.failed = np.zeros(len(x), dtype=np.int64), np.full(len(x), math.nan)
         self._dtype, self._cond = x.dtype, cond
         self._rows = torch.arange(len(x))
+        self._common: Tensor | None = None
         # Per number of sides (2 for central differences): the last states and clocks of the padded batch.
         self._padding: dict[int, tuple[Tensor, Tensor]] = {}
         self._slots = torch.arange(task.padded_size or len(x)).clamp(max=len(x) - 1)
@@ -54,24 +65,70 @@ class Network:
         self._check_finite(prediction.raw, level, rows)
         return prediction
 
-    def traced(self, x: Tensor, level: Level, rows: Tensor, node: int, probes: int | None = None) -> TracedOutput:
-        """The output and the trace of its Jacobian at x (b, ...), with the probes of a node, by default task.probes."""
+    def traced(
+        self, x: Tensor, level: Level, rows: Tensor, node: int, probes: int, common: bool = False
+    ) -> TracedOutput:
+        """The output and the moments of its Jacobian at x (b, ...), with so many fresh probes of a node.
+
+        common: with the common probe beside them, or alone where probes is 0.
+        """
         task, self._rows, x = self.task, rows, x.to(self._dtype)
-        vectors = probe_vectors(task.trace, x, probes or task.probes, task.seed, self.index[rows.numpy()], node)
+        vectors = self._probes(x, rows, node, probes, common)
         if task.autograd:
             with torch.enable_grad():
                 x = x.detach().requires_grad_(True)
                 prediction = self._model(x, level)
-                trace = divergence(prediction.raw, x, vectors, batch=task.padded_size or len(x)).detach()
+                found = moments(prediction.raw, x, vectors, batch=task.padded_size or len(x))
             raw, pair = prediction.raw.detach(), prediction.pair
         else:
-            raw, trace, pair = self._central_differences(x, level, vectors)
+            raw, found, pair = self._central_differences(x, level, vectors)
         self._check_finite(raw, level, rows)
-        return TracedOutput(x.detach(), raw, trace, level, pair)
+        trace, square = (moment.detach() for moment in found)
+        fresh = probes if vectors is not None else 1
+        if task.trace == "gaussian" and vectors is not None and common:
+            # |v|^2 - D, of mean 0, times a trace that does not depend on v: it takes the isotropic part's noise away.
+            dims = x[0].numel()
+            length = vectors[:fresh].double().square().flatten(2).sum(2)
+            trace = torch.cat([trace[:fresh] - trace[-1] / dims * (length - dims), trace[-1:]])
+        return TracedOutput(x.detach(), raw, trace[:fresh], square[:fresh], trace[-1], square[-1], level, pair)
+
+    def along_score(self, output: TracedOutput, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """u^T J u and |J^T u|^2 (b,) for J = dF/dx and the score's direction u, |u|^2 = D: one more call."""
+        p, q = output.pair("score")
+        score = per_row(p, output.x) * output.x.double() + per_row(q, output.x) * output.raw.double()
+        norm = score.flatten(1).norm(dim=1)
+        scale = torch.where(norm > 0, math.sqrt(score[0].numel()) / norm, 0.0)
+        direction = score * per_row(scale, score)
+        self._rows = rows
+        vectors = direction.to(self._dtype)[None]
+        if self.task.autograd:
+            with torch.enable_grad():
+                x = output.x.requires_grad_(True)
+                raw = self._model(x, output.level).raw
+                trace, square = moments(raw, x, vectors, batch=self.task.padded_size or len(x))
+        else:
+            _, (trace, square), _ = self._central_differences(output.x, output.level, vectors)
+        return trace[0].detach(), square[0].detach()
+
+    def _probes(self, x: Tensor, rows: Tensor, node: int, probes: int, common: bool) -> Tensor | None:
+        """The fresh probes of a node and the common one (P, b, ...); None for the exact trace."""
+        task = self.task
+        if task.trace == "exact":
+            return None
+        index, parts = self.index[rows.numpy()], []
+        if probes:
+            parts = [probe_vectors(task.trace, x, probes, task.seed, index, node)]
+        if common:
+            if self._common is None:
+                self._common = probe_vectors(
+                    _COMMON, x.new_zeros(len(self.index), *x.shape[1:]), 1, task.seed, self.index
+                )
+            parts.append(self._common[:, rows])  # type: ignore[index]
+        return torch.cat([part for part in parts if part is not None])
 
     @torch.no_grad()
-    def _central_differences(self, x: Tensor, level: Level, vectors: Tensor | None) -> tuple[Tensor, Tensor, Any]:
-        """F as the mean of the two sides, and its trace by central differences."""
+    def _central_differences(self, x: Tensor, level: Level, vectors: Tensor | None) -> tuple[Tensor, Moments, Any]:
+        """F as the mean of the two sides, and its moments by central differences."""
         size = len(x)
         last: list[Prediction] = []
         both = level if not isinstance(level.time, Tensor) else level_at(self._model.sde, level.time.repeat(2))
@@ -80,14 +137,14 @@ class Network:
             last[:] = [self._model(two, both)]
             return last[0].raw
 
-        trace = forward_divergence(field, x, vectors, self._difference_step(level, x))
+        found = forward_moments(field, x, vectors, self._difference_step(level, x))
         prediction = last[0]
 
         def pair(name: str) -> tuple[Any, Any]:
             p, q = (v[:size] if isinstance(v, Tensor) and v.ndim else v for v in prediction.pair(name))
             return p, q
 
-        return (prediction.raw[:size] + prediction.raw[size:]) / 2, trace, pair
+        return (prediction.raw[:size] + prediction.raw[size:]) / 2, found, pair
 
     def _difference_step(self, level: Level, x: Tensor) -> Tensor:
         """h (b, 1, ...): the machine epsilon^(1/3) times sigma, but no less than the rounding of the states allows."""

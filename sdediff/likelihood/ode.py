@@ -16,7 +16,11 @@ from sdediff.grids.levels import Level
 from sdediff.grids.levels import level as level_at
 from sdediff.likelihood.decoder import flow_start
 from sdediff.likelihood.ends import heat_term, log_prior, prior_name
+from sdediff.likelihood.heat import heat
+from sdediff.likelihood.network import Network
+from sdediff.likelihood.prior_error import prior_mismatch
 from sdediff.likelihood.result import Likelihood, joined
+from sdediff.likelihood.student import Spread
 from sdediff.likelihood.task import Task
 from sdediff.likelihood.trace import divergence, probe_vectors, trace_error
 from sdediff.likelihood.whitened import per_row
@@ -59,6 +63,23 @@ def score(task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Tensor]) -> 
         end_terms = {"heat": ("heat",), "noised": ("decoder", "entropy")}.get(task.end, ())
         terms = dict.fromkeys(("prior", "divergence", "width", *end_terms), nan)
         return _likelihood(task, nan[:, None], latent, 0, terms).with_(status=(str(failure),))
+
+
+def measured(task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Tensor], result: Likelihood) -> Likelihood:
+    """A result with its solver's error: the difference to a second run at a larger tolerance, and those of the ends.
+
+    Both runs take the same probes.
+    """
+    coarse, net = score(task.coarser(), x, index, cond), Network(task, x, index, cond)
+    good, last = (
+        np.isfinite(result.log_prob.detach().cpu().numpy()),
+        level_at(net.task.model.sde, linear(task.model.sde).t_max),
+    )
+    error = (result.log_prob - coarse.log_prob).detach().abs() + prior_mismatch(net, last, result.latent, good)
+    if task.end == "heat":
+        first = level_at(task.model.sde, task.t0)
+        error = error + heat(net, first.alpha * x.double(), first, torch.arange(len(x))).error
+    return result.with_(solver_error=error, calls=result.calls + coarse.calls + torch.from_numpy(net.calls))
 
 
 def _integrate(task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Tensor]) -> Likelihood:
@@ -157,8 +178,7 @@ class _Coordinates:
         """The level at u, a number or (b,), with du/dt and the slope of log w in t there."""
         level = None if isinstance(u, Tensor) else self._ends.get(u)
         if level is None:
-            lam = -torch.log(torch.tan(u)) if isinstance(u, Tensor) else -math.log(math.tan(u))
-            level = level_at(self._sde, u if self._over_time else self._sde.t_of_lam(lam))
+            level = level_at(self._sde, u if self._over_time else self._sde.t_of_lam(_lam(u)))
         if self._over_time:
             return level, 1.0, 0.0
         w2 = level.alpha**2 + level.sigma**2
@@ -166,10 +186,15 @@ class _Coordinates:
         return level, turn / w2, (level.alpha * level.alpha_dot + level.sigma * level.sigma_dot) / w2
 
 
+def _lam(angle: Any) -> Any:
+    """lam = log(alpha/sigma) at an angle atan(sigma/alpha), a number or (b,)."""
+    return -torch.log(torch.tan(angle)) if isinstance(angle, Tensor) else -math.log(math.tan(angle))
+
+
 def _likelihood(task: Task, values: Tensor, latent: Tensor, calls: int, terms: dict[str, Tensor]) -> Likelihood:
     """The result of a batch that took its steps together; values (B, P): the integrated divergence, one a probe."""
     dims, log_prob = latent[0].numel(), torch.stack(tuple(terms.values())).sum(0)
-    error = trace_error(task.trace, values.detach().T, dims).sqrt()
+    error = Spread.of(trace_error(task.trace, values.detach().T, dims), values.shape[1]).std_error
     status = tuple("ok" if ok else "not finite" for ok in torch.isfinite(log_prob).tolist())
     unknown = torch.full((len(latent),), -1, dtype=torch.int64)
     return Likelihood(

@@ -20,12 +20,14 @@ from sdediff.likelihood.ends import log_prior
 from sdediff.likelihood.network import Network
 from sdediff.likelihood.result import Likelihood
 from sdediff.likelihood.settings import LikelihoodSettings, merged
+from sdediff.likelihood.student import Spread
 from sdediff.likelihood.task import Task, micro_batches, prepare
 from sdediff.likelihood.trace import trace_error
 from sdediff.likelihood.two_pass import whitened_flow
 from sdediff.likelihood.typicality import PathStatistics
 from sdediff.likelihood.whitened import Whitened
 from sdediff.model.score_model import ScoreModel
+from sdediff.noise.counter import normals
 from sdediff.sampling.run import placement
 from sdediff.sde.base import LinearSDE, linear
 
@@ -35,6 +37,8 @@ _FIRST_NODE = (1 << 20) + 1
 # data look like one Gaussian.
 _LOWEST, _HIGHEST = 0.01, 10.0
 _PROBES = 4
+# The noise with which data become states at t0.
+_NOISE = (0x4E000000, 0)
 
 
 class _ScoreFeatures(NamedTuple):
@@ -92,7 +96,8 @@ def path_statistics(
     ]
     columns = {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
     columns["calls"] += likelihood.calls
-    return PathStatistics(kappa=noise_levels, p_value=_p_value(model, likelihood), likelihood=likelihood, **columns)
+    p_value = _p_value(model, likelihood, columns.pop("noised_latent"))
+    return PathStatistics(kappa=noise_levels, p_value=p_value, likelihood=likelihood, **columns)
 
 
 def _noise_levels(model: ScoreModel, sde: LinearSDE, kappa: int | Sequence[float] | Tensor) -> Tensor:
@@ -127,6 +132,11 @@ def _statistics(task: Task, kappa: Tensor, x: Tensor, index: np.ndarray, cond: d
         whitened_flow(coordinates, net), start, coordinates.start, angles[-1], task.integrator, task.rtol, task.atol,
         max_steps=task.max_steps, at=angles,
     ).path  # fmt: skip
+    noised = coordinates.whiten(_noised(task, x, index, coordinates.first), coordinates.first)
+    end = integrate.adaptive(
+        whitened_flow(coordinates, net), noised, coordinates.start, coordinates.stop, task.integrator, task.rtol,
+        task.atol, max_steps=task.max_steps,
+    ).x  # fmt: skip
     on_path: list[_ScoreFeatures] = []
     without_noise: list[_ScoreFeatures] = []
     for k, t in enumerate(path_levels):
@@ -146,27 +156,41 @@ def _statistics(task: Task, kappa: Tensor, x: Tensor, index: np.ndarray, cond: d
         "dimension": dims + divergence_at_data + eps_at_data.square().sum(2),
         "dimension_error": torch.stack([f.error for f in without_noise], 1),
         "calls": torch.from_numpy(net.calls),
+        "noised_latent": coordinates.unwhiten(end, coordinates.last),
     }
+
+
+def _noised(task: Task, x: Tensor, index: np.ndarray, first: Level) -> Tensor:
+    """A state at t0 of data x: with the noise there, unless x is such a state already."""
+    if task.end == "t0":
+        return x.double()
+    z = torch.from_numpy(normals(task.seed, index, _NOISE, tuple(x.shape[1:]))).to(x)
+    return first.alpha * x.double() + first.sigma * z
 
 
 def _score_features(net: Network, x: Tensor, level: Level, node: int) -> _ScoreFeatures:
     """eps and sigma^2 tr grad s = -sigma tr(d eps/dx) at states x (b, ...), with the probes of a node."""
-    output = net.traced(x, level, torch.arange(len(x)), node)
+    output = net.traced(x, level, torch.arange(len(x)), node, net.task.probes)
     p, q = output.pair("eps")
     eps = p * output.x.double() + q * output.raw.double()
     estimates = -level.sigma * (p * x[0].numel() + q * output.trace)
-    error = trace_error(net.task.trace, estimates, x[0].numel()).sqrt()
-    return _ScoreFeatures(eps.flatten(1), estimates.mean(0), error)
+    variance = trace_error(net.task.trace, estimates, x[0].numel())
+    return _ScoreFeatures(eps.flatten(1), estimates.mean(0), Spread.of(variance, len(estimates)).std_error)
 
 
-def _p_value(model: ScoreModel, likelihood: Likelihood) -> Tensor:
-    """The two-sided chance (B,) that the prior's chi-square of D degrees of freedom is as far out as the latent's."""
-    end, latent = level_at(model.sde, model.sde.t_max), likelihood.latent
-    mean = torch.zeros_like(latent[:1]) if model.stats is None else end.alpha * model.stats.mean[None].to(latent)
+def _p_value(model: ScoreModel, likelihood: Likelihood, latent: Tensor) -> Tensor:
+    """The two-sided chance (B,) that the prior's chi-square of D degrees of freedom is as far out as the latent's.
+
+    latent: of data with the noise at t0. Without it, data narrower than sigma(t0) would lie too close to the mean.
+    """
+    end, plain = level_at(model.sde, model.sde.t_max), likelihood.prior in ("sigma", "unit", "given")
+    mean = (
+        torch.zeros_like(latent[:1]) if model.stats is None or plain else end.alpha * model.stats.mean[None].to(latent)
+    )
     # The log density of a normal is that at its mean less half the square.
-    at_mean = log_prior(likelihood.prior, model, mean).to(likelihood.prior_log_prob)
-    half_square = (at_mean - likelihood.prior_log_prob).clamp(min=0)
+    half_square = (log_prior(likelihood.prior, model, mean) - log_prior(likelihood.prior, model, latent)).clamp(min=0)
     half_dims = torch.full_like(half_square, likelihood.dims / 2)
     below = torch.special.gammainc(half_dims, half_square)
     above = torch.special.gammaincc(half_dims, half_square)
-    return (2 * torch.minimum(below, above)).cpu()
+    good = torch.tensor([word == "ok" for word in likelihood.status])
+    return (2 * torch.minimum(below, above)).cpu().where(good, math.nan)

@@ -1,115 +1,155 @@
-"""Gauss-Legendre nodes in every step of a path, and the quadrature error estimated from neighbouring steps."""
+"""The error of the quadrature, estimated from neighbouring panels, and the panels that it says to split."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from sdediff.integrate import TABLEAUS, Step, Tried
-from sdediff.likelihood.whitened import per_row
+from sdediff.likelihood.panels import Panels
+
+# The factor of q1/q2 that turns the indicator into the error to refine by.
+_REFINE = 2.0
+# The factor in the error that is reported, over the nodes of a panel: the more there are, the higher the order of their
+# sum above that of the indicator. And the most that it may be of q1, and of the error where the integrand is singular.
+_REPORT, _REPORT_MOST, _REPORT_SINGULAR = 8.0, 1.5, 1.2
+# The factor of the difference to the integral in u that bounds the error of a singular integrand.
+_CURVED = 2.0
+# The most of the ratio of a singular error to its indicator: towards pi/2 a smooth integrand would be mistaken for one.
+_MOST_RATIO = 2.5
 
 
-class Nodes:
-    """`count` Gauss nodes in every accepted step of every sample: row, number, phi, weight (n,), y, rate (n, ...).
+class Indicator(NamedTuple):
+    """Of every pair of neighbouring panels: its sample, its first panel, and its indicator (m,).
 
-    number counts the nodes of a sample in the order of its path; y is the continuous extension of the step, rate its
-    slope dy/dphi. The attributes exist once the nodes are closed.
+    singular (m,): the error were the integrand a multiple of 1/(sin phi cos phi), as where data are narrow. q1, q2
+    (b,): the roots of the sum of squares over each sample, of e1 and of that of lower order. nodes: of a panel.
     """
 
-    row: Tensor
-    number: Tensor
-    phi: Tensor
-    weight: Tensor
-    y: Tensor
-    rate: Tensor
+    row: np.ndarray
+    first: np.ndarray
+    e1: np.ndarray
+    singular: np.ndarray
+    q1: np.ndarray
+    q2: np.ndarray
+    nodes: int
 
-    def __init__(self, method: str, count: int, size: int) -> None:
-        nodes, weights = np.polynomial.legendre.leggauss(count)
-        self.shares, self.weights = (nodes + 1) / 2, weights / 2
-        self.count = count
-        self._interpolation = [TABLEAUS[method].between(self.shares, rate) for rate in (False, True)]
-        self._steps = np.zeros(size, dtype=np.int64)
-        self._visited: list[tuple[Tensor, ...]] = []
+    def errors(self, factor: float, most: float = 1.0, singular: float = 1.0) -> np.ndarray:
+        """The error of each pair (m,): e1 times the ratio q1/q2, or that of a singular integrand if it is larger.
 
-    def visit(self, step: Step, tried: Tried, good: np.ndarray) -> None:
-        """Add the nodes of the steps that were accepted."""
-        pick = torch.from_numpy(np.flatnonzero(good))
-        if not len(pick):
-            return
-        rows, t, h = step.rows[pick], step.t[pick.numpy()], step.h[pick.numpy()]
-        steps_before = self._steps[rows.numpy()]
-        self._steps[rows.numpy()] += 1
-        x, slopes = step.x[pick], [slope[pick] for slope in tried.slopes]
-        for j, (share, weight) in enumerate(zip(self.shares, self.weights, strict=True)):
-            rise, run = (_weighted_sum(slopes, weights[:, j]) for weights in self._interpolation)
-            numbers, phi = torch.from_numpy(steps_before * self.count + j), torch.from_numpy(t + share * h)
-            rate = run / per_row(torch.from_numpy(h), run)
-            self._visited.append((rows, numbers, phi, torch.from_numpy(weight * h), x + rise, rate))
-
-    def close(self, like: Tensor) -> None:
-        """Concatenate the nodes of all visited steps; like: states (b, ...)."""
-        none = torch.zeros(0, dtype=torch.int64)
-        empty = (none, none, none.double(), none.double(), like[:0], like[:0])
-        columns = map(torch.cat, zip(empty, *self._visited, strict=True))
-        self.row, self.number, self.phi, self.weight, self.y, self.rate = columns
-        self._visited = []
-
-    def probes(self, mean: int, most: int) -> np.ndarray:
-        """The number of probes of each node (n,): powers of two, `mean` on average, in proportion to the weights.
-
-        Steps are short where the flow bends, at little noise and at much, and the probes' error there counts for
-        little. `most` probes make the trace exact; if `mean` is that or 1, all nodes take `mean`.
+        Where the indicators fall with the order, the error is smaller than both.
         """
-        if not 1 < mean < most:
-            return np.full(len(self.row), mean)
-        rows, weight = self.row.numpy(), self.weight.abs().numpy()
-        share = weight / np.bincount(rows, weight)[rows] * np.bincount(rows)[rows]
-        return np.clip(2 ** np.round(np.log2(mean * share)), 2, most).astype(np.int64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.minimum(most, np.where(self.q2 > 0, factor * self.q1 / self.q2, most))
+        return np.maximum(singular * self.singular, np.abs(self.e1) * share[self.row])
 
-    def batches(self, probes: np.ndarray) -> Iterator[tuple[int, int, Tensor]]:
-        """(number, probes, which (b,)): the nodes of one number and one count of probes, in the samples' order."""
-        keys = np.stack([self.number.numpy(), probes])
-        order = np.lexsort((self.row.numpy(), *keys[::-1]))
-        groups, starts = np.unique(keys[:, order], axis=1, return_index=True)
-        for (number, count), pick in zip(groups.T.tolist(), np.split(order, starts[1:]), strict=True):
-            yield number, count, torch.from_numpy(pick)
+    def total(self, errors: np.ndarray) -> np.ndarray:
+        """The root of the sum of squares of the pairs' errors, (b,); NaN without pairs."""
+        return np.where(np.isnan(self.q1), np.nan, np.sqrt(np.bincount(self.row, errors**2, len(self.q1))))
+
+    @property
+    def reported(self) -> np.ndarray:
+        """The error of the quadrature (b,), from above."""
+        return self.total(self.errors(_REPORT / self.nodes, _REPORT_MOST, _REPORT_SINGULAR))
+
+    def flags(self, panels: Panels, tolerance: float) -> np.ndarray:
+        """The panels (n,) to split, until no sample's error exceeds the tolerance."""
+        errors = self.errors(_REFINE)
+        active = self.total(errors) > tolerance
+        bar = tolerance**2 / (2 * np.maximum(np.bincount(self.row, minlength=len(active)), 1))
+        worst = np.zeros(len(active))
+        np.maximum.at(worst, self.row, errors)
+        pairs = active[self.row] & ((errors**2 > bar[self.row]) | (errors >= worst[self.row]))
+        flagged = np.zeros(len(panels), dtype=bool)
+        width = _widths(panels, self.first)
+        for side in (0, 1):
+            mine, other = width[:, side], width[:, 1 - side]
+            flagged[self.first[pairs & (mine >= other / 2)] + side] = True
+        return panels.may_split(flagged)
 
 
-def _weighted_sum(slopes: list[Tensor], weights: np.ndarray) -> Tensor:
-    total = torch.zeros_like(slopes[0])
-    for slope, weight in zip(slopes, weights, strict=True):
-        total = torch.add(total, slope, alpha=weight) if weight else total
-    return total
+def indicator(panels: Panels, integrand: np.ndarray, size: int) -> Indicator:
+    """The indicators of an integrand (n, q) at the panels' nodes, for `size` samples.
 
-
-def quadrature_error(nodes: Nodes, value: Tensor, variance: Tensor, size: int) -> Tensor:
-    """The estimated error of the quadrature, (b,) nats, from the integrand's values (n,) and their variances.
-
-    Over two neighbouring steps the rule is compared with the interpolatory rule that leaves out a node in their
-    middle, one degree lower. The estimate is the root of the sum of squares, less the part that the probes explain.
+    Over two neighbouring panels the sums of Gauss are compared with the integral of the polynomial through all nodes
+    but the middle one, or both in the middle. A pair with a panel in u = log tan(phi) is compared in u.
+    Where data are narrow the integrand is singular in phi and smooth in u: the error is that of the singular function
+    that has this indicator, or the difference to the integral in u where that is less.
     """
-    errors = np.full(size, np.nan)
-    rows, q = nodes.row.numpy(), nodes.count
-    for row in np.unique(rows):
-        own = np.flatnonzero(rows == row)
-        own = own[np.argsort(nodes.number.numpy()[own])]
-        columns = (v.numpy()[own].reshape(-1, q) for v in (nodes.phi, nodes.weight, value, variance))
-        phi, weight, values, variances = (np.concatenate([v[:-1], v[1:]], axis=1) for v in columns)
-        difference = _rule_difference(phi, weight)
-        squares = (difference * values).sum(1) ** 2 - (difference**2 * np.nan_to_num(variances)).sum(1)
-        errors[row] = np.sqrt(max(squares.sum(), 0.0)) if len(phi) else np.nan
-    return torch.from_numpy(errors)
+    first, q = np.flatnonzero(panels.row[1:] == panels.row[:-1]), panels.phi.shape[1]
+    e1, e2, singular = np.zeros((3, len(first)))
+    bent = panels.over_log[first] | panels.over_log[first + 1]
+    for over_log in (False, True):
+        pairs = np.flatnonzero(bent == over_log)
+        if len(pairs):
+            rule = _rule(panels, integrand, first[pairs], over_log)
+            e1[pairs] = _residual(rule, (q,))
+            e2[pairs] = _residual(rule, (q - 1, q)) if q > 1 else e1[pairs]
+            if not over_log:
+                curved = _rule(panels, integrand, first[pairs], True)
+                ratio = _singular(panels, rule, first[pairs])
+                singular[pairs] = np.minimum(np.abs(e1[pairs]) * ratio, _CURVED * np.abs(_residual(curved, ())))
+    row = panels.row[first]
+    q1, q2 = (np.sqrt(np.bincount(row, e**2, size)) for e in (e1, e2))
+    pairs = np.bincount(row, minlength=size)
+    return Indicator(row, first, e1, singular, np.where(pairs > 0, q1, np.nan), np.where(pairs > 0, q2, np.nan), q)
 
 
-def _rule_difference(phi: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Weights (n, 2q) of Gauss's rule minus those of the rule without a node in the middle, on pairs of steps.
+class _Rule(NamedTuple):
+    """Of pairs of panels (m, 2q): nodes, weights and values of Gauss's sums, and points and weights of the integral."""
 
-    Both are exact up to a degree of 2q - 2, so this is a multiple of the divided difference over all nodes.
-    """
-    gaps = (phi[:, :, None] - phi[:, None, :]) / weight.sum(1)[:, None, None]
-    divided = 1 / (gaps + np.eye(phi.shape[1])).prod(2)
-    middle = phi.shape[1] // 2
-    return divided * (weight[:, middle] / divided[:, middle])[:, None]
+    z: np.ndarray
+    weight: np.ndarray
+    values: np.ndarray
+    points: np.ndarray
+    weights: np.ndarray
+
+
+def _rule(panels: Panels, integrand: np.ndarray, first: np.ndarray, over_log: bool) -> _Rule:
+    """The pairs' sums and integral in phi, or else in u."""
+    sides = (first, first + 1)
+    phi, weight, values = (np.concatenate([v[k] for k in sides], 1) for v in (panels.phi, panels.weight, integrand))
+    if not over_log:
+        return _Rule(phi, weight, values, phi, weight)
+    bend = np.sin(phi) * np.cos(phi)
+    nodes, weights = np.polynomial.legendre.leggauss(panels.phi.shape[1])
+    low, high = (v[:, None] for v in panels.log_ends)
+    points = np.concatenate([low[k] + (nodes + 1) / 2 * (high - low)[k] for k in sides], 1)
+    lengths = np.concatenate([weights / 2 * (high - low)[k] for k in sides], 1)
+    return _Rule(np.log(np.tan(phi)), weight / bend, values * bend, points, lengths)
+
+
+def _residual(rule: _Rule, out: tuple[int, ...]) -> np.ndarray:
+    """The sums over the nodes less the integral of the polynomial through all nodes but those of `out`, (m,)."""
+    z, weight, values, points, weights = rule
+    rest = [k for k in range(z.shape[1]) if k not in out]
+    scale = np.abs(z[:, -1:] - z[:, :1])
+    gaps = (z[:, rest, None] - z[:, None, rest]) / scale[:, :, None] + np.eye(len(rest))
+    lagrange = values[:, rest] / gaps.prod(2)
+    total = (weight * values).sum(1)
+    for point in range(z.shape[1]):
+        away = (points[:, point, None] - z[:, rest]) / scale
+        # Row b of the products leaves out the factor of b, whose place the identity holds.
+        others = np.where(np.eye(len(rest), dtype=bool), 1.0, away[:, None, :])
+        total = total - weights[:, point] * (others.prod(2) * lagrange).sum(1)
+    return np.asarray(total)
+
+
+def _singular(panels: Panels, rule: _Rule, first: np.ndarray) -> np.ndarray:
+    """The error of Gauss's sums of 1/(sin phi cos phi), whose integral is u = log tan(phi), over its indicator (m,)."""
+    values = 1 / (np.sin(rule.z) * np.cos(rule.z))
+    low, high = panels.log_ends
+    length = high[first + 1] - low[first]
+    error = (rule.weight * values).sum(1) - length
+    found = _residual(rule._replace(values=values), (rule.z.shape[1] // 2,))
+    # Where both are rounding, neither says anything.
+    known = np.abs(found) > 1e-10 * np.abs(length)
+    return np.minimum(_MOST_RATIO, np.where(known, np.abs(error / np.where(known, found, 1.0)), 0.0))
+
+
+def _widths(panels: Panels, first: np.ndarray) -> np.ndarray:
+    """The widths (m, 2) of both panels of each pair, in the pair's variable."""
+    low, high = panels.log_ends
+    bent = panels.over_log[first] | panels.over_log[first + 1]
+    sides = [np.where(bent, (high - low)[k], (panels.high - panels.low)[k]) for k in (first, first + 1)]
+    return np.abs(np.stack(sides, 1))

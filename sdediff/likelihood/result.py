@@ -57,7 +57,13 @@ class Likelihood:
             f"Likelihood({len(self)} samples{failures}, {self._mean(self.log_prob)}, "
             f"method={self.method!r}, end={self.end!r}, prior={self.prior!r}, "
             f"{self.calls.double().mean().item():.0f} calls a sample)"
+            f"{self.difference and ': ' + self.difference}"
         )
+
+    @property
+    def difference(self) -> str:
+        """How the number differs from log p_{t0} under N(0, sigma_T^2 I), which the literature reports; or nothing."""
+        return difference(self.method, self.end, self.prior)
 
     def _repr_html_(self) -> str:
         """A table of the parts of log p, with means and standard errors over the samples, for notebooks."""
@@ -80,6 +86,22 @@ class Likelihood:
     def with_(self, **changes: Any) -> Likelihood:
         """The same result with some fields replaced."""
         return dataclasses.replace(self, **changes)
+
+
+def difference(method: str, end: str, prior: str) -> str:
+    """How a likelihood of the flow differs from the literature's, with the settings that undo it; or nothing."""
+    if "vlb" in method:
+        return ""
+    parts = []
+    if end == "heat":
+        parts.append(("log p of x itself, not of a state at t0", 'end="t0"'))
+    if end == "noised":
+        parts.append(("a bound through x with noise", 'end="t0"'))
+    if prior not in ("sigma", "given"):
+        parts.append((f"{prior} prior, not N(0, sigma_T^2 I)", 'prior="sigma"'))
+    return (
+        f"{', '.join(said for said, _ in parts)}; the literature has {', '.join(v for _, v in parts)}" if parts else ""
+    )
 
 
 def _figure(values: Tensor) -> str:

@@ -58,7 +58,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 PRESETS: dict[str, dict[str, Any]] = {
     "literature": {
-        "method": "ode", "integrator": "RK45", "variable": "t", "rtol": 1e-5, "atol": 1e-5, "t0": 1e-5,
+        "method": "ode", "integrator": "RK45", "variable": "t", "rtol": 1e-5, "atol": 1e-5,
         "trace": "rademacher", "probes": 1, "prior": "sigma", "end": "t0",
     },
 }  # fmt: skip
@@ -78,12 +78,12 @@ class LikelihoodSettings:
     """
 
     method: str | None = _setting("two_pass (default), ode, vlb, or continuous_vlb.")
-    preset: str | None = _setting("literature: RK45 over t, tolerances and t0 1e-5, one fixed probe.")
+    preset: str | None = _setting("literature: RK45 over t, tolerances 1e-5, one fixed probe.")
     integrator: str | None = _setting("Runge-Kutta pair of two_pass, or any ODE method for ode.")
     variable: str | None = _setting("Integrate ode over angle or t, continuous_vlb over lam or t.")
     rtol: float | None = _setting("Relative tolerance of the integrator.")
     atol: float | None = _setting("Absolute tolerance of the integrator.")
-    t0: float | None = _setting("Time at which the flow starts; default: that of the process.")
+    t0: float | None = _setting("Time at which the flow starts; default: the process's t0.")
     trace: str | None = _setting("Divergence: exact, or by hadamard, rademacher or gaussian probes.")
     probes: int | None = _setting("Probes a sample and node; two or more give a standard error.")
     nodes: int | None = _setting("Gauss-Legendre nodes a step for the divergence of two_pass.")
@@ -96,7 +96,7 @@ class LikelihoodSettings:
     noises: int | None = _setting("Noise draws a step or node of a bound.")
     fresh: bool | None = _setting("Draw new noise for each term of a bound, or one for all.")
     variance: str | None = _setting("Reverse variance of vlb: small, large, learned or learned_range.")
-    solver_error: str | None = _setting("estimate, or measure by a second run at half the tolerance.")
+    solver_error: str | None = _setting("estimate, or measure by a second run at eight times the tolerance.")
     max_steps: int | None = _setting("Accepted and rejected steps that a sample may take.")
     frozen: bool | None = _setting("Keep finished samples in the batch: equal to the bit in any batch.")
 
@@ -214,6 +214,8 @@ def _check_effects(s: LikelihoodSettings) -> None:
         for name in ("rtol", "atol"):
             if name in s.given():
                 raise InputError(f"{name}={s.given()[name]} has no effect with {s.integrator}, whose steps are fixed")
+        if s.solver_error == "measure":
+            raise InputError(f"solver_error='measure' compares tolerances, and the steps of {s.integrator} are fixed")
     if method == "vlb" and s.solver_error == "measure":
         raise InputError("solver_error='measure': the chain of method='vlb' has no solver error: leave it out")
     if s.discrete is not None and values["end"] not in LEVEL_ENDS:

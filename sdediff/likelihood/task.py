@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -14,6 +15,7 @@ from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.progress import track
 from sdediff.likelihood.ends import Prior, prior_name
 from sdediff.likelihood.settings import NODES, LikelihoodSettings
+from sdediff.likelihood.trace import TRACES, most_probes
 from sdediff.likelihood.units import Discrete
 from sdediff.model.score_model import ScoreModel
 from sdediff.noise.counter import Counter, indices
@@ -54,11 +56,13 @@ class Task:
     fresh: bool = True
     variance: str = "small"
 
+    def coarser(self) -> Task:
+        """The second run that measures the error of the first, at eight times the tolerance."""
+        return replace(self, rtol=8 * self.rtol, atol=8 * self.atol)
+
     def finer(self) -> Task:
-        """The second run that measures the error of the first: half the tolerance, or twice the nodes."""
-        if self.method == "continuous_vlb":
-            return replace(self, steps=2 * (self.steps or NODES), seed=self.seed ^ 1 << 63)
-        return replace(self, rtol=self.rtol / 2, atol=self.atol / 2, nodes=self.nodes + 1)
+        """The second run that measures the error of a bound, with twice the nodes and other noise."""
+        return replace(self, steps=2 * (self.steps or NODES), seed=self.seed ^ 1 << 63)
 
 
 def prepare(
@@ -87,6 +91,9 @@ def prepare(
     values = settings.values()
     named = {f.name: values[f.name] for f in fields(Task) if values.get(f.name) is not None}
     padded_size = micro_batch if values["frozen"] else 0
+    if values.get("trace") in TRACES and (values["probes"] or 0) >= most_probes("hadamard", math.prod(shape[1:])):
+        # As many orthogonal probes give the trace exactly, and the unit vectors do so with no more.
+        named |= {"trace": "exact", "probes": 1}
     task = Task(**{
         "discrete": None, **named, "model": model.given(**shared), "seed": seed, "t0": settings.start_time(sde),
         "padded_size": padded_size,

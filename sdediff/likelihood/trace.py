@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -89,7 +89,18 @@ def trace_error(kind: str, estimates: Tensor, dims: int) -> Tensor:
     if probes < 2:
         return torch.full_like(estimates[0], torch.nan)
     share = 1 - probes / _order(dims) if kind == "hadamard" and probes <= _order(dims) else 1.0
-    return estimates.var(0) / probes * share
+    # One row after the other: the last bit of a reduction may depend on the number of samples.
+    squares = torch.zeros_like(estimates[0])
+    for deviation in estimates - estimates.mean(0):
+        squares = squares + deviation * deviation
+    return squares / (probes - 1) / probes * share
+
+
+class Moments(NamedTuple):
+    """v^T J v and |J^T v|^2 of probes v, (P, B) float64: their means are tr J and |J|_F^2."""
+
+    trace: Tensor
+    square: Tensor
 
 
 def divergence(
@@ -100,13 +111,16 @@ def divergence(
     vectors: probes (P, B, ...), or None for the exact trace (P = 1, one pull-back a dimension). graph: the result
     stays differentiable. batch: the batch size of the network call, where it was padded to more than B.
     """
+    return moments(value, x, vectors, graph, batch).trace
+
+
+def moments(value: Tensor, x: Tensor, vectors: Tensor | None, graph: bool = False, batch: int | None = None) -> Moments:
+    """The moments of J = d value / d x by probes, or exact (P = 1); the arguments are those of `divergence`."""
     size = batch or len(x)
-    if vectors is not None:
-        return torch.cat([_pulled(value, x, v, graph) for v in vectors.split(_block(x, size))]).double()
-    total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-    for basis in _basis(x, size):
-        total = total + _pulled(value, x, basis, graph).double().sum(0)
-    return total[None]
+    blocks = vectors.split(_block(x, size)) if vectors is not None else _basis(x, size)
+    parts = [_pulled(value, x, block, graph) for block in blocks]
+    trace, square = (torch.cat(column).double() for column in zip(*parts, strict=True))
+    return Moments(trace, square) if vectors is not None else Moments(trace.sum(0)[None], square.sum(0)[None])
 
 
 def _block(x: Tensor, batch: int) -> int:
@@ -123,14 +137,14 @@ def _basis(x: Tensor, batch: int) -> Iterator[Tensor]:
         yield basis.reshape(size, 1, *x.shape[1:]).expand(size, *x.shape)
 
 
-def _pulled(value: Tensor, x: Tensor, vectors: Tensor, graph: bool) -> Tensor:
-    """v^T J v for every vector, (P, B)."""
+def _pulled(value: Tensor, x: Tensor, vectors: Tensor, graph: bool) -> tuple[Tensor, Tensor]:
+    """v^T J v and |J^T v|^2 for every vector, (P, B)."""
     if len(vectors) == 1:
         (pulled,) = torch.autograd.grad(value, x, vectors[0], retain_graph=True, create_graph=graph)
         pulled = pulled[None]
     else:
         (pulled,) = torch.autograd.grad(value, x, vectors, retain_graph=True, create_graph=graph, is_grads_batched=True)
-    return (pulled * vectors).flatten(2).sum(2)
+    return (pulled * vectors).flatten(2).sum(2), pulled.square().flatten(2).sum(2)
 
 
 def forward_divergence(field: Callable[[Tensor], Tensor], x: Tensor, vectors: Tensor | None, step: Any) -> Tensor:
@@ -139,13 +153,20 @@ def forward_divergence(field: Callable[[Tensor], Tensor], x: Tensor, vectors: Te
     field: states (2B, ...), the two sides stacked, to values shaped alike: one call, two forwards a probe.
     vectors: probes (P, B, ...), or None for the exact trace. step: h, a number or (B, 1, ...), for entries of size 1.
     """
+    return forward_moments(field, x, vectors, step).trace
+
+
+def forward_moments(field: Callable[[Tensor], Tensor], x: Tensor, vectors: Tensor | None, step: Any) -> Moments:
+    """The moments of J = d field / d x, with |J v|^2 for |J^T v|^2; the arguments are those of `forward_divergence`."""
     blocks: Iterable[Tensor] = [vectors] if vectors is not None else _basis(x, len(x))
-    estimates = []
+    traces, squares = [], []
     for v in (v for block in blocks for v in block):
         two = torch.cat([x + step * v, x - step * v])
         high, low = field(two).double().chunk(2)
         # Divide by the step after rounding, not by the step that was asked for.
         rounded = (two[: len(x)] - two[len(x) :]).double()
         scale = (rounded * v.double()).flatten(1).sum(1) / v.double().square().flatten(1).sum(1)
-        estimates.append((v.double() * (high - low)).flatten(1).sum(1) / scale)
-    return torch.stack(estimates) if vectors is not None else torch.stack(estimates).sum(0)[None]
+        traces.append((v.double() * (high - low)).flatten(1).sum(1) / scale)
+        squares.append((high - low).square().flatten(1).sum(1) / scale**2)
+    trace, square = torch.stack(traces), torch.stack(squares)
+    return Moments(trace, square) if vectors is not None else Moments(trace.sum(0)[None], square.sum(0)[None])

@@ -10,49 +10,31 @@ import torch
 from torch import Tensor
 
 from sdediff import integrate
-from sdediff.grids.levels import Level
 from sdediff.integrate.per_sample import RowField
 from sdediff.likelihood.decoder import flow_start
-from sdediff.likelihood.ends import heat_term, log_prior, prior_name, prior_sample
+from sdediff.likelihood.divergence_pass import Integrals, integrate_divergence
+from sdediff.likelihood.ends import log_prior, prior_name, prior_sample
+from sdediff.likelihood.heat import heat
 from sdediff.likelihood.network import Network
-from sdediff.likelihood.quadrature import Nodes, quadrature_error
+from sdediff.likelihood.path_steps import PathSteps
+from sdediff.likelihood.prior_error import prior_mismatch
 from sdediff.likelihood.result import Likelihood
+from sdediff.likelihood.student import Spread
 from sdediff.likelihood.task import Task
-from sdediff.likelihood.trace import most_probes, trace_error
 from sdediff.likelihood.whitened import Whitened
-
-# The node number of the heat term: no node of a path reaches it.
-_HEAT_NODE = 1 << 20
-# The share of the path correction that is reported as an error, for the network's score is not quite the gradient of
-# the density of its flow: on the digits network a sixth of the path's error was left.
-_UNCORRECTED = 0.25
 
 
 class _Path(NamedTuple):
-    """The result of pass 1: the integrated flow, its nodes, and a sign: 1 from data to noise, -1 from noise to data."""
+    """The result of pass 1: the integrated flow, its steps, and a sign: 1 from data to noise, -1 from noise to data."""
 
     flow: integrate.Result
-    nodes: Nodes
+    steps: PathSteps
     sign: float
 
     @property
     def end(self) -> Tensor:
         """The whitened states at the end, NaN where a sample failed."""
         return self.flow.x
-
-
-class _Integrals(NamedTuple):
-    """The result of pass 2.
-
-    Per sample (b,): the integral of the divergence, the variance of its probes, and the correction of the path. Per
-    node (n,): the divergence and the variance of its probes.
-    """
-
-    divergence: Tensor
-    variance: Tensor
-    correction: Tensor
-    node_divergence: Tensor
-    node_variance: Tensor
 
 
 def score(task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Any]) -> Likelihood:
@@ -62,7 +44,12 @@ def score(task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Any]) -> Lik
     y = coordinates.whiten(start, coordinates.first)
     path = _integrate_path(task, coordinates, net, y, coordinates.start, coordinates.stop)
     latent = coordinates.unwhiten(path.end, coordinates.last)
-    return _likelihood(task, coordinates, net, path, start, latent, terms)
+    result, integrals = _likelihood(task, coordinates, net, path, start, latent, terms)
+    error = result.solver_error
+    if task.solver_error == "measure":
+        error = _measured_error(task, coordinates, net, y, result, integrals)
+    mismatch = prior_mismatch(net, coordinates.last, latent, path.flow.status.numpy() == 0)
+    return result.with_(solver_error=error + mismatch, calls=torch.from_numpy(net.calls))
 
 
 def sample(task: Task, z: Tensor, index: np.ndarray, cond: dict[str, Any]) -> tuple[Tensor, Likelihood]:
@@ -73,7 +60,7 @@ def sample(task: Task, z: Tensor, index: np.ndarray, cond: dict[str, Any]) -> tu
     path = _integrate_path(task, coordinates, net, y, coordinates.stop, coordinates.start)
     start = coordinates.unwhiten(path.end, coordinates.first)
     x = start / coordinates.first.alpha if task.end == "heat" else start
-    return x.to(z.dtype), _likelihood(task, coordinates, net, path, start, latent, {})
+    return x.to(z.dtype), _likelihood(task, coordinates, net, path, start, latent, {})[0]
 
 
 def _likelihood(
@@ -84,35 +71,55 @@ def _likelihood(
     start: Tensor,
     latent: Tensor,
     start_terms: dict[str, Tensor],
-) -> Likelihood:
+) -> tuple[Likelihood, Integrals]:
     """Pass 2 and the result, for a path between `start` at t0 and `latent` at T."""
-    flow, dims, heat = path.flow, start[0].numel(), task.end == "heat"
-    integrals = _integrate_divergence(task, coordinates, net, path.nodes)
+    flow, dims, device, heated = path.flow, start[0].numel(), start.device, task.end == "heat"
+    integrals = integrate_divergence(task, coordinates, net, path.steps, flow.status.numpy() == 0)
     first, last = coordinates.width(coordinates.first), coordinates.width(coordinates.last)
-    width = dims * (math.log(last / first) + (math.log(coordinates.first.alpha) if heat else 0.0))
+    width = dims * (math.log(last / first) + (math.log(coordinates.first.alpha) if heated else 0.0))
     terms = {
-        "prior": log_prior(task.prior, task.model, latent).to(start.device),
-        "divergence": path.sign * integrals.divergence,
-        "path": path.sign * integrals.correction,
-        "width": torch.full_like(integrals.divergence, width),
+        "prior": log_prior(task.prior, task.model, latent).to(device),
+        "divergence": path.sign * integrals.divergence.to(device),
+        "path": path.sign * integrals.correction.to(device),
+        "width": torch.full((len(start),), width, dtype=torch.float64, device=device),
         **start_terms,
     }
-    variance = integrals.variance
-    if heat:
-        terms["heat"], heat_variance = _heat(net, start, coordinates.first)
-        variance = variance + heat_variance
+    spread, end_error = Spread(*(part.to(device) for part in integrals.spread)), torch.zeros((), dtype=torch.float64)
+    if heated:
+        terms["heat"], heat_spread, terms["curvature"], end_error = heat(
+            net, start, coordinates.first, torch.arange(len(start))
+        )
+        spread = spread + heat_spread
     log_prob = torch.stack(tuple(terms.values())).sum(0)
     log_prob[flow.status > 0] = math.nan
-    error = quadrature_error(path.nodes, integrals.node_divergence, integrals.node_variance, len(start))
-    return Likelihood(
-        log_prob=log_prob, std_error=variance.sqrt(), latent=latent,
+    result = Likelihood(
+        log_prob=log_prob, std_error=spread.std_error, latent=latent,
         calls=torch.from_numpy(net.calls), status=_statuses(flow.status.numpy(), log_prob, net),
         dims=dims, t0=task.t0, end=task.end, prior_log_prob=terms["prior"],
-        solver_error=torch.hypot(error.to(start.device), _UNCORRECTED * integrals.correction),
+        solver_error=integrals.error.to(device) + end_error.to(device),
         steps=flow.steps, rejected=flow.rejected, method="two_pass",
         prior=prior_name(task.prior, task.model, tuple(start.shape[1:])), scale=coordinates.name, terms=terms,
         mass=task.discrete is not None,
     )  # fmt: skip
+    return result, integrals
+
+
+@torch.no_grad()
+def _measured_error(
+    task: Task, coordinates: Whitened, net: Network, y: Tensor, result: Likelihood, integrals: Integrals
+) -> Tensor:
+    """The difference (b,) to a second run at a larger tolerance beside the estimate, which sees what both runs share.
+
+    Both runs take the probe that a sample has at all of its nodes, so that their difference has no noise of probes.
+    """
+    coarse = task.coarser()
+    path = _integrate_path(coarse, coordinates, net, y, coordinates.start, coordinates.stop)
+    other = integrate_divergence(coarse, coordinates, net, path.steps, path.flow.status.numpy() == 0, fresh=False)
+    prior = log_prior(task.prior, task.model, coordinates.unwhiten(path.end, coordinates.last)).to(y.device)
+    fine = result.prior_log_prob + (integrals.common + integrals.correction).to(y.device)
+    difference = fine - prior - (other.common + other.correction).to(y.device)
+    estimate = integrals.error.to(y.device)
+    return torch.hypot(difference, estimate) + (result.solver_error - estimate)
 
 
 def _statuses(codes: np.ndarray, log_prob: Tensor, net: Network) -> tuple[str, ...]:
@@ -140,47 +147,12 @@ def whitened_flow(coordinates: Whitened, net: Network) -> RowField:
 
 @torch.no_grad()
 def _integrate_path(task: Task, coordinates: Whitened, net: Network, y: Tensor, start: float, stop: float) -> _Path:
-    """Pass 1: the flow from y at one angle to another, and Gauss nodes in every accepted step."""
-    nodes = Nodes(task.integrator, task.nodes, len(y))
+    """Pass 1: the flow from y at one angle to another, and every accepted step."""
+    steps = PathSteps(task.integrator)
     flow = integrate.adaptive(
         whitened_flow(coordinates, net), y, start, stop, task.integrator, task.rtol, task.atol,
-        max_steps=task.max_steps, visit=nodes.visit,
+        max_steps=task.max_steps, visit=steps.visit,
     )  # fmt: skip
-    nodes.close(y)
+    steps.close(y)
     flow.x[(flow.status > 0).to(y.device)] = math.nan
-    return _Path(flow, nodes, 1.0 if stop > start else -1.0)
-
-
-def _integrate_divergence(task: Task, coordinates: Whitened, net: Network, nodes: Nodes) -> _Integrals:
-    """Pass 2: the divergence at the j-th node of all samples at once, with new probes at each node.
-
-    The first-order correction of the path error by the score is summed at the same nodes.
-    """
-    total, variance, correction = torch.zeros(3, len(net.index), dtype=torch.float64, device=net.device)
-    node_divergence, node_variance = torch.zeros(2, len(nodes.row), dtype=torch.float64)
-    dims = nodes.y[0].numel() if len(nodes.y) else 1
-    probe_counts = nodes.probes(task.probes, most_probes(task.trace, dims))
-    for number, probes, pick in nodes.batches(probe_counts):
-        rows, level = nodes.row[pick], coordinates.level(nodes.phi[pick])
-        output = net.traced(coordinates.unwhiten(nodes.y[pick], level), level, rows, number, probes)
-        p, q, _ = coordinates.pair(level, output.pair)
-        device, width = output.trace.device, coordinates.width(level)
-        estimates = (width * p * dims).to(device) + (width * q).to(device) * output.trace
-        mean, mean_variance = estimates.mean(0), trace_error(task.trace, estimates, dims)
-        weights, rows = nodes.weight[pick].to(device), rows.to(device)
-        total.index_add_(0, rows, weights * mean)
-        variance.index_add_(0, rows, weights**2 * mean_variance)
-        slope_error = nodes.rate[pick].to(device) - coordinates.slope(output)
-        along_score = (coordinates.score(output) * slope_error).flatten(1).sum(1)
-        correction.index_add_(0, rows, -weights * along_score)
-        node_divergence[pick], node_variance[pick] = mean.cpu(), mean_variance.cpu()
-    return _Integrals(total, variance, correction, node_divergence, node_variance)
-
-
-def _heat(net: Network, x: Tensor, level: Level) -> tuple[Tensor, Tensor]:
-    """The heat term (b,) at the un-noised alpha x0, and the variance of its probes."""
-    output = net.traced(x, level, torch.arange(len(x)), _HEAT_NODE)
-    p, q = output.pair("score")
-    score = p * output.x.double() + q * output.raw.double()
-    estimates = heat_term(level, score, p * x[0].numel() + q * output.trace)
-    return estimates.mean(0), trace_error(net.task.trace, estimates, x[0].numel())
+    return _Path(flow, steps, 1.0 if stop > start else -1.0)

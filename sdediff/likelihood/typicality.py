@@ -20,7 +20,8 @@ class PathStatistics:
     (B, K) is sigma^2 tr grad s, for Gaussian data -D to 0. dimension (B, K): D + sigma^2 (tr grad s + |s|^2) at
     alpha x without noise (FLIPD, Kamkari et al. 2024), the local dimension of the data at scales above kappa; above D
     off the data. *_error: standard errors by the probes of the trace. p_value (B,): two-sided p-value of |latent|^2
-    under the prior. calls (B,): network evaluations, the likelihood's included. NaN where likelihood.status is not
+    under the prior, the latent of x with the noise at t0. calls (B,): network evaluations, the
+    likelihood's included. NaN where likelihood.status is not
     "ok".
     """
 

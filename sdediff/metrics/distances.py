@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import number, samples, whole
 from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
 from sdediff.datasets import needed
@@ -51,6 +52,7 @@ def sliced_wasserstein(x: Any, y: Any, projections: int = 200, p: float = 2, see
     and the standard error is that over samples for these directions: compare values of one seed.
     InputError: other shapes, too few samples, NaN or Inf, projections < 1, p < 1. MissingPackageError: POT.
     """
+    projections, p, seed = whole("projections", projections), number("p", p), whole("seed", seed)
     if not (projections >= 1 and 1 <= p < math.inf):
         raise InputError(f"projections={projections}, p={p}: give at least one projection and 1 <= p < inf")
     transport = needed("ot", "sdediff[metrics]")
@@ -94,7 +96,7 @@ def mmd(x: Any, y: Any, bandwidth: float | None = None) -> Estimate:
     if bandwidth is None:
         pool = [v[:: math.ceil(len(v) / 500)] for v in (first, second)]
         bandwidth = float(torch.pdist(torch.cat(pool)).median())
-    if not 0 < bandwidth < math.inf:
+    if not 0 < number("bandwidth", bandwidth):
         raise InputError(f"mmd: bandwidth={bandwidth}: give a finite bandwidth > 0, in the units of x")
     rate = -0.5 / bandwidth**2
     return _kernel_distance(first, second, lambda d: (rate * d**2).exp(), f"mmd2[rbf {bandwidth:.3g}]")
@@ -158,7 +160,7 @@ def _blocks(*sets: Tensor | np.ndarray) -> list[np.ndarray]:
 
 def _checked(x: Any, y: Any) -> tuple[Tensor, Tensor]:
     """Both sets as tensors (N, *shape) on one device, of one sample shape, finite, of 20 samples or more."""
-    first, second = (v.detach() if isinstance(v, Tensor) else torch.from_numpy(np.array(v)) for v in (x, y))
+    first, second = samples("x", x), samples("y", y)
     for name, v in (("x", first), ("y", second)):
         if v.ndim == 0 or len(v) < 2 * _BLOCKS or v[0].numel() == 0:
             raise InputError(f"{name} has shape {tuple(v.shape)}: give (N, ...), N at least {2 * _BLOCKS}")
@@ -229,8 +231,8 @@ def _moments(v: Tensor) -> tuple[Tensor, Tensor]:
 def _features(x: Tensor, y: Tensor, features: str | Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, str]:
     """Features (N, F) and (M, F) in float64, and their name."""
     if not isinstance(features, str):
-        if getattr(features, "training", False):
-            raise InputError("features: a module in train mode, whose output may vary: write features.eval()")
+        if not callable(features) or getattr(features, "training", False):
+            raise InputError("features: no name or callable, or a module in train mode: write features.eval()")
         with torch.no_grad():
             values = [torch.cat([features(part) for part in v.split(512)]) for v in (x, y)]
         first, second = map(_flat, _checked(*values))

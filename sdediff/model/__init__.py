@@ -2,7 +2,8 @@
 
 from sdediff.model.bound import BoundModel
 from sdediff.model.clock import CLOCKS
-from sdediff.model.data_card import DataCard, check_data
+from sdediff.model.data_card import DataCard
+from sdediff.model.data_check import check_data
 from sdediff.model.data_statistics import Axes, Statistics, statistics
 from sdediff.model.prediction import PARAMETRISATIONS, ModelError, Prediction
 from sdediff.model.score_model import Change, Model, ScoreModel, reschedule

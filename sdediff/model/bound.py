@@ -12,8 +12,9 @@ from torch import Tensor
 
 from sdediff._utils.tensors import per_sample
 from sdediff.grids.levels import Evaluation, Level, level
-from sdediff.model.clock import CLOCKS
+from sdediff.model.clock import CLOCKS, read_clock
 from sdediff.model.data_statistics import Statistics
+from sdediff.model.network import Border, wrote
 from sdediff.model.prediction import (
     PARAMETRISATIONS,
     GeneralPrediction,
@@ -79,6 +80,7 @@ class BoundModel:
         self.dtype, self.device = (torch.float64, torch.device("cpu")) if x is None else (x.dtype, x.device)
         self.shape = torch.Size() if x is None else x.shape[1:]
         self._net, self._linear = model.net, model.sde.linear
+        self._border, self._plain = Border(), False
         self._evaluation, self._batch = evaluation, -1 if x is None else len(x)
         self._rows: list[Row] = []
         if evaluation is not None and x is not None:
@@ -107,7 +109,17 @@ class BoundModel:
         else:
             t = level(self.sde, t)
             scale, clock, a, b = _row(self.model, t, x)
-        raw = self._net(x if scale is None else x * per_sample(scale, x), clock, **self.cond)
+        given = x if scale is None else x * per_sample(scale, x)
+        if self._plain:
+            # A tensor of inference mode has no version.
+            version = None if given.is_inference() else given._version
+            raw = self._net(given, clock, **self.cond)
+            if version is not None and given._version != version:
+                raise wrote()
+        else:
+            border = self._border
+            raw = (border.later if border.tried else border.first)(self._net, given, clock, self.cond)
+            self._plain = border.plain
         if type(raw) is not Tensor or raw.shape != shape or raw.dtype is not x.dtype:
             raw, extra = _checked(raw, x)
         prediction: Prediction
@@ -126,7 +138,8 @@ class BoundModel:
 
 def read_levels(model: Bindable, evaluation: Evaluation) -> Readings:
     """How the network is read at every level of an evaluation: factors of its input, clock readings, a and b."""
-    columns, n = evaluation.columns(), len(evaluation)
+    columns = evaluation.columns()
+    n = len(columns.time)
     trained, levels = columns, evaluation.levels
     if model.trained is not None:
         source = Evaluation(model.trained)
@@ -136,7 +149,9 @@ def read_levels(model: Bindable, evaluation: Evaluation) -> Readings:
         scale, a, b = _affine(model, columns, trained)
         clock = model.time
         readings = [clock(v) for v in levels[:n]] if callable(clock) else _reading(model, trained).tolist()
-    scales, rows_a, rows_b = [v.tolist() if isinstance(v, np.ndarray) else [v] * n for v in (scale, a, b)]
+    scales = scale.tolist() if isinstance(scale, np.ndarray) else [scale] * n
+    rows_a = a.tolist() if isinstance(a, np.ndarray) else [a] * n
+    rows_b = b.tolist() if isinstance(b, np.ndarray) else [b] * n
     if not np.isfinite(a).all():
         rows_a = [v if math.isfinite(v) else None for v in rows_a]
     return scales, readings, rows_a, rows_b
@@ -151,7 +166,7 @@ def _row(model: Bindable, t: Level, x: Tensor) -> Row:
     if isinstance(a, Tensor) and not bool(torch.isfinite(a).all()):
         a = None
     try:
-        reading = model.time(trained) if callable(model.time) else _reading(model, trained)
+        reading = read_clock(model.time, trained, len(x)) if callable(model.time) else _reading(model, trained)
     except ZeroDivisionError:
         raise _no_reading(model, math.inf, t.time) from None
     return scale, _clocks([reading], x)[0], a, b

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import real_tensor, whole
 from sdediff._utils.errors import InputError
 
 KINDS = ("std", "dims", "pca")
@@ -122,8 +123,10 @@ def statistics(data: Any, rank: int | None = None) -> Statistics:
             f"{data!r}: statistics are those of the values that the network takes: write sd.statistics(data."
             f"{'tensor' if data.levels is None else 'dequantised'}(range=(-1, 1))), with the network's range"
         )
-    x = torch.as_tensor(getattr(data, "x", data)).detach().to(torch.float64)
-    if x.ndim < 2 or len(x) < 2:
+    x = real_tensor("data", getattr(data, "x", data)).detach()
+    if rank is not None:
+        rank = whole("rank", rank, 1)
+    if x.ndim < 2 or len(x) < 2 or not x.numel():
         raise InputError(f"statistics need at least two samples (N, ...), given the shape {tuple(x.shape)}")
     if not bool(torch.isfinite(x).all()):
         bad = int((~torch.isfinite(x.reshape(len(x), -1)).all(dim=1)).nonzero()[0])

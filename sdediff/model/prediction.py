@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from sdediff._utils.errors import Error
-from sdediff._utils.tensors import per_sample, product
+from sdediff._utils.tensors import combine, per_sample
 from sdediff.grids.levels import Level
 from sdediff.sde.base import SDE, SDEError
+from sdediff.sde.checks import drift_of
 
 VARIANCES = ("small", "large", "learned_range", "learned")
 
@@ -58,16 +59,6 @@ PARAMETRISATIONS: dict[str, Callable[[Level, float], tuple[Any, Any]]] = {
     "edm": _edm,
     "velocity": _velocity,
 }
-
-
-def combine(p: Any, x: Tensor, q: Any, y: Tensor) -> Tensor:
-    """p x + q y with float or (B,) coefficients, in the states' dtype."""
-    if isinstance(p, Tensor) or isinstance(q, Tensor):
-        return per_sample(p, x) * x + per_sample(q, y) * y
-    if p == 0.0:
-        return y if q == 1.0 else y * q
-    # The product is fresh, so adding in place saves an allocation a step.
-    return torch.add(x, y, alpha=q) if p == 1.0 else product(x, p).add_(y, alpha=q)
 
 
 class Prediction(ABC):
@@ -174,6 +165,8 @@ class LinearPrediction(Prediction):
             )
         if name == "x0":
             return a, b
+        if isinstance(t.sigma, float) and not t.sigma:
+            raise SDEError(f"at t={t.time} sigma is 0, the output does not determine {name}: end above it, at t_min")
         c, d = (1 - t.alpha * a) / t.sigma, -t.alpha * b / t.sigma
         if name == "eps":
             return c, d
@@ -245,4 +238,5 @@ class GeneralPrediction(Prediction):
         if name != "velocity":
             self.pair(name)
             return self.raw
-        return self._sde.drift(self.x, self.level.time) - per_sample(self.level.g2 / 2, self.x) * self.raw
+        drift = drift_of(self._sde, self.x, self.level.time)
+        return drift - per_sample(self.level.g2 / 2, self.x) * self.raw

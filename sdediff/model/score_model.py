@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Union
 
+import numpy as np
 from torch import Tensor
 
+from sdediff._utils.checks import number, shown, whole
+from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.suggestions import nearest
 from sdediff.grids.levels import Level
 from sdediff.model.bound import BoundModel
-from sdediff.model.clock import CLOCKS
+from sdediff.model.clock import CLOCKS, check_clock
+from sdediff.model.conditions import as_tensors
 from sdediff.model.data_card import check_statistics
 from sdediff.model.data_statistics import Statistics
 from sdediff.model.prediction import PARAMETRISATIONS, ModelError, Prediction
 from sdediff.sde.base import SDE
+from sdediff.sde.checks import check_process
 
 Net = Callable[..., Any]
 # What a solver's step calls.
@@ -34,7 +40,8 @@ class ScoreModel:
     function of the level; by default t, for edm c_noise. stats: the data's mean and covariance
     (`statistics`), for solvers that whiten and for likelihoods. trained: the process that the network was
     trained on, where it is used on another (`reschedule`). changes: functions (prediction, model) -> prediction,
-    applied in turn (`sdediff.guidance`).
+    applied in turn (`sdediff.guidance`). per_sample, shared: names of conditions that have a row a sample, or are the
+    same for all, where their shape leaves both open.
     """
 
     net: Net
@@ -48,8 +55,11 @@ class ScoreModel:
     stats: Statistics | None = None
     card: dict[str, Any] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
+    per_sample: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        _check_kinds(self)
         if self.predicts not in PARAMETRISATIONS:
             raise ModelError(nearest(self.predicts, PARAMETRISATIONS, "parametrisation"))
         if self.time is None:
@@ -61,11 +71,27 @@ class ScoreModel:
             raise ModelError(f'time="index" needs a Table, given {type(source).__name__}: use time="t"')
         if not source.linear and (self.predicts != "score" or self.trained or self.time != "t"):
             raise ModelError('a process without alpha and sigma takes predicts="score" and time="t" alone')
+        if self.sigma_data != 1 and self.predicts in ("x0", "eps", "score", "v", "velocity"):
+            raise ModelError(
+                f'sigma_data={self.sigma_data} has no effect with predicts={self.predicts!r}: it is for "edm"'
+            )
+        if self.offset != 1 and self.time != "index":
+            raise ModelError(f'offset={self.offset} has no effect with time={self.time!r}: it is for time="index"')
+        if callable(self.time):
+            check_clock(self.time, source)
+        object.__setattr__(self, "cond", as_tensors(self.cond))
         if self.stats is not None and self.card.get("data"):
-            check_statistics(self, self.stats)
+            check_statistics(self.card, self.stats)
 
     def __call__(self, x: Tensor, t: Any) -> Prediction:
         """The prediction at states x (B, ...) and time t: a level, a float or a (B,) tensor of times."""
+        if not isinstance(x, Tensor) or not x.is_floating_point() or not x.ndim or x.is_meta:
+            raise InputTypeError(f"x={shown(x)}: give floating-point states (B, ...)")
+        if isinstance(t, Tensor | np.ndarray | list | tuple) and np.shape(t) not in ((), (len(x),)):
+            raise InputError(
+                f"t has the shape {tuple(np.shape(t))} for {len(x)} states: give one time, or one a sample"
+            )
+        check_card(self, x.shape)
         return BoundModel(self)(x, t)
 
     def __repr__(self) -> str:
@@ -78,11 +104,18 @@ class ScoreModel:
 
     def given(self, **cond: Any) -> ScoreModel:
         """The same model under conditions, passed to the network as keyword arguments."""
-        return replace(self, cond={**self.cond, **cond})
+        return self._with(cond={**self.cond, **as_tensors(cond)})
 
     def map_net(self, wrap: Callable[[Net], Net]) -> ScoreModel:
         """The same model around wrap(net): counting, compiling."""
-        return replace(self, net=wrap(self.net))
+        return self._with(net=wrap(self.net))
+
+    def _with(self, **fields: Any) -> ScoreModel:
+        """`dataclasses.replace` without looking at the process again."""
+        twin = copy.copy(self)
+        for name, value in fields.items():
+            object.__setattr__(twin, name, value)
+        return twin
 
     @property
     def at_zero_alpha(self) -> bool:
@@ -93,11 +126,58 @@ class ScoreModel:
 _DEFAULTS: dict[str, Any] = {"sigma_data": 1.0, "offset": 1, "trained": None, "changes": ()}
 
 
+def _check_kinds(model: ScoreModel) -> None:
+    """Refuse fields of a kind that they cannot have, and processes that cannot be right."""
+    if not callable(model.net):
+        raise InputTypeError(f"net={shown(model.net)} is no network: give a callable (x, t, **cond) -> tensor like x")
+    if isinstance(model.net, ScoreModel | type):
+        raise InputTypeError(f"net={shown(model.net)}: give the network itself, a callable (x, t) -> tensor like x")
+    check_process(model.sde)
+    if model.trained is not None:
+        check_process(model.trained, "trained")
+    if not isinstance(model.predicts, str):
+        raise InputTypeError(f"predicts={shown(model.predicts)}: write one of {', '.join(PARAMETRISATIONS)}")
+    if not (model.time is None or isinstance(model.time, str) or callable(model.time)):
+        raise InputTypeError(f"time={shown(model.time)}: write one of {', '.join(CLOCKS)}, or a function of the level")
+    if number("sigma_data", model.sigma_data) <= 0:
+        raise ModelError(f"sigma_data={model.sigma_data}: it is a standard deviation, give a positive one")
+    whole("offset", model.offset)
+    for name in ("cond", "card"):
+        if not isinstance(getattr(model, name), dict):
+            raise InputTypeError(f"{name}={shown(getattr(model, name))}: give a dictionary of names and values")
+    if not (model.stats is None or isinstance(model.stats, Statistics)):
+        raise InputTypeError(f"stats={shown(model.stats)}: give sd.statistics(data)")
+    for name in ("changes", "per_sample", "shared"):
+        if not isinstance(getattr(model, name), tuple):
+            raise InputTypeError(f"{name}={shown(getattr(model, name))}: give a tuple")
+
+
+def check_model(model: Any) -> ScoreModel:
+    """The model, refused where it is none."""
+    if not isinstance(model, ScoreModel):
+        hint = "sd.ScoreModel(net, sd.VP(), ...)" if callable(model) else 'sd.ScoreModel(...) or sd.load("digits-vp")'
+        raise InputTypeError(f"{shown(model)} is a {type(model).__name__}, needed is a ScoreModel: write {hint}")
+    return model
+
+
+def check_card(model: ScoreModel, shape: Any) -> None:
+    """Refuse states (B, ...) of another shape than the model's card says."""
+    data = model.card.get("data")
+    declared = data.get("shape") if type(data) is dict else None
+    if isinstance(declared, list | tuple) and tuple(declared) != tuple(shape[1:]):
+        raise InputError(
+            f"the model's card says samples of shape {tuple(declared)}, given states {tuple(shape)}: "
+            f"write shape={(shape[0], *declared)}"
+        )
+
+
 def reschedule(model: ScoreModel, sde: SDE) -> ScoreModel:
     """A network trained on one process, used on another: times are matched by lam, states by sigma.
 
     Beyond the range of lam that the network knows, its nearest end is used.
     """
+    check_model(model)
+    check_process(sde)
     source = model.trained or model.sde
     if not (source.linear and sde.linear):
         raise ModelError("reschedule matches the log-SNR of two processes: both need alpha and sigma")

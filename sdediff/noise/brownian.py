@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import number, whole
 from sdediff._utils.errors import InputError
 from sdediff.noise.counter import TREE, Noise, indices, normals
 
@@ -30,6 +31,13 @@ class Brownian(Noise):
     span: float = 1.0
     depth: int = 26
     _seen: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (type(self.span) is not float and number("span", self.span) <= 0) or not self.span > 0:
+            raise InputError(f"span={self.span}: the path covers [0, span], give a positive time")
+        if not 1 <= whole("depth", self.depth) <= 48:
+            raise InputError(f"depth={self.depth}: give 1 to 48 levels of the tree")
 
     def __call__(self, t: Any, s: Any, like: Tensor, draw: int = 0) -> Tensor:
         low, high = sorted((self._tick(t.time), self._tick(s.time)))

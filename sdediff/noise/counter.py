@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import whole
 from sdediff._utils.errors import InputError
 
 WORD = 0xFFFFFFFF
@@ -91,8 +92,19 @@ def normals(seed: int, index: np.ndarray, stream: tuple[Any, int], shape: tuple[
     return z.reshape(*lead, -1)[..., :size].reshape(*lead, *shape)
 
 
+def checked_index(index: Any) -> int | tuple[int, ...]:
+    """A first sample's number, or one a sample, as plain integers; NumPy's, arrays and tensors of integers included."""
+    if isinstance(index, Tensor | np.ndarray):
+        index = index.tolist()
+    if not isinstance(index, Sequence | range) or isinstance(index, str | bytes):
+        return whole("index", index)
+    return tuple([value if type(value) is int else whole("index", value) for value in index])
+
+
 def indices(index: int | Sequence[int], batch: int) -> np.ndarray:
     """Sample indices (batch,) from a first index or a list of them; each in [0, 2**32)."""
+    if type(index) is not int:
+        index = checked_index(index)
     given = np.arange(index, index + batch) if isinstance(index, int) else np.asarray(index, dtype=np.int64)
     if given.shape != (batch,):
         raise InputError(f"index names {given.size} samples, the batch has {batch}: give one integer each")
@@ -118,7 +130,11 @@ class Noise(ABC):
     offset: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**64:
+        if type(self.seed) is not int:
+            object.__setattr__(self, "seed", whole("seed", self.seed))
+        if type(self.index) is not int:
+            object.__setattr__(self, "index", checked_index(self.index))
+        if not 0 <= self.seed < 2**64:
             raise InputError(f"seed={self.seed}: give an integer in [0, 2**64)")
 
     @abstractmethod

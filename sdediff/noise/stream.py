@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff.noise.counter import INITIAL, WORD, Noise, philox
 
 
@@ -16,6 +17,11 @@ from sdediff.noise.counter import INITIAL, WORD, Noise, philox
 class Stream(Noise):
     """A plain generator a draw, on the state's device: fast, the same for the same call, but a sample's
     noise depends on its place in the batch and on the device. `index` is not used."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.index != 0:
+            raise InputError(f"index={self.index} has no effect on a stream, whose draws go by place: leave it out")
 
     def __call__(self, t: Any, s: Any, like: Tensor, draw: int = 0) -> Tensor:
         return self._draw(like, t.index, draw + self.offset)

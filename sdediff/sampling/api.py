@@ -8,13 +8,11 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
-from sdediff._utils.errors import InputError
 from sdediff.grids.grids import GridLike
 from sdediff.model.score_model import ScoreModel
 from sdediff.noise.counter import Noise
-from sdediff.sampling.run import (
-    State,
-)
+from sdediff.sampling.arguments import check_resume
+from sdediff.sampling.run import State
 from sdediff.sampling.sampler import Sampler, SampleRecord
 from sdediff.solvers import Solver
 
@@ -45,20 +43,13 @@ def iterate(
     the same result, to the bit. Gradients are the caller's choice (`torch.no_grad()`).
     """
     if resume is not None:
-        grid = _resumed(resume, shape=shape, steps=steps, calls=calls, grid=grid, x=x, start=start, stop=stop)
+        fixed = {"shape": shape, "steps": steps, "calls": calls, "grid": grid, "x": x, "start": start, "stop": stop}
+        grid = check_resume(resume, {**fixed, "dtype": dtype, "device": device}).times
     sampler = Sampler(
         model, solver=solver, steps=steps, calls=calls, grid=grid, start=start, stop=stop, denoise=denoise, noise=noise,
         dtype=dtype, device=device,
     )  # fmt: skip
     return sampler.states(sampler.run(shape, x=x, seed=seed, index=index, cond=cond, resume=resume))
-
-
-def _resumed(resume: State, **given: Any) -> Tensor:
-    """The grid of a run that goes on; what its state has fixed already is refused."""
-    fixed = [name for name, value in given.items() if value is not None]
-    if fixed:
-        raise InputError(f"given resume= and {', '.join(fixed)}: the state has the run's own, leave {fixed[0]} out")
-    return resume.times
 
 
 @overload
@@ -144,12 +135,13 @@ def sample(
     evaluations (NFE), the last included. grid: name, function or times. seed, index: sample i depends on (seed, i)
     alone, index is the first sample's number or one a sample. x: states at the start, by default drawn from the prior.
     start, stop: times. cond: conditions for the network. denoise: the last jump to data. noise: "counter", "brownian",
-    "stream" or an object. resume: a State to go on from. callback: called with every State. grad: keep the graph.
-    compile: compile the network and, on CUDA, replay the loop as one graph; a `Sampler` keeps both for later calls.
-    progress: True, False, or by default on runs over two seconds at a terminal.
+    "stream" or an object. resume: a State to go on from. callback: called with every State, which it must not change.
+    grad: keep the graph. compile: compile the network and, on CUDA, replay the loop as one graph; a `Sampler` keeps
+    both for later calls. progress: True, False, or by default on runs over two seconds at a terminal.
     """
     if resume is not None:
-        grid = _resumed(resume, shape=shape, steps=steps, calls=calls, grid=grid, x=x, start=start, stop=stop)
+        fixed = {"shape": shape, "steps": steps, "calls": calls, "grid": grid, "x": x, "start": start, "stop": stop}
+        grid = check_resume(resume, {**fixed, "dtype": dtype, "device": device}).times
     sampler = Sampler(
         model, solver=solver, steps=steps, calls=calls, grid=grid, start=start, stop=stop, denoise=denoise, noise=noise,
         dtype=dtype, device=device, compile=compile,

@@ -90,7 +90,7 @@ class Recorded:
         graph.record(self._loop)
 
     def _loop(self) -> None:
-        *_, state = self.run.states(self.table)
+        *_, state = self.run.states(self.table, check=False)
         self.out = state.x if state.prediction is None else state.prediction.x0
 
     def __call__(self, run: Run) -> Tensor:

@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import states
+from sdediff._utils.errors import InputError
 from sdediff.grids.grids import GridLike
 from sdediff.grids.levels import level
-from sdediff.model.data_card import check_data
-from sdediff.model.score_model import ScoreModel
+from sdediff.model.data_check import check_data
+from sdediff.model.score_model import ScoreModel, check_model
 from sdediff.sampling.run import Run
 from sdediff.sampling.sampler import Sampler
 from sdediff.solvers import Solver, SolverError
@@ -72,7 +74,11 @@ def _flow(
     device: torch.device | str | None,
     **grid: Any,
 ) -> Run:
-    stop = model.sde.t0 if stop is None else stop
+    given_stop, stop = stop, check_model(model).sde.t0 if stop is None else stop
+    if not (grid["grid"] is None or isinstance(grid["grid"], str) or callable(grid["grid"])):
+        stop = given_stop  # the times have their own end
+    if states("x", x).requires_grad and torch.is_grad_enabled():
+        raise InputError("x requires a gradient, which encode and decode do not keep: write x.detach()")
     run = Sampler(model, solver=solver, stop=stop, denoise=False, dtype=dtype, device=device, **grid).run(
         x=x, cond=cond
     )

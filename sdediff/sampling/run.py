@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import times64
-from sdediff.grids.grids import FROM_T_MAX, GridLike
-from sdediff.grids.grids import grid as grid_of
+from sdediff.grids.grids import FROM_T_MAX, GridLike, make_grid
 from sdediff.grids.levels import Evaluation, Level
 from sdediff.model.bound import BoundModel
-from sdediff.model.prediction import ModelError, Prediction
+from sdediff.model.network import check_eval as check_eval
+from sdediff.model.network import placement as placement
+from sdediff.model.prediction import Prediction
 from sdediff.model.score_model import ScoreModel
 from sdediff.noise.brownian import Brownian
 from sdediff.noise.counter import Counter, Noise
 from sdediff.noise.stream import Stream
+from sdediff.sampling.not_finite import lost, not_falling
 from sdediff.sde.base import NOTHING_LEFT, linear
 from sdediff.solvers import Solver, SolverError
 from sdediff.solvers import solver as solver_of
 from sdediff.solvers.base import set_coefficients
+from sdediff.solvers.registry import REGISTRY
 
 NOISES: dict[str, type[Noise]] = {"counter": Counter, "brownian": Brownian, "stream": Stream}
 
@@ -59,7 +63,8 @@ def make_plan(
     denoise: bool = True,
 ) -> Plan:
     """Resolve names and counts: `steps` steps, or as many as fit into `calls` evaluations, the last included."""
-    solver, sde = solver_of(solver), model.sde
+    made = REGISTRY.get(solver) if isinstance(solver, str) else None
+    solver, sde = solver_of(solver) if made is None else made(), model.sde
     if solver.needs_alpha and not sde.linear:
         raise SolverError(
             f"{solver!r} needs alpha and sigma, which {type(sde).__name__} does not give: "
@@ -78,11 +83,11 @@ def make_plan(
         start = _default_start(solver, model)
     if steps is None and not fixed and grid != "knots":
         steps = solver.steps
-    return Plan(solver, grid_of(grid, sde, steps, start, stop), denoise)
+    return Plan(solver, make_grid(grid, sde, steps, start, stop), denoise)
 
 
-def _default_start(solver: Solver, model: ScoreModel) -> float | None:
-    """Where a run begins; None: where the grid does by itself.
+def _default_start(solver: Solver, model: ScoreModel) -> float:
+    """Where a run begins.
 
     A solver that extrapolates eps over a step multiplies its error by the rise of alpha, so it does not begin where
     alpha is tiny. Where alpha(T) = 0 a run begins at T if solver and network can.
@@ -91,7 +96,7 @@ def _default_start(solver: Solver, model: ScoreModel) -> float | None:
     if not solver.at_zero_alpha:
         before_tiny = sde.last_start(_TINY)
         if before_tiny == sde.T:
-            return None
+            return sde.T
         return sde.last_start(_USUAL) if before_tiny < sde.t_max else sde.t_max
     latest = sde.t_max
     if latest == sde.T or not model.at_zero_alpha:
@@ -107,6 +112,8 @@ def _default_start(solver: Solver, model: ScoreModel) -> float | None:
 def _fitted(solver: Solver, calls: int, denoise: bool, steps: int | None) -> tuple[Solver, int]:
     if steps is not None:
         raise InputError(f"given steps={steps} and calls={calls}: write one of them")
+    if calls > 10**7:
+        raise InputError(f"calls={calls}: a run spends 10 million evaluations at most")
     least = solver.spent(1)
     if least is None:
         raise SolverError(f"{solver!r} chooses its calls at run time: set rtol and atol in place of calls={calls}")
@@ -119,31 +126,15 @@ def _fitted(solver: Solver, calls: int, denoise: bool, steps: int | None) -> tup
 def noise_for(kind: str | Noise, model: ScoreModel, seed: int, index: int | Sequence[int]) -> Noise:
     """A noise by name ("counter", "brownian", "stream") for these samples; objects pass through."""
     if isinstance(kind, Noise):
+        for name, value in (("seed", seed), ("index", index)):
+            if type(value) is not int or value:
+                raise InputError(
+                    f"given {name}={value} beside a {type(kind).__name__} object, which has its own: leave it out"
+                )
         return kind
     if kind not in NOISES:
         raise InputError(nearest(kind, NOISES, "noise"))
     return Brownian(seed, index, span=model.sde.T) if kind == "brownian" else NOISES[kind](seed, index)
-
-
-def placement(
-    model: ScoreModel, dtype: torch.dtype | None, device: Any, like: Tensor | None = None
-) -> tuple[torch.dtype, torch.device]:
-    """Dtype and device of the states: as asked, else the network's, else those of `like`, else torch's defaults."""
-    known = None
-    if isinstance(model.net, nn.Module):
-        known = next((p for p in (*model.net.parameters(), *model.net.buffers()) if p.is_floating_point()), None)
-    known = like if known is None else known
-    dtype = dtype or (known.dtype if known is not None else torch.get_default_dtype())
-    return dtype, torch.device(device or (known.device if known is not None else "cpu"))
-
-
-def check_eval(model: ScoreModel) -> None:
-    """Refuse a network that is still training: its dropout or batch statistics would change the result."""
-    net = model.net
-    if isinstance(net, nn.Module) and net.training:
-        for name, part in net.named_modules():
-            if isinstance(part, nn.modules.dropout._DropoutNd | nn.modules.batchnorm._BatchNorm):
-                raise ModelError(f"the network is in train mode and {name or 'it'} is active there: write net.eval()")
 
 
 class State(NamedTuple):
@@ -169,8 +160,9 @@ class CallCounter:
         """The network, counted."""
 
         def counted(*args: Any, **cond: Any) -> Any:
+            output = net(*args, **cond)
             self.calls += 1
-            return net(*args, **cond)
+            return output
 
         return counted
 
@@ -191,6 +183,11 @@ def make_table(model: ScoreModel, plan: Plan, x: Tensor) -> RunTable:
     """Evaluate the process, bind the model and compute the solver's coefficients, once, for states like x."""
     evaluation = Evaluation(model.sde)
     levels = evaluation.at(plan.times, 0)
+    if model.sde.linear:
+        lams = list(map(operator.attrgetter("lam"), levels))
+        falls = operator.lt if levels[0].time > levels[-1].time else operator.gt
+        if not all(map(falls, lams, lams[1:])):
+            raise not_falling(model.sde, levels)
     if not plan.solver.corrector:
         plan.solver.visit(evaluation, list(itertools.pairwise(levels)))
     bound = BoundModel(model, evaluation, x)
@@ -208,10 +205,14 @@ class Run(NamedTuple):
     first: int = 0
     history: Any = None
 
-    def states(self, table: RunTable | None = None) -> Iterator[State]:
-        """The state at every level, each with what `iterate(resume=)` needs to go on from there."""
+    def states(self, table: RunTable | None = None, check: bool = True) -> Iterator[State]:
+        """The state at every level, each with what `iterate(resume=)` needs to go on from there.
+
+        check: refuse a last state that is not finite, naming the step where that began.
+        """
+        table = table or make_table(self.model, self.plan, self.x)
         solver, x, history, times = self.plan.solver, self.x, self.history, self.plan.times
-        levels, _, model = table or make_table(self.model, self.plan, x)
+        levels, _, model = table
         noise, stays, dtype, shape = self.noise.for_run(len(levels) - 1), solver.corrector, x.dtype, x.shape
         last = len(levels) - 1
         for i in range(self.first, last + 1 if stays and self.first < last else last):
@@ -229,4 +230,8 @@ class Run(NamedTuple):
                 # What NamedTuple's own constructor does, without a Python call a step.
                 yield tuple.__new__(State, (t, x, model.first, history, times))
             x, history = new, later
-        yield State(levels[last], x, model(x, levels[last]) if self.plan.denoise else None, history, times)
+        final = State(levels[last], x, model(x, levels[last]) if self.plan.denoise else None, history, times)
+        output = x if final.prediction is None else final.prediction.raw
+        if check and not bool(torch.isfinite(x).all() & torch.isfinite(output).all()):
+            raise lost(self.states(table, check=False), solver)
+        yield final

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, NamedTuple, cast, overload
 
 import torch
 from torch import Tensor
@@ -12,8 +13,11 @@ from torch import Tensor
 from sdediff._utils.errors import InputError
 from sdediff._utils.progress import track
 from sdediff.grids.grids import GridLike
+from sdediff.model.network import HALF, Seen, check_eval, placement
 from sdediff.model.score_model import ScoreModel
 from sdediff.noise.counter import Noise
+from sdediff.sampling.arguments import check_call, check_graph, check_resume, check_run, set_up
+from sdediff.sampling.compiled import compiled
 from sdediff.sampling.cuda_graph import CudaGraph, Graph, Recorded
 from sdediff.sampling.run import (
     CHOOSERS,
@@ -22,14 +26,19 @@ from sdediff.sampling.run import (
     Run,
     RunTable,
     State,
-    check_eval,
     make_plan,
     make_table,
     noise_for,
-    placement,
 )
+from sdediff.sampling.watch import check_gradients, watched
 from sdediff.sde.base import linear
 from sdediff.solvers import Solver, SolverError
+
+# Kinds of model, solver, steps, calls, start, stop, denoise and noise that need no look.
+_NONE = type(None)
+_PLAIN = set(
+    itertools.product([ScoreModel], [str], [int, _NONE], [int, _NONE], [float, _NONE], [float, _NONE], [bool], [str])
+)
 
 
 class SampleRecord(NamedTuple):
@@ -71,12 +80,16 @@ class Sampler:
     ) -> None:
         self.model, self.compile = model, compile
         self._noise, self._dtype, self._device, self._make_graph = noise, dtype, device, graph
-        self._given: dict[str, Any] = {"steps": steps, "calls": calls, "start": start, "stop": stop, "denoise": denoise}
+        given: dict[str, Any] = {"steps": steps, "calls": calls, "start": start, "stop": stop, "denoise": denoise}
+        # What is plainly right is passed without a call: every `sample` comes by here.
+        kinds = tuple(map(type, (model, solver, *given.values(), noise)))
+        plain = kinds in _PLAIN and dtype is None and device is None and compile is False
+        self._given = given if plain else set_up(model, solver, given, noise, dtype, device, compile)
         self._chooser = solver if isinstance(solver, str) and solver in CHOOSERS else None
         if self._chooser is not None and grid is not None:
             raise SolverError(f"solver={solver!r} chooses the grid too: leave grid out")
         self._plan = None if self._chooser else make_plan(model, solver, grid=grid, **self._given)
-        self._net = torch.compile(model.net) if compile else model.net
+        self._net = compiled(model.net, self) if compile else model.net
         self._table: tuple[Any, RunTable] | None = None
         self._recorded: dict[Any, Recorded] = {}
 
@@ -119,35 +132,41 @@ class Sampler:
     ) -> Run:
         """One run, its arguments checked. wrap: a function of the network, to count or watch its evaluations."""
         model = self.model
-        check_eval(model)
+        seen = check_eval(model)
+        sizes = shape if type(shape) is tuple and x is None and cond is None and not model.card else ()
+        if resume is None:
+            if set(map(type, sizes)) != {int} or len(sizes) < 2 or min(sizes) < 1 or max(sizes) > 1 << 20:
+                check_run(model, shape, x, cond)
+        else:
+            check_resume(resume, {"shape": shape, "x": x}, self._dtype, self._device)
         noise = noise_for(self._noise, model, seed, index)
-        plan = self.plan(shape, cond) if x is None else self.plan(x.shape, cond, self._dtype or x.dtype, x.device)
+        start = x if resume is None else resume.x
+        if start is None:
+            plan = self.plan(shape, cond)
+        else:
+            plan = self.plan(start.shape, cond, self._dtype or start.dtype, start.device)
         if self.compile:
             model = model.map_net(lambda _: self._net)
         if wrap is not None:
             model = model.map_net(wrap)
         bound = model.given(**cond) if cond else model
         if resume is not None:
-            if shape is not None or x is not None:
-                raise InputError("given resume= and shape or x: the state has the run's own, leave them out")
             if not torch.equal(resume.times, plan.times):
                 raise InputError("the state is of a run over other times: go on from it by iterate(resume=state)")
             return Run(bound, plan, resume.x, noise, resume.t.index, resume.history)
         if x is None:
-            return Run(bound, plan, self._prior(plan, shape, noise), noise)
+            return Run(bound, plan, self._prior(plan, cast(Any, shape), noise, seen), noise)
         if shape is not None and tuple(shape) != tuple(x.shape):
             raise InputError(f"given x of shape {tuple(x.shape)} and shape={tuple(shape)}: leave one out")
-        return Run(bound, plan, x.to(dtype=self._dtype or x.dtype, device=self._device or x.device), noise)
+        dtype = self._dtype or x.dtype
+        kind = torch.float32 if dtype in HALF else dtype
+        return Run(bound, plan, x.to(dtype=kind, device=self._device or x.device), noise)
 
-    def _prior(self, plan: Plan, shape: Sequence[int] | None, noise: Noise) -> Tensor:
-        if shape is None:
-            raise InputError("give the states' shape, e.g. (64, 1, 8, 8), or x= to begin from")
-        if len(shape) < 2 or min(shape) < 1:
-            raise InputError(f"shape={tuple(shape)}: needed are a batch size and at least one dimension, all positive")
+    def _prior(self, plan: Plan, shape: Sequence[int], noise: Noise, seen: Seen) -> Tensor:
         sde = self.model.sde
         if not sde.linear:
             raise SolverError(f"{type(sde).__name__} does not say what its prior is: give x= to begin from")
-        dtype, device = placement(self.model, self._dtype, self._device)
+        dtype, device = placement(self.model, self._dtype, self._device, seen=seen)
         z = noise.initial(torch.empty(tuple(shape), dtype=dtype, device=device))
         return z * linear(sde).sigma(plan.times[:1]).item()
 
@@ -206,26 +225,36 @@ class Sampler:
         progress: bool | None = None,
     ) -> Tensor | SampleRecord:
         """Samples (B, ...), arguments as in `sample`."""
+        if x is not None or callback is not None or progress is not None or full is not False or grad is not False:
+            check_call(callback, full, grad, progress, x)
         counter = CallCounter() if full else None
         wrap = counter.wrap if counter else None
         run = self.run(shape, x=x, seed=seed, index=index, cond=cond, resume=resume, wrap=wrap)
         plain = callback is None and resume is None and not (full or grad or run.plan.solver.adaptive)
         if self.compile and plain and run.x.device.type == "cuda":
             with torch.no_grad():
-                return self.replayed(run)
+                final = self.replayed(run)
+                return final if self._dtype is None else final.to(self._dtype)
         trajectory: list[Tensor] = []
         shown = progress if progress is not None else sys.stderr.isatty()
         with torch.set_grad_enabled(grad):
             states = self.states(run)
             for state in track(states, len(run.plan.times), "sampling", progress) if shown else states:
+                if grad and state.prediction is not None and not state.prediction.raw.requires_grad:
+                    check_gradients(run.model, run.x)
                 if callback is not None:
-                    callback(state)
+                    watched(callback, state)
                 if full:
                     trajectory.append(state.x)
-            x = state.x if state.prediction is None or not run.plan.denoise else state.prediction.x0
+            final = state.x if state.prediction is None or not run.plan.denoise else state.prediction.x0
+        if grad:
+            check_graph(final)
+        kind = self._dtype or (None if x is None else x.dtype)
+        if kind is not None and final.dtype is not kind:
+            final = final.to(kind)
         if counter is None:
-            return x
-        return SampleRecord(x, run.plan.times[run.first :], torch.stack(trajectory), counter.calls)
+            return final
+        return SampleRecord(final, run.plan.times[run.first :], torch.stack(trajectory), counter.calls)
 
     def replayed(self, run: Run) -> Tensor:
         """The result of a run, its loop recorded at the first call for states and conditions like these."""

@@ -38,6 +38,10 @@ def linear(sde: SDE) -> LinearSDE:
     return sde
 
 
+class ClassDefault(float):
+    """A time that was not given: the number that a class takes for it, and None in a folder."""
+
+
 class Kernel(NamedTuple):
     """A Gaussian transition x -> N(scale x, std^2 I)."""
 
@@ -56,12 +60,13 @@ class SDE(ABC):
     """dx = drift(x, t) dt + diffusion(t) dw for t in [0, T].
 
     Times are float64: floats or (B,) tensors. `t_min` is where sampling stops, `T` where it starts, and
-    `grid` the natural grid in between.
+    `grid` the natural grid in between. A `t_min` that a process states is where likelihoods start, too: a network that
+    was trained down to it is not evaluated below.
     A process with no more than these two methods works with Euler-Maruyama and the black-box solvers.
     """
 
     T: float = 1.0
-    t_min: float = 1e-3
+    t_min: float = ClassDefault(1e-3)
     linear: ClassVar[bool] = False
     grid: ClassVar[str] = "uniform"
 
@@ -88,8 +93,8 @@ class SDE(ABC):
 
     @property
     def t0(self) -> float:
-        """The time at which log_likelihood starts unless told otherwise."""
-        return min(self.t_min, 1e-5)
+        """The time at which log_likelihood starts by default: t_min, or 1e-5 where that was not given."""
+        return min(self.t_min, 1e-5) if isinstance(self.t_min, ClassDefault) else self.t_min
 
     @property
     def t_max(self) -> float:
@@ -177,7 +182,13 @@ class LinearSDE(SDE):
         times = times64(t)
         alpha, sigma = self.alpha(times), self.sigma(times)
         own = type(self).lam is not LinearSDE.lam
-        return alpha, sigma, self.lam(times) if own else torch.log(alpha) - torch.log(sigma)
+        try:
+            return alpha, sigma, self.lam(times) if own else torch.log(alpha) - torch.log(sigma)
+        except TypeError as error:
+            given = f"{type(alpha).__name__} and {type(sigma).__name__}"
+            raise SDEError(
+                f"alpha(t) and sigma(t) of {type(self).__name__} gave {given}: needed are float64 tensors like t"
+            ) from error
 
     def t_of_lam(self, lam: Any) -> Tensor:
         """The time at which lam(t) = lam, by safeguarded Newton steps to float64 accuracy; clamped to [0, T]."""
@@ -197,17 +208,24 @@ class LinearSDE(SDE):
 
     def marginal(self, t: Any) -> Kernel:
         """x_t given x0: scale alpha(t), standard deviation sigma(t)."""
-        times = times64(t)
+        times = self._within(t)
         return Kernel(self.alpha(times), self.sigma(times))
 
     def transition(self, s: Any, t: Any) -> Kernel:
         """x_t given x_s for s < t: scale alpha_t/alpha_s, variance sigma_t^2 - (alpha_t/alpha_s)^2 sigma_s^2."""
-        early, late = times64(s), times64(t)
+        early, late = self._within(s), self._within(t)
         if bool((early > late).any()):
             raise SDEError(f"transition(s, t) goes forward in time, given s={s} > t={t}: swap them")
         drop = self.lam(late) - self.lam(early)
         std = self.sigma(late) * torch.sqrt(-torch.expm1(2 * drop))
         return Kernel(self.alpha(late) / self.alpha(early), std)
+
+    def _within(self, t: Any) -> Tensor:
+        """Times as float64, refused outside of [0, T]."""
+        times = times64(t)
+        if not bool(((times >= -1e-9 * self.T) & (times <= (1 + 1e-9) * self.T)).all()):
+            raise SDEError(f"a time lies outside of those of {type(self).__name__}, [0, {self.T}]")
+        return times
 
     def prior_std(self, prior: str = "sigma") -> float:
         """Standard deviation of the prior: "sigma" is N(0, sigma_T^2 I), "unit" score_sde's N(0, I)."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import flag, number
 from sdediff._utils.tensors import times64
-from sdediff.sde.base import LinearSDE, SDEError
+from sdediff.sde.base import ClassDefault, LinearSDE, SDEError
 
 
 def _require(true: bool, message: str) -> None:
@@ -19,19 +20,46 @@ def _require(true: bool, message: str) -> None:
         raise SDEError(message)
 
 
+def _check_numbers(sde: Any) -> None:
+    """Refuse fields that are no finite numbers, and ends of time in the wrong order."""
+    for entry in fields(sde):
+        check = flag if entry.type == "bool" else number
+        check(entry.name, getattr(sde, entry.name))
+    _require(sde.T > sde.t_min > 0, f"T={sde.T}, t_min={sde.t_min}: needed is T > t_min > 0")
+
+
 @dataclass(frozen=True)
-class _LinearBeta(LinearSDE):
+class _Process(LinearSDE):
+    """A process whose t_min is None for the class's default: where sampling stops, below which likelihoods may start.
+
+    A t_min that was given is the end of both. ends_by_default: whether it was not.
+    """
+
+    ends_by_default: bool = field(init=False, repr=False, default=True)
+
+    _T_MIN: ClassVar[float] = 1e-3
+
+    def __post_init__(self) -> None:
+        default = self.t_min is None or isinstance(self.t_min, ClassDefault)
+        object.__setattr__(self, "ends_by_default", default)
+        if default:
+            object.__setattr__(self, "t_min", ClassDefault(self._T_MIN))
+        _check_numbers(self)
+
+
+@dataclass(frozen=True)
+class _LinearBeta(_Process):
     """beta rises linearly from beta_min to beta_max; B, its integral, gives alpha = exp(-B/2)."""
 
     beta_min: float = 0.1
     beta_max: float = 20.0
     T: float = 1.0
-    t_min: float = 1e-3
+    t_min: float = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         rising = self.beta_min >= 0 and self.beta_max > 0
         _require(rising, f"beta_min={self.beta_min}, beta_max={self.beta_max}: neither may be negative")
-        _require(self.T > self.t_min > 0, f"T={self.T}, t_min={self.t_min}: needed is T > t_min > 0")
 
     def integral(self, t: Tensor) -> Tensor:
         """B(t), the integral of beta from 0 to t."""
@@ -78,7 +106,7 @@ class SubVP(_LinearBeta):
 
 
 @dataclass(frozen=True)
-class VE(LinearSDE):
+class VE(_Process):
     """Variance exploding: alpha = 1, sigma = sigma_min (sigma_max/sigma_min)^(t/T). Song et al. 2021.
 
     zero_start=True is the variant with sigma(0) = 0, sqrt(sigma^2 - sigma_min^2).
@@ -88,12 +116,14 @@ class VE(LinearSDE):
     sigma_max: float = 50.0
     zero_start: bool = False
     T: float = 1.0
-    t_min: float = 1e-5
+    t_min: float = None  # type: ignore[assignment]
+
+    _T_MIN = 1e-5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         rising = self.sigma_max > self.sigma_min > 0
         _require(rising, f"sigma_min={self.sigma_min}, sigma_max={self.sigma_max}: needed is 0 < sigma_min < sigma_max")
-        _require(self.T > self.t_min > 0, f"T={self.T}, t_min={self.t_min}: needed is T > t_min > 0")
 
     def alpha(self, t: Tensor) -> Tensor:
         return torch.ones_like(t)
@@ -111,12 +141,13 @@ class VE(LinearSDE):
 
 
 @dataclass(frozen=True)
-class EDM(LinearSDE):
+class EDM(_Process):
     """alpha = 1, sigma = t, from sigma 0.002 to 80. Karras et al. 2022."""
 
     T: float = 80.0
-    t_min: float = 0.002
+    t_min: float = None  # type: ignore[assignment]
 
+    _T_MIN = 0.002
     grid = "karras"
 
     def alpha(self, t: Tensor) -> Tensor:
@@ -134,7 +165,7 @@ class EDM(LinearSDE):
 
 
 @dataclass(frozen=True)
-class Cosine(LinearSDE):
+class Cosine(_Process):
     """alpha = C(t)/C(0), C = cos((t/T + s)/(1 + s) pi/2), sigma^2 = 1 - alpha^2. Nichol and Dhariwal 2021.
 
     alpha(T) = 0. The table form caps beta at 0.999: `Table.from_betas(Cosine().betas(1000))`.
@@ -142,7 +173,11 @@ class Cosine(LinearSDE):
 
     s: float = 0.008
     T: float = 1.0
-    t_min: float = 1e-3
+    t_min: float = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.s >= 0, f"s={self.s}: it may not be negative")
 
     def _from_end(self, t: Tensor) -> Tensor:
         return (1 - t / self.T) / (1 + self.s) * (math.pi / 2)
@@ -173,11 +208,11 @@ class Cosine(LinearSDE):
 
 
 @dataclass(frozen=True)
-class RectifiedFlow(LinearSDE):
+class RectifiedFlow(_Process):
     """The linear path alpha = 1 - t, sigma = t. Liu et al. 2022, Lipman et al. 2022. alpha(T) = 0."""
 
     T: float = 1.0
-    t_min: float = 1e-3
+    t_min: float = None  # type: ignore[assignment]
 
     def alpha(self, t: Tensor) -> Tensor:
         return 1 - t / self.T

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import real_tensor
 from sdediff._utils.tensors import times64
 from sdediff.sde.base import LinearSDE, SDEError
 
@@ -30,8 +31,8 @@ class Table(LinearSDE):
     grid = "strided"
 
     def __post_init__(self) -> None:
-        lams = torch.tensor(self.lams, dtype=torch.float64)
-        if len(lams) < 2 or not bool((lams.diff() < 0).all()):
+        lams = real_tensor("lams", self.lams)
+        if lams.ndim != 1 or len(lams) < 2 or not bool((lams.diff() < 0).all()):
             raise SDEError("a table needs at least two knots whose noise rises strictly: check their order")
 
     @functools.cached_property
@@ -51,7 +52,7 @@ class Table(LinearSDE):
         zero_terminal_snr: shift and stretch alpha linearly so that it is 0 at the last knot and the same at the
         first; the network must predict v, x0 or velocity there. Lin et al. 2023, algorithm 1.
         """
-        beta = times64(betas)
+        beta = _row("betas", betas)
         if bool(((beta <= 0) | (beta > 1)).any()):
             raise SDEError("betas must lie in (0, 1]")
         log_bar = torch.log1p(-beta).cumsum(0)
@@ -63,7 +64,7 @@ class Table(LinearSDE):
     @staticmethod
     def from_alpha_bars(alpha_bars: Sequence[float] | Tensor) -> Table:
         """A variance-preserving table from its cumulative products, in (0, 1) and falling."""
-        bars = times64(alpha_bars)
+        bars = _row("alpha_bars", alpha_bars)
         if bool(((bars < 0) | (bars >= 1)).any()):
             raise SDEError("alpha_bars must lie in [0, 1) and fall")
         return Table(tuple((0.5 * (torch.log(bars) - torch.log1p(-bars))).tolist()))
@@ -71,7 +72,7 @@ class Table(LinearSDE):
     @staticmethod
     def from_sigmas(sigmas: Sequence[float] | Tensor) -> Table:
         """NCSN's table, alpha = 1: positive sigmas in ascending order. Song and Ermon 2019."""
-        sigma = times64(sigmas)
+        sigma = _row("sigmas", sigmas)
         if bool((sigma <= 0).any()):
             raise SDEError("sigmas must be positive")
         if bool((sigma.diff() <= 0).any()):
@@ -129,3 +130,11 @@ class Table(LinearSDE):
         above = torch.searchsorted(-knots, -target).clamp(1, self.n - 1)
         first, last = knots[above - 1], knots[above]
         return above + ((target - first) / (last - first)).nan_to_num(0.0)
+
+
+def _row(name: str, values: Any) -> Tensor:
+    """A table's numbers, float64 (N,)."""
+    row = real_tensor(name, values)
+    if row.ndim != 1 or not bool(torch.isfinite(row).all()):
+        raise SDEError(f"{name} of shape {tuple(row.shape)}: give a row of finite numbers, one a knot")
+    return row

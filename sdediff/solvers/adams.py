@@ -79,8 +79,8 @@ class Adams(Multistep):
         transfer, noise = weights.transfer, None
         if self.stochastic:
             t, s = weights.columns(np.s_[:-1]), weights.columns(np.s_[1:])
-            kept = transfer * t.sigma / s.sigma
-            noise = (s.sigma * np.sqrt(np.maximum(1 - kept, 0.0) * (1 + kept)))[:, 0]
+            decay = transfer * t.sigma / s.sigma
+            noise = (s.sigma * np.sqrt(np.maximum(1 - decay, 0.0) * (1 + decay)))[:, 0]
         output = whitened(weights.columns(np.s_[:]), self.scale) if basis == "F" else self.basis
         return Family(transfer, weights.of, output, noise=noise)
 

@@ -15,6 +15,7 @@ from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import per_sample
 from sdediff.grids.levels import Level, level
 from sdediff.integrate import Counted, Result, Step, Tried, rows_of
+from sdediff.model.conditions import rows_of_conditions
 from sdediff.model.prediction import Prediction
 from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
@@ -23,7 +24,7 @@ from sdediff.solvers.base import Solver, SolverError, finite
 
 
 class Left:
-    """A model asked about the samples that are left: conditions with a row a sample are cut to theirs."""
+    """The model at the samples that are left: conditions with a row a sample are cut to theirs."""
 
     def __init__(self, model: Model, batch: int) -> None:
         self._model, self._batch = model, batch
@@ -35,27 +36,23 @@ class Left:
         if len(rows) == self._batch:
             return self._model(x, t)
         if rows is not self._rows:
-            cond = {name: _cut(value, rows, self._batch) for name, value in self._model.cond.items()}
+            model: Any = getattr(self._model, "model", self._model)
+            declared = model.per_sample, model.shared
+            cond = rows_of_conditions(self._model.cond, rows, self._batch, *declared) if self._model.cond else {}
             self._rows, self._cut = rows, self._model.given(**cond) if cond else self._model
         return self._cut(x, t)
 
 
-def _cut(value: Any, rows: Tensor, batch: int) -> Any:
-    if isinstance(value, dict):
-        return {name: _cut(part, rows, batch) for name, part in value.items()}
-    return value[rows] if isinstance(value, Tensor) and value.ndim and len(value) == batch else value
-
-
-def arrived(solver: Solver, found: Result, variable: str) -> Tensor:
-    """The states of a march that every sample finished; else an IntegrationError that names the first that did not."""
-    bad = found.status.nonzero().flatten().tolist()
+def arrived(solver: Solver, result: Result, variable: str) -> Tensor:
+    """The states of a march that every sample finished, else an IntegrationError that names the first that did not."""
+    bad = result.status.nonzero().flatten().tolist()
     if bad:
-        word, where = integrate.STATUS[int(found.status[bad[0]])], found.t[bad[0]].item()
+        word, where = integrate.STATUS[int(result.status[bad[0]])], result.t[bad[0]].item()
         raise integrate.IntegrationError(
-            f"{solver!r} gave up on {len(bad)} of {len(found.x)} samples: {word} at {variable}={where:.6g} "
+            f"{solver!r} gave up on {len(bad)} of {len(result.x)} samples: {word} at {variable}={where:.6g} "
             f"(sample {bad[0]}); give larger tolerances, or look at the network's output there"
         )
-    return found.x
+    return result.x
 
 
 class OwnSteps(Solver):
@@ -91,31 +88,33 @@ class AdaptiveRK(OwnSteps):
             raise SolverError(nearest(self.method, integrate.PAIRS, "embedded pair"))
         if self.variable not in ("angle", "t"):
             raise SolverError(nearest(self.variable, ("angle", "t"), "variable"))
+        if self.variable == "t" and self.scale != 1:
+            raise SolverError(f'scale={self.scale} has no effect with variable="t": it is for "angle"')
 
     @property
     def needs_alpha(self) -> bool:
         return self.variable == "angle"
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        ask, sde = Left(model, len(x)), model.sde
+        left, sde = Left(model, len(x)), model.sde
         settings = (self.method, self.rtol, self.atol, state, self.max_steps)
         if self.variable == "t":
-            found = integrate.adaptive(lambda u, y, rows: ask(y, u, rows).velocity, x, t.time, s.time, *settings)
-            return arrived(self, found, "t"), found.size
+            result = integrate.adaptive(lambda u, y, rows: left(y, u, rows).velocity, x, t.time, s.time, *settings)
+            return arrived(self, result, "t"), result.size
         low, high = min(s.time, t.time), max(s.time, t.time)
 
         def field(phi: Tensor, y: Tensor, rows: Tensor) -> Tensor:
             times = linear(sde).t_of_lam(-torch.log(self.scale * torch.tan(phi))).clamp(low, high)
-            here = level(sde, times)
-            w = torch.hypot(here.alpha * self.scale, here.sigma)
-            prediction = ask(y * per_sample(w, y), here, rows)
-            return prediction.mix(0.0, eps=here.alpha * self.scale / w, x0=-here.sigma / (w * self.scale))
+            at = level(sde, times)
+            w = torch.hypot(at.alpha * self.scale, at.sigma)
+            prediction = left(y * per_sample(w, y), at, rows)
+            return prediction.mix(0.0, eps=at.alpha * self.scale / w, x0=-at.sigma / (w * self.scale))
 
         (start, wide), (stop, narrow) = (
             (math.atan2(v.sigma, v.alpha * self.scale), math.hypot(v.sigma, v.alpha * self.scale)) for v in (t, s)
         )
-        found = integrate.adaptive(field, x / wide, start, stop, *settings)
-        return arrived(self, found, "angle") * narrow, found.size
+        result = integrate.adaptive(field, x / wide, start, stop, *settings)
+        return arrived(self, result, "angle") * narrow, result.size
 
 
 def positive(**given: float) -> None:
@@ -149,21 +148,21 @@ class DPMAdaptive(OwnSteps):
         positive(rtol=self.rtol, atol=self.atol, first_step=self.first_step, max_steps=self.max_steps)
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        ask, sde = Left(model, len(x)), model.sde
+        left, sde = Left(model, len(x)), model.sde
         low, high = min(s.time, t.time), max(s.time, t.time)
         finite(t, t.lam, "lam")
 
         def eps(lam: Tensor, y: Tensor, rows: Tensor) -> Tensor:
-            here = level(sde, linear(sde).t_of_lam(lam).clamp(low, high))
-            return ask(y * per_sample(here.alpha, y), here, rows).eps
+            at = level(sde, linear(sde).t_of_lam(lam).clamp(low, high))
+            return left(y * per_sample(at.alpha, y), at, rows).eps
 
         field = Counted(eps, len(x))
         first = self.first_step if state is None else state
         ends = x / t.alpha, t.lam, s.lam
-        found = integrate.march(
+        result = integrate.march(
             lambda step: self._try(field, step), field, *ends, self._control, first, (), self.max_steps, unclipped=True
         )
-        return arrived(self, found, "lam") * s.alpha, found.size
+        return arrived(self, result, "lam") * s.alpha, result.size
 
     def _control(self, error: np.ndarray, step: Step) -> tuple[np.ndarray, np.ndarray]:
         inverse = 1 / (np.where(np.isfinite(error), error, np.inf) + 1e-8)
@@ -176,7 +175,7 @@ class DPMAdaptive(OwnSteps):
         before = step.kept[1] if step.kept else y
         e0 = field.first(step)
 
-        def moved(share: float) -> tuple[np.ndarray, Tensor]:
+        def first_order(share: float) -> tuple[np.ndarray, Tensor]:
             lam = step.end if share == 1 else step.t + share * h
             return lam, torch.add(y, rows_of(-np.exp(-lam) * np.expm1(share * h), y) * e0)
 
@@ -185,14 +184,14 @@ class DPMAdaptive(OwnSteps):
             return value
 
         node = 1 / 2 if self.pair == 12 else 1 / 3
-        end, straight = moved(1.0)
-        lam, inner = moved(node)
+        end, straight = first_order(1.0)
+        lam, inner = first_order(node)
         turn = field(lam, inner, step.rows) - e0
         bent = torch.add(straight, rows_of(-np.exp(-end) * np.expm1(h) / (2 * node), y) * turn)
         if self.pair == 12:
             rough, fine = straight, bent
         else:
-            lam, inner = moved(2 / 3)
+            lam, inner = first_order(2 / 3)
             inner = inner + rows_of(-np.exp(-lam) * 2 * phi(2 / 3), y) * turn
             turn = field(lam, inner, step.rows) - e0
             rough, fine = bent, torch.add(straight, rows_of(-np.exp(-end) * 1.5 * phi(1.0), y) * turn)

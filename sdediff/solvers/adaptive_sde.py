@@ -45,12 +45,12 @@ class AdaptiveSDE(OwnSteps):
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         finite(t, t.g2, "g^2")
-        ask, sde = Left(model, len(x)), model.sde
+        left, sde = Left(model, len(x)), model.sde
         path = noise if isinstance(noise, Brownian) else Brownian(noise.seed, noise.index, span=sde.T)
         number = indices(path.index, len(x))
 
         def drift(time: Tensor, x: Tensor, rows: Tensor) -> Tensor:
-            prediction = ask(x, time, rows)
+            prediction = left(x, time, rows)
             return prediction.mix(0.0, velocity=1.0, score=-0.5 * prediction.level.g2)
 
         field = Counted(drift, len(x))
@@ -59,8 +59,8 @@ class AdaptiveSDE(OwnSteps):
             return self._try(field, step, sde, path, number)
 
         first = self.first_step * sde.T if state is None else state
-        found = integrate.march(attempt, field, x, t.time, s.time, _ggf, first, max_steps=self.max_steps)
-        return arrived(self, found, "t"), found.size
+        result = integrate.march(attempt, field, x, t.time, s.time, _ggf, first, max_steps=self.max_steps)
+        return arrived(self, result, "t"), result.size
 
     def _try(self, field: Counted, step: Step, sde: SDE, path: Brownian, number: np.ndarray) -> Tried:
         x, own = step.x, number[step.rows.numpy()]
@@ -79,6 +79,6 @@ class AdaptiveSDE(OwnSteps):
 
 
 def _ggf(error: np.ndarray, step: Step) -> tuple[np.ndarray, np.ndarray]:
-    known = np.clip(np.where(np.isfinite(error), error, np.inf), 1e-8, 1e8)
-    factor: np.ndarray = 0.9 * known**-0.9
+    finite_error = np.clip(np.where(np.isfinite(error), error, np.inf), 1e-8, 1e8)
+    factor: np.ndarray = 0.9 * finite_error**-0.9
     return factor, error <= 1

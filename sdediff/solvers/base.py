@@ -7,11 +7,13 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor
 
+from sdediff._utils.checks import shown
 from sdediff._utils.errors import Error
 from sdediff.grids.levels import Evaluation, Level
 from sdediff.model.bound import BoundModel
@@ -138,11 +140,24 @@ class Solver(ABC):
         """Times, or AtLam, between t and s that a step evaluates; they arrive as the levels `s.inner`."""
         return ()
 
-    def visit(self, evaluation: Evaluation, steps: Sequence[tuple[Level, Level]]) -> None:
-        """Give each end s of the steps (t, s) its levels `s.inner`; by default those that `inner` names."""
-        if type(self).inner is Solver.inner:
+    def step_orders(self, steps: int, orders: Sequence[int] | None = None) -> tuple[Solver, Sequence[int] | None]:
+        """The solver that makes the steps of a run of `steps` steps, and the most order of each; None for its own.
+
+        By default itself at the orders given. A solver whose order changes over a run names the one that it lowers.
+        """
+        return self, orders
+
+    def visit(
+        self, evaluation: Evaluation, steps: Sequence[tuple[Level, Level]], orders: Sequence[int] | None = None
+    ) -> None:
+        """Give each end s of the steps (t, s) its levels `s.inner`; by default those that `inner` names.
+
+        orders: as in `coefficients`.
+        """
+        if orders is None and type(self).inner is Solver.inner:
             return
-        places = [tuple(self.inner(evaluation.sde, t, s)) for t, s in steps]
+        solvers = members(self, len(steps), orders)
+        places = [tuple(one.inner(evaluation.sde, t, s)) for one, (t, s) in zip(solvers, steps, strict=True)]
         levels = iter(evaluation.at_places([place for row in places for place in row]))
         for (t, s), row in zip(steps, places, strict=True):
             s.inner = tuple(itertools.islice(levels, len(row)))
@@ -152,7 +167,7 @@ class Solver(ABC):
     def coefficients(
         self, model: BoundModel, levels: Sequence[Level], orders: Sequence[int] | None = None
     ) -> Sequence[Any] | None:
-        """What each step needs, computed together over the levels of a run: an entry a step, found in `s.coefficients`.
+        """What each step needs, computed together over the levels of a run: an entry for each, `s.coefficients` there.
 
         A corrector has an entry a level. orders: the most order that each step may have (lower order at the end).
         """
@@ -167,9 +182,37 @@ class Solver(ABC):
 FACTS = tuple(name for name, value in vars(Solver).items() if isinstance(value, fact))
 
 
-def set_coefficients(solver: Solver, model: BoundModel, levels: Sequence[Level]) -> None:
+def members(solver: Solver, steps: int, orders: Sequence[int] | None) -> list[Solver]:
+    """The solver of every step: itself, or lowered to the order of the step."""
+    if orders is None:
+        return [solver] * steps
+    lowered = {order: solver.lowered(order) for order in set(orders)}
+    return [lowered[order] for order in orders]
+
+
+def check_fields(solver: Solver) -> None:
+    """Refuse hyper-parameters of a kind that their declaration does not allow, NaN included."""
+    for field in fields(solver):
+        value, kinds = getattr(solver, field.name), str(field.type).split(" | ")
+        if isinstance(value, Solver):
+            check_fields(value)
+        allowed = tuple({"int": int, "float": float, "bool": bool, "str": str}.get(kind, object) for kind in kinds)
+        if (object in allowed and set(kinds) - {"int", "float", "None"}) or (value is None and "None" in kinds):
+            continue
+        number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+        whole = number and isinstance(value, int | np.integer)
+        right = number if "float" in kinds else whole if "int" in kinds else isinstance(value, allowed)
+        right = right or ("str" in kinds and isinstance(value, str))
+        if not right or value != value:
+            name = type(solver).__name__
+            raise SolverError(f"{field.name}={shown(value)} of {name}: needed is {field.type}, and no NaN")
+
+
+def set_coefficients(
+    solver: Solver, model: BoundModel, levels: Sequence[Level], orders: Sequence[int] | None = None
+) -> None:
     """Put what `solver.coefficients` gives for these levels into the levels that steps end at."""
-    entries = solver.coefficients(model, levels)
+    entries = solver.coefficients(model, levels, orders)
     if entries is not None:
         for level, entry in zip(levels if solver.corrector else levels[1:], entries, strict=True):
             level.coefficients = entry

@@ -13,6 +13,7 @@ from sdediff.grids.levels import Level
 from sdediff.model.score_model import Model
 from sdediff.noise.brownian import Brownian
 from sdediff.noise.counter import Noise
+from sdediff.solvers.adaptive import positive
 from sdediff.solvers.base import Solver, SolverError, finite
 
 
@@ -40,13 +41,24 @@ class ODE(Solver):
 
     def __post_init__(self) -> None:
         if self.method not in integrate.ODES:
-            raise SolverError(nearest(self.method, integrate.ODES, "ODE method"))
+            raise SolverError(nearest(str(self.method), integrate.ODES, "ODE method"))
+        positive(rtol=self.rtol, atol=self.atol, substeps=self.substeps)
+        fixed = self.method in integrate.TORCHDIFFEQ and self.method not in integrate.TORCHDIFFEQ_ADAPTIVE
+        if not fixed and self.substeps != 100:
+            raise SolverError(f"substeps={self.substeps} has no effect with {self.method}, which chooses its steps")
+        if fixed and self.method != "implicit_adams" and (self.rtol, self.atol) != (1e-5, 1e-5):
+            raise SolverError(f"rtol and atol have no effect with {self.method}, whose steps are fixed: give substeps")
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        known = {t.time: t, s.time: s}
+        ends = {t.time: t, s.time: s}
 
         def field(time: Any, x: Tensor) -> Tensor:
-            return model(x, time if isinstance(time, Tensor) else known.get(time, time)).velocity
+            if isinstance(time, float) and time != time:
+                raise SolverError(
+                    f"{self.method} lost its step between t={t.time:.6g} and {s.time:.6g}: the network "
+                    "returned NaN or infinity there"
+                )
+            return model(x, time if isinstance(time, Tensor) else ends.get(time, time)).velocity
 
         return integrate.odeint(field, x, t.time, s.time, self.method, self.rtol, self.atol, self.substeps), None
 
@@ -94,8 +106,8 @@ class ReverseSDE(Solver):
         reverse = model.sde.reverse(lambda x, t: model(x, t).score, self.eta)
 
         def drift(time: float, x: Tensor) -> Tensor:
-            here = t if time == t.time else s if time == s.time else time
-            prediction = model(x, here)
+            at = t if time == t.time else s if time == s.time else time
+            prediction = model(x, at)
             return prediction.mix(0.0, velocity=1.0, score=-0.5 * self.eta**2 * prediction.level.g2)
 
         def diffusion(time: float) -> float:

@@ -19,7 +19,7 @@ from sdediff.model.bound import BoundModel
 from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
 from sdediff.sde.base import linear
-from sdediff.solvers.base import Solver, SolverError, finite, set_coefficients
+from sdediff.solvers.base import Solver, SolverError, finite, members, set_coefficients
 from sdediff.solvers.exponential import ancestral, spread
 from sdediff.solvers.wrappers import Wrapper
 
@@ -47,12 +47,23 @@ class NoiseInjection(Wrapper):
     def lowered(self, order: int) -> Solver:
         return replace(self, solver=self.solver.lowered(order))
 
-    def alone(self, model: Model, x: Tensor, t: Level, s: Level, noise: Noise) -> Tensor:
-        """A step of the inner solver without history: noise between its steps would make a history untrue."""
-        x, history = self.solver.step(model, x, t, s, None, noise)
-        if history:
-            raise SolverError(f"{self.solver!r} keeps a history, which the noise would make untrue: give a single step")
-        return x
+    def _separately(
+        self, model: BoundModel, steps: Sequence[tuple[Level, Level]], orders: Sequence[int] | None
+    ) -> list[Solver]:
+        """The inner solver of each step, its coefficients set for this step alone."""
+        solver, orders = self.solver.step_orders(len(steps), orders)
+        solvers = members(solver, len(steps), orders)
+        for one, step in zip(solvers, steps, strict=True):
+            set_coefficients(one, model, step)
+        return solvers
+
+
+def single_step(solver: Solver, model: Model, x: Tensor, t: Level, s: Level, noise: Noise) -> Tensor:
+    """A step without history: noise between the steps would make a history untrue."""
+    x, history = solver.step(model, x, t, s, None, noise)
+    if history is not None:
+        raise SolverError(f"{solver!r} keeps a history, which the noise would make untrue: give a single step")
+    return x
 
 
 @dataclass
@@ -96,7 +107,9 @@ class AncestralStep(NoiseInjection):
     def stochastic(self) -> bool:
         return self.eta > 0
 
-    def visit(self, evaluation: Evaluation, steps: Sequence[tuple[Level, Level]]) -> None:
+    def visit(
+        self, evaluation: Evaluation, steps: Sequence[tuple[Level, Level]], orders: Sequence[int] | None = None
+    ) -> None:
         for t, _ in steps:
             finite(t, t.lam, "lam")
         lams = [s.lam + ancestral(t, s, self.eta) for t, s in steps]
@@ -105,20 +118,18 @@ class AncestralStep(NoiseInjection):
             downs[i].index = s.index
             if lam - downs[i].lam > 1e-6 and self.solver.needs_alpha and not self.solver.calls_at_end:
                 downs[i] = Endpoint(s.alpha, s.alpha * math.exp(-lam), lam, s.index)
-        self.solver.visit(evaluation, [(t, down) for (t, _), down in zip(steps, downs, strict=True)])
+        self.solver.visit(evaluation, [(t, down) for (t, _), down in zip(steps, downs, strict=True)], orders)
         for (_, s), down in zip(steps, downs, strict=True):
             s.inner = (down,)
 
     def coefficients(
         self, model: BoundModel, levels: Sequence[Level], orders: Sequence[int] | None = None
-    ) -> Sequence[Any] | None:
-        for t, s in itertools.pairwise(levels):
-            set_coefficients(self.solver, model, (t, s.inner[0]))
-        return None
+    ) -> list[Solver]:
+        return self._separately(model, [(t, s.inner[0]) for t, s in itertools.pairwise(levels)], orders)
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         down = s.inner[0]
-        x = self.alone(model, x, t, down, noise)
+        x = single_step(s.coefficients, model, x, t, down, noise)
         return (renoised(x, down, s, noise(t, s, x), self.s_noise) if self.eta else x), None
 
 
@@ -150,7 +161,9 @@ class Churn(NoiseInjection):
     def stochastic(self) -> bool:
         return self.s_churn > 0
 
-    def visit(self, evaluation: Evaluation, steps: Sequence[tuple[Level, Level]]) -> None:
+    def visit(
+        self, evaluation: Evaluation, steps: Sequence[tuple[Level, Level]], orders: Sequence[int] | None = None
+    ) -> None:
         gamma = min(self.s_churn / (len(steps) + 1), math.sqrt(2) - 1)
         sde = linear(evaluation.sde)
         highest = steps[0][0].lam
@@ -169,17 +182,15 @@ class Churn(NoiseInjection):
                 start.index = t.index
             starts.append((start if start.time > t.time else t, end))
             s.inner = starts[-1]
-        self.solver.visit(evaluation, starts)
+        self.solver.visit(evaluation, starts, orders)
 
     def coefficients(
         self, model: BoundModel, levels: Sequence[Level], orders: Sequence[int] | None = None
-    ) -> Sequence[Any] | None:
-        for s in levels[1:]:
-            set_coefficients(self.solver, model, s.inner)
-        return None
+    ) -> list[Solver]:
+        return self._separately(model, [(s.inner[0], s.inner[1]) for s in levels[1:]], orders)
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         start, end = s.inner
         if start is not t:
             x = renoised(x, t, start, noise(t, s, x), self.s_noise)
-        return self.alone(model, x, start, end, noise), None
+        return single_step(s.coefficients, model, x, start, end, noise), None

@@ -35,7 +35,7 @@ def spread(t: Level, s: Level) -> float:
 def ancestral(t: Level, s: Level, eta: float) -> float:
     """q = log(kappa_s / down), down^2 = kappa_s^2 (1 - eta^2 (1 - kappa_s^2/kappa_t^2)), kappa = sigma/alpha.
 
-    An ancestral step moves down to this level and adds noise up to s; q is DDIM's of the same eta.
+    An ancestral step goes down to this level and adds noise up to s; q is DDIM's of the same eta.
     """
     h = s.lam - t.lam
     return h if eta == 1 else -0.5 * math.log1p(eta**2 * math.expm1(-2 * h))

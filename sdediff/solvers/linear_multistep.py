@@ -1,4 +1,4 @@
-"""Linear multistep methods with constant coefficients: they weight the last noise predictions, DDIM's step moves."""
+"""Linear multistep methods with constant coefficients: DDIM's step under weighted noise predictions."""
 
 from __future__ import annotations
 
@@ -85,16 +85,16 @@ class LinearMultistep(Solver):
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         finite(t, t.lam, "lam")
-        here = model(x, t).factored("eps")
-        past = (here, *(state or ()))[: len(self.rows)]
+        newest = model(x, t).factored("eps")
+        past = (newest, *(state or ()))[: len(self.rows)]
         if self.warm_up == "runge_kutta" and s.inner:
-            values = [here]
+            values = [newest]
             for u in (*s.inner, *s.inner, s):
                 values.append(model(_stepped(x, t, u, (1.0,), values[-1:]), u).factored("eps"))
             return _stepped(x, t, s, (1 / 6, 1 / 3, 1 / 3, 1 / 6), values), past
         if self.warm_up == "improved_euler" and state is None:
             ahead = model(_stepped(x, t, s, (1.0,), past), s).factored("eps")
-            return _stepped(x, t, s, (0.5, 0.5), (here, ahead)), past
+            return _stepped(x, t, s, (0.5, 0.5), (newest, ahead)), past
         return _stepped(x, t, s, self.rows[len(past) - 1], past), past
 
 

@@ -120,8 +120,8 @@ class Multistep(Solver):
         width = w.shape[1]
         total = np.zeros((n, width + 1, w.shape[2]))
         total[:, :width] = w[:n]
-        # x_t becomes what the corrector makes of the new output too. Both begin at the same x, so they differ in
-        # outputs alone: that x need not be known any more.
+        # The corrector replaces x_t. Predictor and corrector begin at the same x, so that they differ in outputs alone,
+        # and no x of an earlier level is needed.
         total[1:, :width] += family.transfer[1:, None] * w[n:]
         total[1:, 1:] -= family.transfer[1:, None] * w[: n - 1]
         return total
@@ -151,7 +151,7 @@ class Multistep(Solver):
             x = _combined(x, axes, on_x, on_outputs, added, past)
         if on_noise:
             x.add_(noise(t, s, x), alpha=on_noise)
-        return x, past[: self._history]
+        return x, past[: self._history] or None
 
 
 def _entries(family: Family, model: BoundModel, w: np.ndarray, added: np.ndarray | None) -> list[tuple[Any, ...]]:

@@ -13,7 +13,7 @@ from sdediff.solvers import adams
 from sdediff.solvers.adaptive import AdaptiveRK, DPMAdaptive
 from sdediff.solvers.adaptive_sde import AdaptiveSDE
 from sdediff.solvers.angle import Angle
-from sdediff.solvers.base import Solver, SolverError
+from sdediff.solvers.base import Solver, SolverError, check_fields
 from sdediff.solvers.black_box import ODE, ReverseSDE
 from sdediff.solvers.churn import AncestralStep, Churn
 from sdediff.solvers.dpm_solver_v3 import dpm_solver_v3
@@ -123,7 +123,7 @@ def solver(kind: str | Solver, /, **options: Any) -> Solver:
     """
     if isinstance(kind, Solver):
         if options:
-            raise SolverError(f"{kind!r} is made already: give {', '.join(options)} where it is made")
+            raise SolverError(f"{kind!r} is a solver object: give {', '.join(options)} to its class")
         return kind
     if not isinstance(kind, str):
         raise InputTypeError(
@@ -136,12 +136,14 @@ def solver(kind: str | Solver, /, **options: Any) -> Solver:
             raise SolverError(nearest(kind, names(), "solver"))
         make = plugins[kind].load()
     try:
-        made = make(**options)
-    except TypeError as error:
+        built = make(**options)
+    except (TypeError, AttributeError) as error:
         raise SolverError(f"solver {kind!r}: {error}") from error
-    if not isinstance(made, Solver):
-        raise SolverError(f"the plug-in {kind!r} gave {type(made).__name__}, needed: a sdediff.solvers.Solver")
-    return made
+    if not isinstance(built, Solver):
+        raise SolverError(f"the plug-in {kind!r} gave {type(built).__name__}, needed: a sdediff.solvers.Solver")
+    if options:
+        check_fields(built)
+    return built
 
 
 def list_solvers() -> dict[str, Solver]:

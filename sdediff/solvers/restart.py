@@ -16,7 +16,7 @@ from sdediff.model.bound import BoundModel
 from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
 from sdediff.sde.base import linear
-from sdediff.solvers.base import SolverError, finite, set_coefficients
+from sdediff.solvers.base import Solver, SolverError, finite, members, set_coefficients
 from sdediff.solvers.churn import NoiseInjection, renoised
 
 
@@ -34,6 +34,18 @@ class Interval(NamedTuple):
     def count(self, run: int) -> int:
         """The steps of one restart in a run of so many steps, at least one."""
         return max(1, round(self.steps * run)) if self.steps < 1 else int(self.steps)
+
+
+class WayDown(NamedTuple):
+    """A restart at one level: how many times, the levels from its upper end down, and the solver of each step."""
+
+    times: int
+    levels: Sequence[Level]
+    solvers: Sequence[Solver]
+
+
+def _all_of(order: int | None, steps: int) -> list[int] | None:
+    return None if order is None else [order] * steps
 
 
 @dataclass(frozen=True)
@@ -81,48 +93,63 @@ class Restart(NoiseInjection):
                 due.append(one)
         return due
 
-    def visit(self, evaluation: Evaluation, steps: Sequence[tuple[Level, Level]]) -> None:
+    def visit(
+        self, evaluation: Evaluation, steps: Sequence[tuple[Level, Level]], orders: Sequence[int] | None = None
+    ) -> None:
         if not self.at_zero_alpha:
             finite(steps[0][0], steps[0][0].lam, "lam")
         ends = [s.copy() for _, s in steps]
-        self.solver.visit(evaluation, [(t, end) for (t, _), end in zip(steps, ends, strict=True)])
+        self.solver.visit(evaluation, [(t, end) for (t, _), end in zip(steps, ends, strict=True)], orders)
         after = [*(s for _, s in steps[1:]), None]
-        for (t, s), end, later in zip(steps, ends, after, strict=True):
-            restarts = [(one, self._way_down(evaluation, one, s, len(steps))) for one in self._due(t, s, later)]
-            s.coefficients = end, restarts
+        for i, ((t, s), end, later) in enumerate(zip(steps, ends, after, strict=True)):
+            order = None if orders is None else orders[i]
+            due = [(one, one.count(len(steps))) for one in self._due(t, s, later)]
+            s.coefficients = end, [(one, self._way_down(evaluation, one, s, count, order)) for one, count in due]
 
-    def _way_down(self, evaluation: Evaluation, one: Interval, s: Level, steps: int) -> tuple[Level, ...]:
-        """A restart's own levels, from the interval's upper end down to s."""
+    def _way_down(
+        self, evaluation: Evaluation, one: Interval, s: Level, steps: int, order: int | None
+    ) -> tuple[Level, ...]:
+        """The levels of a restart, from the interval's upper end down to s."""
         sde = linear(evaluation.sde)
         start = sde.t_of_lam(-math.log(one.high)).item()
-        row = (*evaluation.at(karras(sde, one.count(steps), start, s.time)[:-1], 0), s.copy())
+        row = (*evaluation.at(karras(sde, steps, start, s.time)[:-1], 0), s.copy())
         if abs(row[0].kappa / one.high - 1) > 1e-6:
             raise SolverError(f"sigma/alpha ends at {row[0].kappa:.3g}, below {one}: lower it")
         row[-1].index = len(row) - 1
-        self.solver.visit(evaluation, list(itertools.pairwise(row)))
+        self.solver.visit(evaluation, list(itertools.pairwise(row)), _all_of(order, steps))
         return row
 
     def coefficients(
         self, model: BoundModel, levels: Sequence[Level], orders: Sequence[int] | None = None
-    ) -> Sequence[Any] | None:
-        segment = [levels[0]]
-        for s in levels[1:]:
+    ) -> list[tuple[Solver, Level, list[WayDown]]]:
+        """For each step its solver, the level that it ends at, and the restarts there."""
+        count = len(levels) - 1
+        solver, own = self.solver.step_orders(count, orders)
+        entries, begin, segment = [], 0, [levels[0]]
+        for i, (s, one) in enumerate(zip(levels[1:], members(solver, count, own), strict=True)):
             end, restarts = s.coefficients
             segment.append(end)
-            for _, row in restarts:
-                set_coefficients(self.solver, model, row)
+            order = None if orders is None else orders[i]
+            entries.append((one, end, [self._way(model, interval, row, order) for interval, row in restarts]))
             if restarts or s is levels[-1]:
-                set_coefficients(self.solver, model, segment)
-                segment = [s]
-        return None
+                # A history begins anew after a restart.
+                set_coefficients(solver, model, segment, None if own is None else own[begin : i + 1])
+                begin, segment = i + 1, [s]
+        return entries
+
+    def _way(self, model: BoundModel, one: Interval, row: Sequence[Level], order: int | None) -> WayDown:
+        count = len(row) - 1
+        solver, orders = self.solver.step_orders(count, _all_of(order, count))
+        set_coefficients(solver, model, row, orders)
+        return WayDown(one.times, row, members(solver, count, orders))
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        end, restarts = s.coefficients
-        x, state = self.solver.step(model, x, t, end, state, noise)
+        solver, end, restarts = s.coefficients
+        x, state = solver.step(model, x, t, end, state, noise)
         draws = itertools.count()
-        for one, row in restarts:
-            for _ in range(one.times):
+        for times, row, solvers in restarts:
+            for _ in range(times):
                 x, state = renoised(x, s, row[0], noise(t, s, x, next(draws)), self.s_noise), None
-                for above, below in itertools.pairwise(row):
-                    x, state = self.solver.step(model, x, above, below, state, noise)
+                for one, (above, below) in zip(solvers, itertools.pairwise(row), strict=True):
+                    x, state = one.step(model, x, above, below, state, noise)
         return x, None if restarts else state

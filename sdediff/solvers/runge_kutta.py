@@ -88,8 +88,8 @@ class RungeKutta(Solver):
         nodes = [c for c in TABLEAUS[self.method].nodes if c < 1]
         variable = VARIABLES[self.variable]
         start, stop = variable.place(t), variable.place(s)
-        found = [start + c * (stop - start) for c in nodes]
-        return found if self.variable == "t" else [AtLam(-math.log(variable.kappa(v))) for v in found]
+        values = [start + c * (stop - start) for c in nodes]
+        return values if self.variable == "t" else [AtLam(-math.log(variable.kappa(v))) for v in values]
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         tableau, variable = TABLEAUS[self.method], VARIABLES[self.variable]
@@ -101,8 +101,8 @@ class RungeKutta(Solver):
         slopes = [model(x, t).scaled(**variable.slope)]
         inner = iter(s.inner)
         for node, row in zip(tableau.nodes, tableau.rows, strict=True):
-            here = next(inner) if node < 1 else s
-            slopes.append(model(_stepped(x, t, here, variable, length, row, slopes), here).scaled(**variable.slope))
+            at = next(inner) if node < 1 else s
+            slopes.append(model(_stepped(x, t, at, variable, length, row, slopes), at).scaled(**variable.slope))
         return _stepped(x, t, s, variable, length, tableau.weights, slopes), None
 
 

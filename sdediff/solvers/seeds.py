@@ -60,18 +60,18 @@ class Seeds(Solver):
         parts, draws = increments(row), [noise(t, s, x, i) for i in range(len(row) - 1)]
         unit, eps = model(x, t).factored("eps")
         stage, risen = x, [0.0] * len(draws)
-        for i, (here, u) in enumerate(itertools.pairwise(row)):
+        for i, (before, u) in enumerate(itertools.pairwise(row)):
             h = u.lam - t.lam
             total, share = math.expm1(h), 0.0
             new = product(x, u.alpha / t.alpha)
             if i:
                 # Two stages hold the middle's eps over the step, three draw a line through the last stage's.
-                share = total if self.stages == 2 else (total - h) / (here.lam - t.lam)
-                factor, last = model(stage, here).factored("eps")
+                share = total if self.stages == 2 else (total - h) / (before.lam - t.lam)
+                factor, last = model(stage, before).factored("eps")
                 new.add_(last, alpha=-2 * u.sigma * share * factor)
             if share != total:
                 new.add_(eps, alpha=-2 * u.sigma * (total - share) * unit)
-            rise = math.sqrt(spread(here, u)) / here.alpha
+            rise = math.sqrt(spread(before, u)) / before.alpha
             risen = [a + rise * b for a, b in zip(risen, parts[i], strict=True)]
             stage = stirred(new, draws, u.alpha, risen)
         return stage, None
@@ -80,7 +80,7 @@ class Seeds(Solver):
 def increments(row: Sequence[Level]) -> list[list[float]]:
     """Rows of weights that make of independent unit normals those of one path over each interval of `row`.
 
-    Only whole steps are asked of the noise, by draws: a reflection turns the first draw into the direction of
+    The noise is drawn for whole steps only: a reflection turns the first draw into the direction of
     the rise, so a Brownian path stays itself, and the draws of any other noise stay independent.
     """
     span = row[0].time - row[-1].time

@@ -19,7 +19,7 @@ from sdediff.model.bound import BoundModel
 from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
 from sdediff.sde.base import SDE
-from sdediff.solvers.base import Solver, SolverError
+from sdediff.solvers.base import Solver, SolverError, members
 from sdediff.solvers.exponential import ancestral, exact, places
 from sdediff.solvers.seeds import increments, stirred
 
@@ -87,8 +87,8 @@ class Singlestep(Solver):
         row = (*s.inner, s)
         first = model(x, t).factored(self.basis)
         stage = self._to(x, t, row[0], first)
-        for here, there in itertools.pairwise(row):
-            stage = self._to(x, t, there, first, here, model(stage, here).factored(self.basis))
+        for before, after in itertools.pairwise(row):
+            stage = self._to(x, t, after, first, before, model(stage, before).factored(self.basis))
         return stage, None
 
     def _to(
@@ -148,22 +148,25 @@ class DPMFast(Solver):
         tail = ((2, 1), (1,), (2,))[calls % 3]
         return (replace(self, tail=tail), calls // 3 + 1) if calls > 2 else super().fit(calls)
 
-    def _members(self, steps: int) -> list[Singlestep]:
-        return [Singlestep(order, self.basis) for order in self.orders(steps)]
+    def step_orders(self, steps: int, orders: Sequence[int] | None = None) -> tuple[Solver, Sequence[int]]:
+        own = self.orders(steps)
+        return Singlestep(3, self.basis), own if orders is None else [*map(min, own, orders)]
 
-    def visit(self, evaluation: Evaluation, steps: Sequence[tuple[Level, Level]]) -> None:
-        members = self._members(len(steps))
-        for member in dict.fromkeys(members):
-            member.visit(evaluation, [step for step, own in zip(steps, members, strict=True) if own == member])
+    def visit(
+        self, evaluation: Evaluation, steps: Sequence[tuple[Level, Level]], orders: Sequence[int] | None = None
+    ) -> None:
+        solver, orders = self.step_orders(len(steps), orders)
+        solver.visit(evaluation, steps, orders)
 
     def coefficients(
         self, model: BoundModel, levels: Sequence[Level], orders: Sequence[int] | None = None
-    ) -> list[Singlestep]:
-        """Each step's own method."""
-        return self._members(len(levels) - 1)
+    ) -> list[Solver]:
+        """The method of each step."""
+        solver, orders = self.step_orders(len(levels) - 1, orders)
+        return members(solver, len(levels) - 1, orders)
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        member: Singlestep = s.coefficients
+        member: Solver = s.coefficients
         return member.step(model, x, t, s, state, noise)
 
 

@@ -37,8 +37,8 @@ class ModelStatistics:
     def __post_init__(self) -> None:
         # The sum takes the sign off zeros: equal numbers have equal bytes.
         rows = [np.array(getattr(self, name), dtype=np.float64) + 0.0 for name in _NAMES]
-        lam, *known = rows
-        if {len(row) for row in known} != {len(lam)} or not len(lam) or len({row.shape for row in known}) > 1:
+        lam, *others = rows
+        if {len(row) for row in others} != {len(lam)} or not len(lam) or len({row.shape for row in others}) > 1:
             raise SolverError("statistics need l, s and b at every lam: give four of one length")
         if (np.diff(lam) <= 0).any():
             raise SolverError("statistics need lam in ascending order")
@@ -48,12 +48,12 @@ class ModelStatistics:
             object.__setattr__(self, name, row)
 
     @functools.cached_property
-    def _known(self) -> int:
+    def _checksum(self) -> int:
         # A checksum, as hash() of bytes differs from process to process, and this is pickled.
         return zlib.crc32(b"".join(getattr(self, name).tobytes() for name in _NAMES))
 
     def __hash__(self) -> int:
-        return self._known
+        return self._checksum
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ModelStatistics):
@@ -111,12 +111,12 @@ def model_statistics(
     rows = [levels(sde, sde.t_of_lam(lam + shift)) for shift in (0.0, delta, -delta)]
     # The same draws at every level keep the statistics smooth in lam, which the order of the solver rests on.
     z, probe = (Counter(seed)(rows[0][0], rows[0][0], x0, draw) for draw in (0, 1))
-    measured = [_measure(model, x0, z, probe, shared, *here) for here in zip(*rows, strict=True)]
+    measured = [_measure(model, x0, z, probe, shared, *row) for row in zip(*rows, strict=True)]
     places = np.array([t.lam for t in rows[0]])
     own = np.stack([m[0] for m in measured])
     s, b = zip(*map(_regressed, own, np.gradient(own, places, axis=0), measured), strict=True)
-    found = [row[:, 0] if shared else row for row in (own, np.stack(s), np.stack(b))]
-    return ModelStatistics(places, *found)
+    fitted = [row[:, 0] if shared else row for row in (own, np.stack(s), np.stack(b))]
+    return ModelStatistics(places, *fitted)
 
 
 def _regressed(own: np.ndarray, slope: np.ndarray, seen: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,7 +117,8 @@ class Weights:
 
     def __init__(self, levels: Sequence[Level], rule: Rule, parameter: np.ndarray) -> None:
         self._rule, self._basis = rule, BASES[rule.basis]
-        self._alpha, self._sigma, self._lam = np.array([(v.alpha, v.sigma, v.lam) for v in levels]).T[..., None]
+        values = list(map(attrgetter("alpha", "sigma", "lam"), levels))
+        self._alpha, self._sigma, self._lam = np.array(values).T[..., None]
         self._parameter = parameter
         if rule.variable == "t":
             self._places = np.array([v.time for v in levels])[:, None]
@@ -193,8 +195,10 @@ class Weights:
         factors = np.where(used[..., None], u[:, None] - at[..., None], 1.0)
         pairs = used[..., None] & used[:, None] & (number[:, None] != number)
         apart = np.where(pairs, at[..., None] - at[:, None], 1.0).prod(axis=2)
-        basis = np.stack([factors[:, number != j].prod(axis=1) for j in range(most)], axis=1)
-        basis *= (used / apart)[..., None]
+        # The product of all the others' factors: of those before and of those after.
+        basis = np.broadcast_to((used / apart)[..., None], factors.shape).copy()
+        basis[:, 1:] *= factors.cumprod(axis=1)[:, :-1]
+        basis[:, :-1] *= factors[:, ::-1].cumprod(axis=1)[:, -2::-1]
         w = basis @ np.swapaxes(measure, 1, 2)
         three = counts == 3
         if rule.third != "exact" and three.any():

@@ -14,7 +14,7 @@ from sdediff.model.bound import BoundModel
 from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
 from sdediff.sde.base import SDE
-from sdediff.solvers.base import FACTS, Solver, SolverError, set_coefficients
+from sdediff.solvers.base import FACTS, Solver, SolverError, members, set_coefficients
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,10 @@ class Wrapper(Solver):
     def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
         return self.solver.inner(sde, t, s)
 
-    def visit(self, evaluation: Evaluation, steps: Sequence[tuple[Level, Level]]) -> None:
-        self.solver.visit(evaluation, steps)
+    def visit(
+        self, evaluation: Evaluation, steps: Sequence[tuple[Level, Level]], orders: Sequence[int] | None = None
+    ) -> None:
+        self.solver.visit(evaluation, steps, orders)
 
     def spent(self, steps: int) -> int | None:
         return self.solver.spent(steps)
@@ -159,24 +161,24 @@ class LowerOrderFinal(Wrapper):
             return [_HIGHEST] * steps
         return [min(self.last + steps - 1 - i, _HIGHEST) for i in range(steps)]
 
-    def _members(self, steps: int) -> list[Solver]:
-        orders = self._orders(steps)
-        members = {order: self.solver.lowered(order) for order in set(orders)}
-        return [members[order] for order in orders]
+    def step_orders(self, steps: int, orders: Sequence[int] | None = None) -> tuple[Solver, Sequence[int] | None]:
+        own = self._orders(steps)
+        return self.solver.step_orders(steps, own if orders is None else [*map(min, own, orders)])
 
     def spent(self, steps: int) -> int | None:
         total = 0
-        for i, member in enumerate(self._members(steps)):
+        for i, member in enumerate(members(self.solver, steps, self._orders(steps))):
             through, before = member.spent(i + 1), member.spent(i) if i else 0
             if through is None or before is None:
                 return None
             total += through - before
         return total
 
-    def visit(self, evaluation: Evaluation, steps: Sequence[tuple[Level, Level]]) -> None:
-        members = self._members(len(steps))
-        for member in dict.fromkeys(members):
-            member.visit(evaluation, [step for step, own in zip(steps, members, strict=True) if own == member])
+    def visit(
+        self, evaluation: Evaluation, steps: Sequence[tuple[Level, Level]], orders: Sequence[int] | None = None
+    ) -> None:
+        solver, orders = self.step_orders(len(steps), orders)
+        solver.visit(evaluation, steps, orders)
 
     def lowered(self, order: int) -> Solver:
         return self.solver.lowered(order)
@@ -185,11 +187,10 @@ class LowerOrderFinal(Wrapper):
         self, model: BoundModel, levels: Sequence[Level], orders: Sequence[int] | None = None
     ) -> list[tuple[Solver, Level]]:
         """For each step its solver of lower order, and the step's end with the coefficients of that order."""
-        ends = [_end(s) for s in levels[1:]]
-        entries = self.solver.coefficients(model, levels, self._orders(len(ends)))
-        for end, entry in zip(ends, entries or [None] * len(ends), strict=True):
-            end.coefficients = entry
-        return list(zip(self._members(len(ends)), ends, strict=True))
+        ends = [levels[0], *(_end(s) for s in levels[1:])]
+        solver, orders = self.step_orders(len(ends) - 1, orders)
+        set_coefficients(solver, model, ends, orders)
+        return list(zip(members(solver, len(ends) - 1, orders), ends[1:], strict=True))
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         member, end = s.coefficients

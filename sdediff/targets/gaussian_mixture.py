@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import state_dtype, states, whole
 from sdediff._utils.errors import InputError
 from sdediff._utils.tensors import times64
 from sdediff.model.score_model import ScoreModel
@@ -100,6 +101,8 @@ class Mixture:
         self, n: int, seed: int = 0, index: int | Sequence[int] = 0, dtype: torch.dtype = torch.float32
     ) -> Tensor:
         """n exact samples (n, *shape); sample i depends on (seed, index + i) alone, to the bit."""
+        n, seed = whole("n", n), whole("seed", seed)
+        state_dtype(dtype)
         if n < 1 or not 0 <= seed < 2**64:
             raise InputError(f"sample needs n >= 1 and a seed in [0, 2**64), given n={n}, seed={seed}")
         ids, rank = indices(index, n), 0 if self.basis is None else self.variances.shape[1]
@@ -119,7 +122,7 @@ class Mixture:
         """
         if (sde is None) != (t is None):
             raise InputError("log_prob takes a process and a time together, or neither for clean data")
-        rows = flat_states(x, self.shape).double()
+        rows = flat_states(states("x", x), self.shape).double()
         one = torch.ones(1, 1, dtype=torch.float64, device=x.device)
         alpha, sigma = (one, 0 * one) if sde is None else alpha_sigma(sde, t, x)
         values, counts = (v.to(x.device) for v in self.eigenvalues)
@@ -132,11 +135,11 @@ class Mixture:
 
     def score(self, x: Tensor, sde: LinearSDE, t: Any) -> Tensor:
         """The gradient of log p_t at x (B, *shape), shaped and typed like x."""
-        return self._network(sde).to(x.device).average(x, t, "score")
+        return self._network(sde).to(x.device).average(states("x", x), t, "score")
 
     def denoised(self, x: Tensor, sde: LinearSDE, t: Any) -> Tensor:
         """E[x0 | x_t = x] at x (B, *shape), shaped and typed like x."""
-        return self._network(sde).to(x.device).average(x, t, "x0")
+        return self._network(sde).to(x.device).average(states("x", x), t, "x0")
 
     def model(self, sde: LinearSDE) -> ScoreModel:
         """The exact score network under a process. It predicts v, which is finite at both ends of every process."""

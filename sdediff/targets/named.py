@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sdediff._utils.errors import InputError
+from sdediff._utils.checks import number, shown, whole
+from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import times64
 from sdediff.noise.counter import normals
@@ -63,6 +64,8 @@ def low_rank_mixture(
     Means have a standard deviation of 0.5 a coordinate; a component's eigenvalues fall as 1/j and add a
     variance of 0.16 a coordinate, so the data are about as wide as images in [-1, 1]. Equal weights.
     """
+    dim, components, rank = whole("dim", dim), whole("components", components), whole("rank", rank)
+    floor, seed = number("floor", floor), whole("seed", seed, 0)
     if not (components >= 1 and 0 <= rank <= dim):
         raise InputError(f"needed components >= 1 and 0 <= rank <= dim, given {components}, {rank} and {dim}")
     z = torch.from_numpy(normals(seed, np.arange(components), _PARAMETERS, (dim, rank + 1))).double()
@@ -78,6 +81,7 @@ def low_rank_mixture(
 
 def ring(modes: int = 8, std: float = 0.1, radius: float = math.sqrt(2), unequal: bool = False) -> Mixture:
     """Gaussians on a circle in the plane, of variance 1 a coordinate; unequal weights rise as 1..modes."""
+    modes, std, radius = whole("modes", modes), number("std", std), number("radius", radius)
     if modes < 1:
         raise InputError(f"a ring has at least one mode, given {modes}")
     angles = torch.arange(modes).double() * (2 * math.pi / modes)
@@ -87,6 +91,7 @@ def ring(modes: int = 8, std: float = 0.1, radius: float = math.sqrt(2), unequal
 
 def moons(modes: int = 20, std: float = 0.1) -> Mixture:
     """Two interlocked half circles of radius 1 in the plane, each a chain of `modes` Gaussians, so exact."""
+    modes, std = whole("modes", modes), number("std", std)
     if modes < 2:
         raise InputError(f"a moon has at least two modes, given {modes}")
     angles = torch.linspace(0, math.pi, modes, dtype=torch.float64)
@@ -129,6 +134,8 @@ TARGETS: dict[str, Callable[[], Mixture]] = {
 
 def target(name: str) -> Mixture:
     """The target of a name in TARGETS. Raises ValueError with the nearest names."""
+    if not isinstance(name, str):
+        raise InputTypeError(f"target({shown(name)}): write one of {', '.join(TARGETS)}")
     if name not in TARGETS:
         raise InputError(nearest(name, TARGETS, "target"))
     return TARGETS[name]()

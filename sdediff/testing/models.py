@@ -11,6 +11,7 @@ from torch import Tensor
 from sdediff.grids.grids import grid
 from sdediff.grids.levels import level
 from sdediff.model.score_model import ScoreModel
+from sdediff.model.score_model import check_model as _is_model
 from sdediff.sde.base import SDE, linear
 from sdediff.testing.report import Check, expect, run_checks
 
@@ -140,5 +141,6 @@ def repeats(model: ScoreModel, shape: tuple[int, ...]) -> str:
 
 def check_model(model: ScoreModel, sample_shape: tuple[int, ...]) -> list[Check]:
     """Every check of a model on states (B, *sample_shape); raises ConformanceError naming the first that fails."""
+    _is_model(model)
     checks = {"outputs": outputs, "rows": rows, "repeats": repeats}
     return run_checks(model, {name: functools.partial(check, shape=sample_shape) for name, check in checks.items()})

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff._utils.errors import InputError
+from sdediff._utils.checks import shown, states
+from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import per_sample
 from sdediff.grids.levels import Level, level
 from sdediff.model.prediction import PARAMETRISATIONS, ModelError
-from sdediff.model.score_model import ScoreModel
+from sdediff.model.score_model import ScoreModel, check_card, check_model
 from sdediff.sde.base import LinearSDE, linear
 
 
@@ -89,8 +90,8 @@ def loss(
     in the network's output, so that it is finite there; weights that are 0 or not finite at a table's end are refused.
     Differentiable in the network's parameters.
     """
-    if not model.sde.linear:
-        raise InputError("denoising score matching needs a process with alpha and sigma")
+    check_card(check_model(model), states("x0", x0).shape)
+    _check(model, x0, weighting, t, eps, spread, generator)
     sde, batch = linear(model.sde), x0.shape[0]
     last = sde.T if model.at_zero_alpha else sde.t_max
     weigh = _weight(model, weighting, last)
@@ -121,8 +122,6 @@ def _weight(model: ScoreModel, weighting: Any, last: float) -> Callable[[Level],
         weighting = model.predicts if ends else "simple"
     if callable(weighting):
         return lambda t: weighting(t) * _snr(t)
-    if weighting not in WEIGHTINGS:
-        raise InputError(nearest(weighting, WEIGHTINGS, "weighting"))
     _check_end(model, weighting, ends)
     return lambda t: WEIGHTINGS[weighting](t, model.sigma_data)
 
@@ -140,3 +139,28 @@ def _check_end(model: ScoreModel, weighting: str, ends: bool) -> None:
             f"weighting={weighting!r} needs the rate of the log-SNR, which a table of zero terminal SNR lacks beside "
             'its end: write "v" or "truncated_snr"'
         )
+
+
+def _check(model: ScoreModel, x0: Tensor, weighting: Any, t: Any, eps: Any, spread: Any, generator: Any) -> None:
+    """Refuse arguments of `loss` that cannot be used, or that another one leaves without effect."""
+    if not (weighting is None or callable(weighting) or isinstance(weighting, str)):
+        raise InputTypeError(f"weighting={shown(weighting)}: write one of {', '.join(WEIGHTINGS)}, or give a function")
+    if isinstance(weighting, str) and weighting not in WEIGHTINGS:
+        raise InputError(nearest(weighting, WEIGHTINGS, "weighting"))
+    if spread not in ("t", "lam"):
+        raise InputError(nearest(str(spread), ("t", "lam"), "spread of training times"))
+    if not model.sde.linear:
+        raise InputError("denoising score matching needs a process with alpha and sigma")
+    if not (generator is None or isinstance(generator, torch.Generator)):
+        raise InputTypeError(f"generator={shown(generator)}: give torch.Generator().manual_seed(0)")
+    if t is not None:
+        if not isinstance(t, Tensor) or not t.is_floating_point() or tuple(t.shape) != (len(x0),):
+            raise InputTypeError(f"t={shown(t)}: give a float tensor of {len(x0)} times, one a sample")
+        if not bool(((t > 0) & (t <= model.sde.T)).all()):
+            raise InputError(f"t lies outside of (0, {model.sde.T}]: give times within, such as sde.t_min and up")
+        if spread != "t":
+            raise InputError(f"spread={spread!r} has no effect beside t, the times themselves: leave one of them out")
+    if eps is not None and states("eps", eps).shape != x0.shape:
+        raise InputError(f"eps has the shape {tuple(eps.shape)}, x0 {tuple(x0.shape)}: give noise shaped like x0")
+    if generator is not None and t is not None and eps is not None:
+        raise InputError("generator has no effect beside both t and eps: leave it out")

@@ -95,7 +95,6 @@ def test_a_grid_s_name_is_given_where_the_name_is_enough(model):
     assert with_options.command is None
 
 
-@pytest.mark.slow
 def test_the_default_field_finds_better_than_the_default_solver(model):
     best = recommend(model, data=sd.target("target_m").sample(500), calls=10, sample_shape=(2,), seed=1, dtype=F64)
     x = sd.sample(model, (64, 2), solver=best.solver, grid=best.times, seed=8, dtype=F64)

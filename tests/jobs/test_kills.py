@@ -16,7 +16,6 @@ from tests.jobs.nursery import command, same, shards, until
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked from one that has imported all")
 
 
-@pytest.mark.slow
 def test_twenty_kills_at_random_moments_and_the_same_bytes(nursery, whole, out):
     draws, kills = random.Random(0), 0
     while kills < 20:
@@ -35,7 +34,6 @@ def test_twenty_kills_at_random_moments_and_the_same_bytes(nursery, whole, out):
     same(out, whole)
 
 
-@pytest.mark.slow
 def test_a_kill_before_and_after_every_file_that_appears(nursery, whole, out):
     # 1 the lock's holder, 2 the manifest, 3..8 shards, 9 the whole, 10 its result, 11 the summary, 12 the page
     for at in (2, 3, 8, 9, 10, 11, 12):

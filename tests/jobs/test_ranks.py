@@ -50,7 +50,6 @@ def test_the_others_take_a_dead_rank_s_shards(nursery, whole, out, killed):
     same(out, whole)
 
 
-@pytest.mark.slow
 def test_torchrun_shares_a_job(nursery, whole, out):
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "sdediff"]
     arguments = [str(a) for a in command(out)]

@@ -58,10 +58,9 @@ def test_mixtures_and_the_error_that_is_told(name):
     for rough in (1e-3, 1e-4):
         found = sd.log_likelihood(with_stats(target, sde), x, rtol=rough, atol=rough, **options)
         error = (found.log_prob - target.log_prob(x, sde, 1e-5)).abs()
-        # Told is what was measured, within a factor: most are covered, none is ten times worse.
-        assert (error <= found.solver_error).double().mean() > 0.8
+        assert (error <= found.solver_error).double().mean() >= 0.95
         assert (error / found.solver_error).max() < 10
-        assert found.solver_error.median() < 100 * error.median()
+        assert found.solver_error.median() < 300 * error.median()
 
 
 def test_gmm64_and_the_measured_error():
@@ -74,9 +73,11 @@ def test_gmm64_and_the_measured_error():
     error = (found.log_prob - target.log_prob(x, sde, 1e-5)).abs()
     assert error.max() < 0.05
     assert torch.equal(found.log_prob, plain.log_prob)
-    # The second run is paid for and told; its figure is of the size of the error.
-    assert (found.calls > 2 * plain.calls).all()
-    assert 0.2 < found.solver_error.square().mean().sqrt() / error.square().mean().sqrt() < 10
+    # The second run, a coarser one, is paid for; its difference comes on top of the estimate.
+    assert (found.calls > 1.2 * plain.calls).all()
+    assert (found.solver_error >= plain.solver_error).all()
+    assert (found.solver_error >= error).all()
+    assert found.solver_error.median() < 300 * error.median()
 
 
 def test_a3_rk45s_error_at_six_tenths_of_its_calls(m, points):
@@ -112,12 +113,12 @@ def test_the_error_of_the_path_is_taken_away_where_the_score_is_exact(m, points,
     )  # fmt: skip
     error, path = found.log_prob - m.log_prob(points), found.terms["path"]
     assert error.square().mean().sqrt() < 0.02 * (error - path).square().mean().sqrt()
-    torch.testing.assert_close(found.solver_error >= path.abs() / 4, torch.ones(len(points), dtype=torch.bool))
+    assert (found.solver_error >= path.abs()).all()
 
 
 def test_the_terms_make_up_the_log_density(m, points):
     found = sd.log_likelihood(with_stats(m, sd.VP()), points[:8])
-    assert set(found.terms) == {"prior", "divergence", "path", "width", "heat"}
+    assert set(found.terms) == {"prior", "divergence", "path", "width", "heat", "curvature"}
     torch.testing.assert_close(sum(found.terms.values()), found.log_prob)
     assert torch.equal(found.terms["prior"], found.prior_log_prob)
     assert found.prior == "full"

@@ -33,7 +33,7 @@ def test_seeds_outside_64_bits_are_refused(make, seed):
 
 
 def test_a_seed_is_an_integer():
-    with pytest.raises((TypeError, ValueError), match=r"seed=1.5: give an integer"):
+    with pytest.raises((TypeError, ValueError), match=r"seed=1.5: give a whole number"):
         Counter(seed=1.5)
 
 

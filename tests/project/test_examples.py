@@ -14,8 +14,6 @@ import sdediff as sd
 from sdediff.cli import main
 from tests.project.pages import PAGES, ROOT, SHELL, SHOWN, blocks, commands
 
-SLOW = {"README", "choosing", "cli", "outliers"}
-
 
 def _run(page: Path, module: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     for block in blocks(page):
@@ -34,10 +32,7 @@ def _run(page: Path, module: ModuleType, capsys: pytest.CaptureFixture[str]) -> 
             assert block.language in SHOWN, f"{page.name}, line {block.line}: a block of {block.language!r}"
 
 
-@pytest.mark.parametrize(
-    "page",
-    [pytest.param(p, id=p.stem, marks=[pytest.mark.slow] if p.stem in SLOW else []) for p in PAGES if blocks(p)],
-)
+@pytest.mark.parametrize("page", [pytest.param(p, id=p.stem) for p in PAGES if blocks(p)])
 def test_blocks_of_a_page_run_in_order(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -39,7 +39,7 @@ def test_steps_and_calls_are_what_the_network_counts(name, denoise):
 
 @pytest.mark.parametrize("method", ["dopri5", "RK45", "LSODA", "rk4"])
 def test_black_boxes_count_too_and_refuse_calls(method):
-    solver = sd.solver("ode", method=method, substeps=7)
+    solver = sd.solver("ode", method=method, **({"substeps": 7} if method == "rk4" else {}))
     calls, run = calls_of(solver, sd.VP())
     assert calls == 29 if method == "rk4" else calls > 20
     assert len(run.times) == 2

@@ -197,7 +197,7 @@ def test_coefficients_may_differ_from_sample_to_sample(name: str, dims: bool) ->
 
 @pytest.mark.parametrize("name", ["unipc", "angle"])
 def test_a_corrector_shares_a_step_with_langevin(name: str) -> None:
-    """Nothing of an earlier x is kept that a move in between could make untrue."""
+    """No x of an earlier level is in the history, so a corrector step in between changes nothing of it."""
     assert len(check_solver(sd.solver("predictor_corrector", predictor=name))) == 10
 
 

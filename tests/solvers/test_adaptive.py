@@ -75,7 +75,7 @@ class _Conditioned(torch.nn.Module):
 
 @pytest.mark.parametrize("solver", ["rk_adaptive", "dpm_adaptive", "adaptive_sde"])
 def test_conditions_follow_their_samples(solver: str) -> None:
-    model = sd.ScoreModel(_Conditioned(), sd.VP(), predicts="v")
+    model = sd.ScoreModel(_Conditioned(), sd.VP(), predicts="v", per_sample=("parts",))
     shift, gain, table = draws(8, 2, seed=1), torch.linspace(0.1, 3.0, 8, dtype=F64), torch.ones(3, dtype=F64)
 
     def run(rows: slice, index: int) -> torch.Tensor:

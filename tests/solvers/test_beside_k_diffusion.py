@@ -1,4 +1,4 @@
-"""Lifts and DPM-fast beside k-diffusion's own code."""
+"""Noise injection and DPM-fast beside k-diffusion's own code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import sdediff as sd
 from sdediff.solvers import RungeKutta
 from sdediff.solvers.churn import Churn
 from sdediff.solvers.singlestep import Singlestep
-from tests.solvers.lifts_helpers import first_states, model_on
+from tests.solvers.noise_injection import first_states, model_on
 
 F64 = torch.float64
 HEUN = RungeKutta("heun", variable="sigma")

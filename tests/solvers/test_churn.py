@@ -1,4 +1,4 @@
-"""The lift that churns: Karras et al.'s algorithm 2."""
+"""Churn, Karras et al.'s algorithm 2."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import sdediff as sd
 from sdediff.solvers import RungeKutta
 from sdediff.solvers.churn import Churn
 from tests.solvers.equivalence import table
-from tests.solvers.lifts_helpers import first_states, model_on, run_on
+from tests.solvers.noise_injection import first_states, model_on, run_on
 
 HEUN = RungeKutta("heun", variable="sigma")
 

@@ -10,7 +10,7 @@ import torch
 
 import sdediff as sd
 from sdediff.solvers.langevin import ConsistentAnnealedLangevin
-from tests.solvers.lifts_helpers import NCSN, first_states, model_on, run_on
+from tests.solvers.noise_injection import NCSN, first_states, model_on, run_on
 
 F64 = torch.float64
 

@@ -68,7 +68,7 @@ def _orders(n: int, **options: Any) -> tuple[list[int], int]:
         (5, {"below": 6}, [3, 3, 3, 2, 1]),
     ],
 )
-def test_the_order_is_at_most_the_moves_left(n: int, options: dict[str, int], orders: list[int]) -> None:
+def test_the_order_is_at_most_the_steps_left(n: int, options: dict[str, int], orders: list[int]) -> None:
     assert _orders(n, **options)[0] == orders
 
 
@@ -86,11 +86,11 @@ def test_diffusers_rule(n: int) -> None:
     orders[-1] = 1
     if n < 15:
         orders[-2] = 2
-    # The step to sigma = 0 is the jump to data here: n - 1 moves.
+    # The step to sigma = 0 is the jump to data here: n - 1 steps.
     assert _orders(n - 1, last=2, below=14)[0] == orders[:-1]
 
 
-def test_calls_buy_as_many_moves_as_fit() -> None:
+def test_calls_buy_as_many_steps_as_fit() -> None:
     log = Log()
     solver = lower_order_final(Noted(log=log))
     assert solver.calls is None
@@ -100,8 +100,8 @@ def test_calls_buy_as_many_moves_as_fit() -> None:
 
 
 @pytest.mark.parametrize("points", [2, 3])
-def test_the_last_move_of_adams_is_ddims(points: int) -> None:
-    """The last move alone, with the history of the moves before: DDIM's step in closed form."""
+def test_the_last_step_of_adams_is_ddims(points: int) -> None:
+    """The last step alone, with the history of the steps before: DDIM's step in closed form."""
     model, plain = sd.target("target_m").model(sd.VP()), sd.solver("adams", points=points)
     options: dict[str, Any] = {"steps": 6, "dtype": F64, "denoise": False, "full": True}
     ended = sd.sample(model, (8, 2), solver=lower_order_final(plain), **options)

@@ -1,4 +1,4 @@
-"""The lift that restarts, and lifts of other solvers."""
+"""Restart, and noise injection around other solvers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sdediff.solvers.churn import AncestralStep, Churn
 from sdediff.solvers.restart import Restart
 from sdediff.solvers.singlestep import Singlestep
 from sdediff.testing import check_solver
-from tests.solvers.lifts_helpers import first_states, model_on, run_on
+from tests.solvers.noise_injection import first_states, model_on, run_on
 
 F64 = torch.float64
 HEUN = RungeKutta("heun", variable="sigma")
@@ -29,7 +29,7 @@ def _heun(model: sd.ScoreModel, x: Tensor, t: float, s: float) -> Tensor:
 
 
 def _restarted(times: list[float], intervals: dict[int, tuple[float, int, int]], s_noise: float) -> Tensor:
-    """Xu et al. 2023, algorithm 1, on EDM; intervals: index of the level -> (high, moves, times)."""
+    """Xu et al. 2023, algorithm 1, on EDM; intervals: index of the level -> (high, steps, times)."""
     sde = sd.EDM()
     model, x, noise = model_on(sde), first_states(sde), sd.Counter(6)
     row = sd.levels(sde, times)
@@ -37,8 +37,8 @@ def _restarted(times: list[float], intervals: dict[int, tuple[float, int, int]],
         x = _heun(model, x, t, s)
         if i not in intervals:
             continue
-        high, moves, count = intervals[i]
-        ramp = torch.linspace(high ** (1 / 7), s ** (1 / 7), moves + 1, dtype=F64) ** 7
+        high, steps, count = intervals[i]
+        ramp = torch.linspace(high ** (1 / 7), s ** (1 / 7), steps + 1, dtype=F64) ** 7
         for k in range(count):
             x = x + s_noise * math.sqrt(high**2 - s**2) * noise(row[i - 1], row[i], x, k)
             for a, b in itertools.pairwise(ramp.tolist()):
@@ -66,7 +66,7 @@ def test_algorithm_1_of_restart() -> None:
 
 
 def test_restarts_calls_at_the_papers_setting() -> None:
-    """18 levels, 2 restarts of 2 moves: 35 calls of EDM's Heun and 8 on top, 43."""
+    """18 levels, 2 restarts of 2 steps: 35 calls of EDM's Heun and 8 on top, 43."""
     record = sd.sample(model_on(sd.EDM()), (2, 2), solver="restart", steps=17, full=True)
     assert record.calls == 43
     assert len(sd.sample(model_on(sd.EDM()), (2, 2), solver="restart", calls=43, full=True).times) == 18
@@ -92,7 +92,6 @@ def test_restart_forgets_the_history() -> None:
     torch.testing.assert_close(run_on(sde, solver, times, noise=sd.Counter(2)), x, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "solver",
     [
@@ -106,6 +105,6 @@ def test_restart_forgets_the_history() -> None:
     ],
     ids=repr,
 )
-def test_lifts_of_other_solvers_conform(solver: sd.Solver) -> None:
+def test_noise_injection_around_other_solvers_conform(solver: sd.Solver) -> None:
     """Each restarts, resumes to the bit, serves two threads and reaches the marginals."""
     assert len(check_solver(solver)) == 10

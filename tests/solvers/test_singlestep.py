@@ -124,7 +124,6 @@ def test_slope_weight_is_exact_for_small_steps(k: float) -> None:
     assert slope_weight(k) == pytest.approx(float((wide.exp() - 1) / wide - 1), rel=2e-14)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "solver",
     [
@@ -142,7 +141,6 @@ def test_order_with_other_stages(solver: sd.Solver) -> None:
     assert abs(measured_order(solver, reference=reference(sd.VP())) - solver.order) < 0.15
 
 
-@pytest.mark.slow
 def test_third_order_round_trip_of_encode_and_decode() -> None:
     """Backwards in time h is negative; the round trip's error is of the solver's order."""
     model = sd.target("target_m").model(sd.VP())

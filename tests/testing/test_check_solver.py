@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ class _Faulty(sd.Solver):
     """A first-order step with one fault, for the kit to find."""
 
     fault: str = ""
+    memory: list[float] = field(default_factory=list, compare=False)
     order = 1
 
     def step(self, model: Any, x: Any, t: Any, s: Any, state: Any, noise: Any) -> Any:
@@ -27,6 +28,11 @@ class _Faulty(sd.Solver):
             x.add_(0.0).mul_(1.0 + 1e-3)
         if self.fault == "global":
             torch.randn(1)
+        if self.fault == "memory":
+            self.memory.append(t.time)
+            velocity = velocity * (1 + 1e-3 * len(self.memory))
+        if self.fault == "levels":
+            s.time -= 1e-3
         if self.fault == "batch":
             velocity = velocity + 1e-3 * velocity.mean()
         if self.fault == "dtype":
@@ -41,6 +47,8 @@ class _Faulty(sd.Solver):
         ("twice", "counts"),
         ("mutates", "shapes"),
         ("global", "shapes"),
+        ("memory", "repeats"),
+        ("levels", "a Sampler used again"),
         ("batch", "batches"),
         ("dtype", "shapes"),
         ("step size", "order"),

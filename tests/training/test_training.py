@@ -10,6 +10,7 @@ from sdediff.model.score_model import ScoreModel
 from sdediff.nets import MLP, UNet
 from sdediff.sde.processes import VE, VP
 from sdediff.training import TrainingError, TrainingSettings, build, dequantised, train
+from sdediff.training import loss as default_loss
 
 
 def small(**changes):
@@ -79,10 +80,14 @@ def test_rate_rises_then_falls_as_a_cosine():
     assert options.rate_at(110) == pytest.approx(0.1)
 
 
+def _diverged(model, x0, generator):
+    return math.nan * default_loss(model, x0, generator=generator)
+
+
 def test_faults_of_training_are_named():
     model = ScoreModel(MLP(1, 8, 1), VP())
     with pytest.raises(TrainingError, match="the loss is nan at update 0: lower rate"):
-        train(model, iter([torch.full((2, 1), math.nan)]), TrainingSettings(updates=1))
+        train(model, iter([torch.ones(2, 1)]), TrainingSettings(updates=1), _diverged)
     with pytest.raises(TrainingError, match=r"needs an nn\.Module"):
         train(ScoreModel(lambda x, t: x, VP()), iter([torch.zeros(2, 1)]), TrainingSettings(updates=1))
     with pytest.raises(TrainingError, match="updates=0"):

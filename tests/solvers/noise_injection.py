@@ -1,4 +1,4 @@
-"""Processes, models and runs that the tests of the lifts share."""
+"""Processes, models and runs that the tests of noise injection share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the lifts refuse."""
+"""What noise injection refuses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sdediff as sd
 from sdediff.solvers import DDIM, Adams, RungeKutta
 from sdediff.solvers.churn import AncestralStep, Churn
 from sdediff.solvers.restart import Restart
-from tests.solvers.lifts_helpers import run_on
+from tests.solvers.noise_injection import run_on
 
 HEUN = RungeKutta("heun", variable="sigma")
 
@@ -59,7 +59,7 @@ def test_where_alpha_is_zero_it_says_so(solver: sd.Solver) -> None:
         sd.sample(model, (2, 2), solver=solver, steps=4, start=1.0, grid="uniform")
 
 
-def test_a_lift_may_start_where_its_solver_may() -> None:
+def test_noise_injection_may_start_where_its_solver_may() -> None:
     assert Churn(RungeKutta("heun")).at_zero_alpha
     model = sd.ScoreModel(lambda x, _: torch.zeros_like(x), sd.RectifiedFlow(), predicts="velocity")
     assert torch.isfinite(sd.sample(model, (2, 2), solver=Churn(RungeKutta("heun")), grid=[1.0, 0.7, 0.2])).all()

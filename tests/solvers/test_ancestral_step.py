@@ -1,4 +1,4 @@
-"""The lift to ancestral steps."""
+"""Ancestral steps around deterministic solvers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sdediff as sd
 from sdediff.solvers import DDIM, RungeKutta
 from sdediff.solvers.churn import AncestralStep
 from tests.solvers.equivalence import table
-from tests.solvers.lifts_helpers import NCSN, first_states, model_on, run_on
+from tests.solvers.noise_injection import NCSN, first_states, model_on, run_on
 
 F64 = torch.float64
 PROCESSES = [sd.VP(), sd.SubVP(), sd.VE(), sd.EDM(), NCSN]

@@ -1,0 +1,111 @@
+"""The types of a network's input and clock, where it does not take the states' as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sdediff.model.prediction import ModelError
+
+HALF = (torch.float16, torch.bfloat16)
+Types = tuple[torch.dtype | None, torch.dtype | None]
+# How far a clock may move where it is cast.
+_CLOCK_ERROR = 0.01
+
+
+def attempts(x: Tensor, kinds: tuple[torch.dtype, ...]) -> list[Types]:
+    """Types of input and clock to try in turn, None for as they are, for a network with parameters of `kinds`.
+
+    Half precision does not tell the training times of a table from each other, so clocks are float32 where the network
+    takes them.
+    """
+    others = [pair for kind in kinds if kind != x.dtype for pair in _pairs(kind)]
+    certain = len(kinds) == 1 and (kinds[0] in HALF or kinds[0] is torch.float64)
+    return others if others and certain else [(None, None), *others]
+
+
+def _pairs(kind: torch.dtype) -> list[Types]:
+    return [(kind, torch.float32), (kind, kind)] if kind in HALF else [(kind, kind)]
+
+
+def fit(
+    net: Callable[..., Any], x: Tensor, clock: Tensor, cond: dict[str, Any], tries: list[Types]
+) -> tuple[Any, Types, Tensor, Tensor]:
+    """The output at the first types that the network takes, those types, and the tensors that it was given."""
+    for types in tries:
+        given, read = cast(x.clone(), clock.clone(), types)
+        try:
+            return net(given, read, **cond), types, given, read
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            if _wants_integers(error, clock) or types == tries[-1]:
+                return fit_integers(net, x, clock, cond, error, types[0])
+    raise ModelError("no types of input and clock to try")
+
+
+def fit_integers(
+    net: Callable[..., Any], x: Tensor, clock: Tensor, cond: dict[str, Any], error: Exception, kind: torch.dtype | None
+) -> tuple[Any, Types, Tensor, Tensor]:
+    """`fit` with an integer clock, where that is what the error asks for."""
+    if not _wants_integers(error, clock):
+        raise error
+    given, read = cast(x.clone(), clock.clone(), (kind, torch.int64))
+    return net(given, read, **cond), (kind, torch.int64), given, read
+
+
+def _wants_integers(error: Exception, clock: Tensor) -> bool:
+    """Whether the error is an index's of the wrong type, and the clock counts."""
+    said = str(error)
+    asked = ("Long" in said and "scalar type" in said) or "tensors used as indices" in said or "int64" in said
+    return asked and bool((clock == clock.round()).all())
+
+
+def cast(x: Tensor, clock: Tensor, types: Types) -> tuple[Tensor, Tensor]:
+    """x and clock of the types; a clock that would move by more than 1 % is refused."""
+    kind, reading = types
+    x = x if kind is None else x.to(kind)
+    if reading is None or reading == clock.dtype:
+        return x, clock
+    read = clock.round().to(reading) if reading is torch.int64 else clock.to(reading)
+    error = (read.to(clock.dtype) - clock).abs()
+    if not bool((error <= _CLOCK_ERROR * clock.abs()).all()):
+        worst = clock[int((error / clock.abs()).nan_to_num(torch.inf).argmax())].item()
+        raise ModelError(
+            f"the clock reads {worst:.6g}, which {reading} does not hold within 1 %: choose another clock (time=), or "
+            "cast it inside the network"
+        )
+    return x, read
+
+
+def tensors_of(output: Any) -> list[Tensor]:
+    """The tensors of a network's output: a tensor, a tuple of them, or an object with a `sample`."""
+    output = getattr(output, "sample", output) if not isinstance(output, Tensor) else output
+    return [v for v in (output if isinstance(output, tuple) else (output,)) if isinstance(v, Tensor)]
+
+
+def ours(output: Any, dtype: torch.dtype | None) -> Any:
+    """The output in fresh memory, in a type if one is given; what is neither a tensor nor holds one as it is."""
+    output = getattr(output, "sample", output) if not isinstance(output, Tensor) else output
+    if isinstance(output, tuple):
+        return tuple(ours(v, dtype) if isinstance(v, Tensor) else v for v in output)
+    if not isinstance(output, Tensor):
+        return output
+    return output.clone() if dtype is None else output.to(dtype, copy=True)
+
+
+def apart(output: Any, other: Any) -> bool:
+    """Whether two outputs that are both alive lie in different memory."""
+    try:
+        places = [{v.untyped_storage().data_ptr() for v in tensors_of(o)} for o in (output, other)]
+    except RuntimeError:
+        return False
+    return not places[0] & places[1]
+
+
+def versions_of(cond: dict[str, Any]) -> dict[str, int]:
+    """How often the tensors among the conditions were written to."""
+    return {k: v._version for k, v in cond.items() if isinstance(v, Tensor) and not v.is_inference()}

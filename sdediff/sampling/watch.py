@@ -1,0 +1,41 @@
+"""What a run's network and callback do beside their work: cut the gradients, change the states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from sdediff._utils.errors import InputError
+from sdediff.model.network import look
+from sdediff.model.prediction import ModelError
+from sdediff.model.score_model import ScoreModel
+
+if TYPE_CHECKING:
+    from sdediff.sampling.run import State
+
+
+def check_gradients(model: ScoreModel, x: Tensor) -> None:
+    """Refuse an output without gradients where grad=True asks for them: of the states, parameters or conditions."""
+    learned = (p.requires_grad for module in look(model.net).modules for p in module.parameters())
+    given = (v.requires_grad for v in model.cond.values() if isinstance(v, Tensor))
+    if x.requires_grad or any(learned) or any(given):
+        raise ModelError(
+            "the network's output carries no gradient, as under torch.no_grad() or detach(), and grad=True asks for "
+            "them: let it run with gradients, or write grad=False"
+        )
+
+
+def watched(callback: Callable[[State], None], state: State) -> None:
+    """Call a callback, and refuse what it has changed in place: the steps after it would not be the solver's."""
+    tensors = [state.x] if state.prediction is None else [state.x, state.prediction.raw]
+    before = [v.clone() if v.is_inference() else v._version for v in tensors]
+    callback(state)
+    for tensor, was in zip(tensors, before, strict=True):
+        if tensor._version != was if isinstance(was, int) else not torch.equal(tensor, was):
+            raise InputError(
+                "the callback changed the states in place: change what the network predicts by "
+                "sdediff.guidance.map_prediction, or the states by a solver of your own"
+            )

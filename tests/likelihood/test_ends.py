@@ -1,0 +1,67 @@
+"""Both ends of the flow: the heat term beyond its first order, data narrower than the noise, the process's start."""
+
+import math
+
+import pytest
+import torch
+
+import sdediff as sd
+from tests.likelihood.narrow_data import Narrow
+
+F64 = torch.float64
+# Half of the pixels are constant but for dequantisation.
+PIXELS = [0.0023] * 20 + [0.5] * 12
+CASES = {"ve": (sd.VE(sigma_min=0.01), PIXELS), "vp": (sd.VP(), [0.00225] * 20 + [0.5] * 12)}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("trace", ["exact", "hadamard"])
+@pytest.mark.parametrize("rotated", [False, True])
+def test_data_narrower_than_the_noise_at_t0(name, trace, rotated):
+    sde, std = CASES[name]
+    data = Narrow(std, rotated)
+    x = data.sample(16)
+    found = sd.log_likelihood(data.model(sde, stats=True), x, trace=trace, dtype=F64)
+    error = (found.log_prob - data.log_prob(x)).abs()
+    # 16 at .95: fewer than 10 by chance in 1e-6.
+    assert (error <= torch.hypot(1.96 * found.std_error, found.solver_error)).sum() >= 10
+    # The first order alone is off by .57 nats a pixel, r = .95.
+    first = (found.log_prob - found.terms["curvature"] - data.log_prob(x)).abs()
+    if trace == "exact":
+        assert error.max() < 0.8
+        assert (found.solver_error > first / 4).all()
+    if name == "ve":
+        assert first.mean() > 8
+
+
+def test_the_second_order_is_that_of_the_heat_equation():
+    # One dimension: log p_0 beyond the first order is r^2/4 - z^2 r^2/2 + O(r^3), r = sigma^2/(s^2 + sigma^2).
+    sde, s = sd.EDM(t_min=0.01), 0.1
+    data, x = Narrow([s]), s * torch.linspace(-2, 2, 9, dtype=F64)[:, None]
+    found = sd.log_likelihood(data.model(sde), x, trace="exact", rtol=1e-8, atol=1e-8, dtype=F64)
+    r, z2 = 1e-4 / (s**2 + 1e-4), (x[:, 0] / s) ** 2
+    exact = -0.5 * math.log1p(-r) - r / 2 - z2 * r**2 / 2
+    torch.testing.assert_close(found.terms["curvature"], exact, rtol=1e-6, atol=1e-12)
+    assert (found.terms["curvature"] - (r**2 / 4 - z2 * r**2 / 2)).abs().max() < r**3
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_typical_narrow_data_have_even_p_values(name):
+    sde, std = CASES[name]
+    data, n = Narrow(std, rotated=True), 400
+    found = sd.path_statistics(data.model(sde, stats=True), data.sample(n), kappa=[0.1, 1.0], dtype=F64, micro_batch=n)
+    gap = (found.p_value.sort().values - (torch.arange(n) + 0.5) / n).abs().max()
+    # Kolmogorov and Smirnov: sqrt(n) times the gap is above 2.7 by chance in 1e-6.
+    assert gap < 2.7 / math.sqrt(n)
+
+
+@pytest.mark.parametrize("t_min", [None, 0.01])
+def test_a_network_is_not_evaluated_below_the_stated_end(t_min):
+    seen = []
+    sde, data = sd.VP(t_min=t_min), Narrow([0.5] * 4)
+    watched = data.model(sde).map_net(lambda net: lambda x, t: seen.append(t.min().item()) or net(x, t))
+    for options in ({}, {"method": "ode"}, {"preset": "literature"}, {"end": "noised"}):
+        found = sd.log_likelihood(watched, data.sample(2), dtype=F64, **options)
+        assert found.t0 == sde.t0 == (1e-5 if t_min is None else t_min)
+    sd.path_statistics(watched, data.sample(2), kappa=3, dtype=F64)
+    assert min(seen) >= sde.t0 * (1 - 1e-9)
