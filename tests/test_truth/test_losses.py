@@ -122,8 +122,9 @@ def test_the_minimiser_of_every_weight_is_the_true_score(process: str, predicts:
     sde, names = PROCESSES[process], [None, *WEIGHTINGS]
     slope, offset = (torch.zeros((), dtype=F64, requires_grad=True) for _ in range(2))
     inputs: list[torch.Tensor] = []
+    scale_of_data = {"sigma_data": 0.5} if predicts == "edm" else {}
     model = sd.ScoreModel(
-        lambda x, t: inputs.append(x) or slope * x + offset, sde, predicts=predicts, time="t", sigma_data=0.5
+        lambda x, t: inputs.append(x) or slope * x + offset, sde, predicts=predicts, time="t", **scale_of_data
     )
     last = sde.T if model.at_zero_alpha else sde.t_max
     served = 0
