@@ -16,7 +16,7 @@ from sdediff.solvers import Solver, SolverError
 # The number of starts that every candidate is screened on, and of separate starts that grids are tuned on.
 _SCREENING_STARTS, TUNING_STARTS = 8, 24
 # The number of starts that the best of these are measured on, and how many of them by each figure then on all.
-_MEASURING_STARTS, _CONFIRMED = 48, 6
+_MEASURING_STARTS, _CONFIRMED = 48, 4
 # The largest rms of the choice over the least one.
 _PROPORTION = 1.2
 # Tuning a grid of n steps takes n^2 calls a try: the calls that a search on paths may take, and the longest grid tuned.

@@ -33,7 +33,7 @@ def recommend(
     calls: int = 10,
     data: Tensor | Statistics | None = None,
     candidates: Sequence[CandidateLike] | None = None,
-    starts: int = 128,
+    starts: int = 256,
     seed: int = 0,
     start: float | None = None,
     stop: float | None = None,

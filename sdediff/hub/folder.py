@@ -17,7 +17,7 @@ from sdediff.hub import config as configs
 from sdediff.hub import weights
 from sdediff.hub.card import readme, summary
 from sdediff.hub.errors import HubError
-from sdediff.model.data_card import data_card
+from sdediff.model.data_card import DataCard
 from sdediff.model.data_statistics import Statistics
 from sdediff.model.prediction import ModelError
 from sdediff.model.score_model import ScoreModel, check_model, reschedule
@@ -103,7 +103,7 @@ def _load(folder: Path) -> ScoreModel:
     card = {**_object(config, "card", where), "name": folder.name, "data": config.get("data")}
     _object(config, "data", where)
     try:
-        data_card(card)
+        DataCard.of(card)
     except ModelError as error:
         raise HubError(f"{where}: {error}") from error
     if config.get("weights_of") is not None:

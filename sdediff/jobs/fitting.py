@@ -9,22 +9,25 @@ import numpy as np
 from sdediff.datasets import DataError, DataSet
 from sdediff.datasets.checks import pieces
 from sdediff.jobs.locks import Say
-from sdediff.model.data_card import DataCard, data_card
+from sdediff.model.data_card import DataCard
 from sdediff.model.data_check import Extent, compare, holds_levels, usual_range
 from sdediff.model.score_model import ScoreModel
 
 # Bytes of so many rows that reach less than half of 255 may have fewer levels than were assumed.
 _ENOUGH_ROWS, _HALF_OF_BYTES = 50, 128
+# How near to its ends data come that fill a range, in shares of its width.
+_NEAR = 0.05
 
 
 def fitted(model: ScoreModel, data: DataSet, say: Say) -> DataSet:
     """The data with the axes that the model's card says; DataError for data that are not what it was trained on.
 
     A channel axis of one is added or left out. Levels must be as many as the card's. Continuous data without a declared
-    range are scored as they are stored, and are refused where `sdediff.log_likelihood` would refuse them or warn of
-    their range: a declared range maps them. What only the process speaks against is reported by `say`.
+    range are scored as they are stored, and are refused where `sdediff.log_likelihood` would refuse them, where 50 rows
+    or more fill at most half of the card's range, and where they leave it and fill another usual one: a declared range
+    maps them. Of 50 rows or more what else is doubtful is reported by `say`.
     """
-    card = data_card(model.card)
+    card = DataCard.of(model.card)
     data = _with_axes(data, card)
     if data.levels is not None:
         _check_levels(data, card, say)
@@ -71,10 +74,12 @@ def _check_values(model: ScoreModel, data: DataSet, card: DataCard, say: Say) ->
     finding = compare(model, extent)
     if finding is None:
         return
-    if card.range is None:
-        say(f"{data.name} holds {finding.fault}")
+    low, high = card.range or (-math.inf, math.inf)
+    outside = extent.least < low or extent.most > high
+    if card.range is None or (outside and not finding.impossible and not _fills_usual_range(extent)):
+        if extent.rows >= _ENOUGH_ROWS:
+            say(f"{data.name} holds {finding.fault}")
         return
-    low, high = card.range
     if holds_levels(card, extent):
         top = (card.levels or 2) - 1
         hint = f"write --levels {top + 1} --range 0,{top}, in Python levels={top + 1}, range=(0, {top})"
@@ -82,9 +87,16 @@ def _check_values(model: ScoreModel, data: DataSet, card: DataCard, say: Say) ->
         first, last = usual_range(extent) or (extent.least, extent.most)
         hint = (
             f"declare their own range, --range {first:g},{last:g} for [{first:g}, {last:g}] (in Python range=), which "
-            f"is mapped to the network's; --range {low:g},{high:g} takes values in it as they are"
+            "is mapped to the network's" + ("" if outside else f"; --range {low:g},{high:g} takes them as they are")
         )
     raise DataError(f"{data.name} holds {finding.fault}: {hint}")
+
+
+def _fills_usual_range(extent: Extent) -> bool:
+    """Whether 50 rows or more reach both ends of [0, 1], [-1, 1] or [0, 255]."""
+    low, high = usual_range(extent) or (-math.inf, math.inf)
+    margin = _NEAR * (high - low)
+    return extent.rows >= _ENOUGH_ROWS and extent.least <= low + margin and extent.most >= high - margin
 
 
 def extent_of(data: DataSet) -> Extent:

@@ -17,7 +17,7 @@ from sdediff.likelihood.result import Likelihood, joined
 from sdediff.likelihood.settings import LikelihoodSettings, merged
 from sdediff.likelihood.task import Task, checked_states, micro_batches, prepare
 from sdediff.likelihood.units import Discrete
-from sdediff.model.data_card import data_card
+from sdediff.model.data_card import DataCard
 from sdediff.model.data_check import check_data
 from sdediff.model.score_model import ScoreModel
 from sdediff.sampling.run import placement
@@ -83,12 +83,12 @@ def log_likelihood(
     _check_latents(model, autoencoder, len(x))
     task, per_sample = prepare(model, chosen, x.shape, seed, cond, micro_batch)
     if task.discrete is not None:
-        task.discrete.fits(data_card(model.card)).checked(x)
+        task.discrete.fits(DataCard.of(model.card)).checked(x)
     task = dataclasses.replace(task, progress=progress if len(x) <= micro_batch else False)
     dtype, device = placement(model, dtype, device, x)
     batches = micro_batches(len(x), micro_batch, index, per_sample, "log likelihood", progress)
     parts = [_evaluate(task, x[rows].to(dtype).to(device), numbers, given) for rows, numbers, given in batches]
-    result = joined(parts).with_(data=data_card(model.card))
+    result = joined(parts).with_(data=DataCard.of(model.card))
     if autoencoder is None:
         return result
     term = autoencoder.double().to(result.log_prob.device)

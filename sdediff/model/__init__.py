@@ -2,7 +2,7 @@
 
 from sdediff.model.bound import BoundModel
 from sdediff.model.clock import CLOCKS
-from sdediff.model.data_card import DataCard, data_card
+from sdediff.model.data_card import DataCard
 from sdediff.model.data_check import check_data
 from sdediff.model.data_statistics import Axes, Statistics, statistics
 from sdediff.model.prediction import PARAMETRISATIONS, ModelError, Prediction
@@ -21,7 +21,6 @@ __all__ = [
     "ScoreModel",
     "Statistics",
     "check_data",
-    "data_card",
     "reschedule",
     "statistics",
 ]

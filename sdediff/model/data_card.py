@@ -23,25 +23,25 @@ class DataCard(NamedTuple):
     range: Range | None = None
     shape: tuple[int, ...] | None = None
 
-
-def data_card(card: dict[str, Any]) -> DataCard:
-    """The data of a model's card. ModelError: entries of another kind."""
-    given = card.get("data") or {}
-    if not isinstance(given, dict):
-        raise ModelError(f"the card's data={given!r}: write a dictionary with levels, range and shape")
-    levels, bounds, shape = given.get("levels"), given.get("range"), given.get("shape")
-    if levels is not None and not (isinstance(levels, int) and levels >= 2):
-        raise ModelError(f"the card's levels={levels!r}: write an integer >= 2, or leave it out")
-    try:
-        bounds = None if bounds is None else (float(bounds[0]), float(bounds[1]))
-        shape = None if shape is None else tuple(int(size) for size in shape)
-    except (TypeError, ValueError, IndexError, KeyError):
-        raise ModelError(
-            f"the card's range={bounds!r}, shape={shape!r}: write such as [-1, 1] and [1, 8, 8], or leave them out"
-        ) from None
-    if bounds is not None and not -math.inf < bounds[0] < bounds[1] < math.inf:
-        raise ModelError(f"the card's range={bounds!r}: write two finite numbers, the lower first")
-    return DataCard(levels, bounds, shape)
+    @classmethod
+    def of(cls, card: dict[str, Any]) -> DataCard:
+        """What a model's card says. ModelError: entries of another kind."""
+        given = card.get("data") or {}
+        if not isinstance(given, dict):
+            raise ModelError(f"the card's data={given!r}: write a dictionary with levels, range and shape")
+        levels, bounds, shape = given.get("levels"), given.get("range"), given.get("shape")
+        if levels is not None and not (isinstance(levels, int) and levels >= 2):
+            raise ModelError(f"the card's levels={levels!r}: write an integer >= 2, or leave it out")
+        try:
+            bounds = None if bounds is None else (float(bounds[0]), float(bounds[1]))
+            shape = None if shape is None else tuple(int(size) for size in shape)
+        except (TypeError, ValueError, IndexError, KeyError):
+            raise ModelError(
+                f"the card's range={bounds!r}, shape={shape!r}: write such as [-1, 1] and [1, 8, 8], or leave them out"
+            ) from None
+        if bounds is not None and not -math.inf < bounds[0] < bounds[1] < math.inf:
+            raise ModelError(f"the card's range={bounds!r}: write two finite numbers, the lower first")
+        return cls(levels, bounds, shape)
 
 
 def check_statistics(entries: dict[str, Any], stats: Statistics) -> None:
@@ -50,7 +50,7 @@ def check_statistics(entries: dict[str, Any], stats: Statistics) -> None:
     ModelError for what no data of that range have; DataWarning where all means lie in the range's upper half and all
     spreads are at most a quarter of its width, as of data in [0, 1] for a network in [-1, 1].
     """
-    card = data_card(entries)
+    card = DataCard.of(entries)
     if card.shape is not None and tuple(stats.mean.shape) != card.shape:
         raise ModelError(f"statistics of shape {tuple(stats.mean.shape)}, by its card the model takes {card.shape}")
     if card.range is None:

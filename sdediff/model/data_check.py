@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sdediff._utils.errors import DataWarning, InputError, InputTypeError
 from sdediff.grids.levels import level
-from sdediff.model.data_card import TOLERANCE, DataCard, Range, check_statistics, data_card
+from sdediff.model.data_card import TOLERANCE, DataCard, Range, check_statistics
 from sdediff.model.data_statistics import Statistics
 from sdediff.model.score_model import ScoreModel, check_card
 
@@ -60,7 +60,7 @@ def check_data(model: ScoreModel, x: Tensor, name: str = "x", depth: int = 3) ->
     without statistics data of an rms of 30 times the noise at t_max (of sigma_data for "edm"), or that this noise does
     not hide: alpha rms above sigma/2. depth: frames up to the caller that the warning names.
     """
-    card = data_card(model.card)
+    card = DataCard.of(model.card)
     check_card(model, x.shape)
     extent = Extent.of(x)
     finding = compare(model, extent) or _off_statistics(model, x)
@@ -74,7 +74,7 @@ def check_data(model: ScoreModel, x: Tensor, name: str = "x", depth: int = 3) ->
 
 def compare(model: ScoreModel, extent: Extent) -> Finding | None:
     """What speaks against data of this extent on this model, by its card or else by its process."""
-    bounds = data_card(model.card).range
+    bounds = DataCard.of(model.card).range
     if bounds is None:
         return None if model.stats is not None else _off_process(model, extent)
     low, high = bounds
@@ -124,7 +124,7 @@ def _off_process(model: ScoreModel, extent: Extent) -> Finding | None:
 def _off_statistics(model: ScoreModel, x: Tensor) -> Finding | None:
     """Where the model has statistics and its card no range: values far from the mean."""
     stats = model.stats
-    if stats is None or data_card(model.card).range is not None or stats.mean.shape != x.shape[1:]:
+    if stats is None or DataCard.of(model.card).range is not None or stats.mean.shape != x.shape[1:]:
         return None
     distance, std = (x.detach().double().cpu() - stats.mean).abs().max().item(), stats.extent[2]
     if distance <= _FAR * std:

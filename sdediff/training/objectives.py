@@ -23,6 +23,11 @@ def _snr(t: Level) -> Tensor:
     return torch.exp(2 * t.lam)
 
 
+def _snr_rate(t: Level) -> Tensor:
+    """g^2/(2 sigma^2) SNR = -lam' SNR, without the pole of g^2 where alpha = 0."""
+    return (t.alpha * t.sigma_dot - t.alpha_dot * t.sigma) * t.alpha / t.sigma**3
+
+
 def _on_output(predicts: str) -> Callable[[Level, float], Tensor]:
     """The weight 1 on what such a network predicts, x0 = a x + b F: 1/b^2 on the error in x0."""
 
@@ -42,9 +47,11 @@ WEIGHTINGS: dict[str, Callable[[Level, float], Any]] = {
     "truncated_snr": lambda t, sigma_data: _snr(t).clamp(min=1.0),
     "min_snr": lambda t, sigma_data: _snr(t).clamp(max=5.0),
     "p2": lambda t, sigma_data: _snr(t) / (1 + _snr(t)),
-    "likelihood": lambda t, sigma_data: t.g2 / (2 * t.sigma**2) * _snr(t),
-    "sigmoid": lambda t, sigma_data: torch.sigmoid(2 - 2 * t.lam) * t.g2 / t.sigma**2 * _snr(t),
+    "likelihood": lambda t, sigma_data: _snr_rate(t),
+    "sigmoid": lambda t, sigma_data: torch.sigmoid(2 - 2 * t.lam) * 2 * _snr_rate(t),
 }
+# Weights that are 0 on x0 where alpha = 0, and those of the process's rate, which a table lacks beside such an end.
+_ZERO_AT_END, _OF_RATE = ("simple", "min_snr", "p2"), ("likelihood", "sigmoid", "velocity")
 
 
 def training_times(sde: LinearSDE, u: Tensor, spread: str = "t", last: float | None = None) -> Tensor:
@@ -80,7 +87,8 @@ def loss(
     2021); eps: noise like x0. weighting: a name of WEIGHTINGS ("simple" is Ho et al. 2020's L_simple, 1 on the error in
     eps; "likelihood" Song et al. 2021b's) or a function of the level that gives the weight on the error in eps; by
     default "simple", and where training reaches alpha = 0, which eps does not, 1 on what the network predicts. Computed
-    in the network's output, so that it is finite there. Differentiable in the network's parameters.
+    in the network's output, so that it is finite there; weights that are 0 or not finite at a table's end are refused.
+    Differentiable in the network's parameters.
     """
     check_card(check_model(model), states("x0", x0).shape)
     _check(model, x0, weighting, t, eps, spread, generator)
@@ -106,16 +114,31 @@ def loss(
 def _weight(model: ScoreModel, weighting: Any, last: float) -> Callable[[Level], Any]:
     """The weight on the error in x0 at a level."""
     ends = not math.isfinite(linear(model.sde).lam([last]).item())
+    if model.predicts == "velocity" and ends and hasattr(model.sde, "n"):
+        raise ModelError(
+            'the velocity of a table is not finite where its alpha falls to 0: train a network of predicts="v" or "x0"'
+        )
     if weighting is None:
         weighting = model.predicts if ends else "simple"
     if callable(weighting):
         return lambda t: weighting(t) * _snr(t)
-    if weighting == "min_snr" and ends:
-        raise ModelError(
-            'weighting="min_snr" is 0 where alpha = 0, so nothing would be learnt at the end of this process: write '
-            '"v", "velocity" or "truncated_snr"'
-        )
+    _check_end(model, weighting, ends)
     return lambda t: WEIGHTINGS[weighting](t, model.sigma_data)
+
+
+def _check_end(model: ScoreModel, weighting: str, ends: bool) -> None:
+    """ModelError for weights that teach nothing at the end of a process, or that are not finite near it."""
+    table = hasattr(model.sde, "n")
+    if ends and (weighting == "min_snr" or (table and weighting in _ZERO_AT_END)):
+        raise ModelError(
+            f"weighting={weighting!r} is 0 where alpha = 0, so nothing would be learnt at the end of this process: "
+            + ('write "v" or "truncated_snr"' if table else 'write "v", "velocity" or "truncated_snr"')
+        )
+    if table and weighting in _OF_RATE and not math.isfinite(linear(model.sde).lam([model.sde.T]).item()):
+        raise ModelError(
+            f"weighting={weighting!r} needs the rate of the log-SNR, which a table of zero terminal SNR lacks beside "
+            'its end: write "v" or "truncated_snr"'
+        )
 
 
 def _check(model: ScoreModel, x0: Tensor, weighting: Any, t: Any, eps: Any, spread: Any, generator: Any) -> None:

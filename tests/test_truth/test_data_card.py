@@ -52,7 +52,7 @@ def test_what_no_data_of_the_range_have_is_refused(model: sd.ScoreModel, digits:
     for x, said in (
         (digits.tensor((0, 255), index=range(2)), r"\[7.5, 247.5\].*in \[-1, 1\] by its card.*write -1 \+ 0.0078"),
         (torch.as_tensor(digits.x[:2]).float(), r"\[0, 16\].*levels=17, range=\(0, 16\)\)\.dequantised\("),
-        (digits.dequantised(index=range(2))[:, 0], r"shape \(8, 8\), by its card the model takes \(1, 8, 8\): write"),
+        (digits.dequantised(index=range(2))[:, 0], r"(shape|states) \((2, )?8, 8\).*: write"),
     ):
         with pytest.raises(ValueError, match=said):
             _consumers(model, x)[name]()
@@ -168,6 +168,16 @@ def test_files_and_arrays_follow_one_rule(
         summary = sd.likelihood_job(model, data, tmp_path / str(at), **options, **quiet)
         assert summary.log_prob == pytest.approx(expected, rel=1e-4)
     assert main([*command, "--limit", "8", "--micro-batch", "8"]) == 0
+
+
+def test_another_range_of_files(model: sd.ScoreModel, digits: DataSet, tmp_path: Path) -> None:
+    """[-1, 1] on a network of [0, 1] is refused from 50 rows on; a few values outside are reported alone."""
+    with pytest.raises(DataError, match=r"data in \[0, 1\] by its card: declare their own range, --range -1,1"):
+        sd.likelihood_job(_unit(model), digits.dequantised(index=range(50)), tmp_path / "no", **QUIET)
+    lines: list[str] = []
+    wide = 1.3 * digits.dequantised(index=range(50))
+    sd.likelihood_job(model, wide, tmp_path / "wide", say=lines.append, **QUIET)
+    assert any("values in [-1.3, 1.3], the network was trained on data in [-1, 1]" in line for line in lines), lines
 
 
 def test_a_declared_set_and_a_silent_card(model: sd.ScoreModel, digits: DataSet, tmp_path: Path) -> None:

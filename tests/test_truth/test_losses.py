@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -82,3 +84,100 @@ def test_training_reaches_the_times_at_which_samplers_call() -> None:
         sd.loss(model, torch.zeros(20000, 1, dtype=F64), generator=torch.Generator().manual_seed(0))
         assert seen[0].max().item() == last
         assert torch.equal(seen[0], seen[0].round())
+
+
+# At VP's level of SNR 2: alpha^2 = 2/3, sigma^2 = 1/3; sigma_data = 0.5 has c_out^2 = .25 / (alpha^2 .25 + sigma^2).
+def test_golden_weights_of_the_other_names() -> None:
+    """Truncated SNR, EDM's 1/c_out^2, CFM's 1/t^2 on the linear path, VDM++'s sigmoid a unit of log-SNR."""
+    for snr, truncated, p2 in ((2.0, 2.0, 2 / 3), (0.25, 1.0, 0.2)):
+        assert WEIGHTINGS["truncated_snr"](_level(snr), 1.0).item() == pytest.approx(truncated, rel=1e-9)
+        assert WEIGHTINGS["p2"](_level(snr), 1.0).item() == pytest.approx(p2, rel=1e-9)
+        kappa2 = 1 / snr  # Karras et al. 2022: c_out = sigma sigma_data / sqrt(sigma^2 + sigma_data^2)
+        expected = (kappa2 + 0.25) / (kappa2 * 0.25)
+        assert WEIGHTINGS["edm"](_level(snr), 0.5).item() == pytest.approx(expected, rel=1e-9)
+    for t in (0.1, 0.5, 1.0):
+        at = sd.level(sd.RectifiedFlow(), torch.tensor([t], dtype=F64))
+        assert WEIGHTINGS["velocity"](at, 1.0).item() == pytest.approx(1 / t**2, rel=1e-9)
+        snr = (1 - t) ** 2 / t**2
+        # -dlam/dt = 1/(t (1 - t)), so g^2/(2 sigma^2) SNR = (1 - t)/t^3, 0 at T.
+        assert WEIGHTINGS["likelihood"](at, 1.0).item() == pytest.approx((1 - t) / t**3, rel=1e-9)
+        sigmoid = 1 / (1 + math.exp(-2) * snr)
+        assert WEIGHTINGS["sigmoid"](at, 1.0).item() == pytest.approx(2 * sigmoid * (1 - t) / t**3, rel=1e-9)
+    vp = sd.level(sd.VP(), torch.tensor([0.3], dtype=F64))
+    beta = 0.1 + 0.3 * 19.9
+    on_eps = WEIGHTINGS["likelihood"](vp, 1.0) * vp.sigma**2 / vp.alpha**2
+    assert on_eps.item() == pytest.approx(beta / 2 / vp.sigma.item() ** 2, rel=1e-9)
+
+
+PROCESSES = {**AT_ZERO, "vp": sd.VP(), "ve": sd.VE(), "edm": sd.EDM()}
+M, C = 0.7, 0.3
+# Four points of the exact first and second moments of x0 ~ N(M, C) and eps ~ N(0, 1).
+A, B = (torch.tensor(signs, dtype=F64)[:, None] for signs in ([1, 1, -1, -1], [1, -1, 1, -1]))
+
+
+@pytest.mark.parametrize("predicts", ["x0", "v", "edm", "velocity", "eps", "score"])
+@pytest.mark.parametrize("process", PROCESSES)
+def test_the_minimiser_of_every_weight_is_the_true_score(process: str, predicts: str) -> None:
+    """A linear network has its least loss at E[x0|x] = M + alpha C (x - alpha M)/(alpha^2 C + sigma^2), at T too."""
+    sde, names = PROCESSES[process], [None, *WEIGHTINGS]
+    slope, offset = (torch.zeros((), dtype=F64, requires_grad=True) for _ in range(2))
+    inputs: list[torch.Tensor] = []
+    scale_of_data = {"sigma_data": 0.5} if predicts == "edm" else {}
+    model = sd.ScoreModel(
+        lambda x, t: inputs.append(x) or slope * x + offset, sde, predicts=predicts, time="t", **scale_of_data
+    )
+    last = sde.T if model.at_zero_alpha else sde.t_max
+    served = 0
+    for time in (last, sde.t_min + 0.4 * (last - sde.t_min)):
+        t = torch.full((4,), float(round(time)) if process == "table" else time, dtype=F64)
+        at = sd.level(sde, t[:1])
+        if predicts == "velocity" and process == "table":
+            with pytest.raises(sd.ModelError, match="velocity of a table is not finite"):
+                sd.loss(model, M + C**0.5 * A, eps=B, t=t)
+            continue
+        a, b = (torch.as_tensor(v, dtype=F64).reshape(-1)[0] for v in model(B, sd.level(sde, t)).pair("x0"))
+        on_x = at.alpha * C / (at.alpha**2 * C + at.sigma**2)
+        scale = (inputs[-1] / B)[0].item()  # EDM's c_in, which the network's input carries
+        right = ((on_x - a) / b).item() / scale, ((M - on_x * at.alpha * M) / b).item()
+        for name in names:
+            grads = []
+            for wrong in (0.0, 0.1):
+                with torch.no_grad():
+                    slope.fill_(right[0] + wrong)
+                    offset.fill_(right[1] - wrong)
+                try:
+                    loss = sd.loss(model, M + C**0.5 * A, eps=B, t=t, weighting=name).mean()
+                except sd.ModelError:
+                    break
+                assert loss.isfinite()
+                grads.append(torch.stack(torch.autograd.grad(loss, (slope, offset))))
+            if not grads:
+                continue
+            served += 1
+            least, far = (grad.abs().max().item() for grad in grads)
+            assert least <= 1e-9 * far or far == 0, (name, time)
+            assert far > 0 or (at.alpha == 0 and name in ("simple", "p2", "likelihood", "sigmoid"))
+    assert served >= 8 or predicts == "velocity"
+
+
+@pytest.mark.parametrize("name", ["simple", "p2", "min_snr", "likelihood", "sigmoid", "velocity"])
+def test_weights_that_teach_nothing_at_a_table_s_end_are_refused(name: str) -> None:
+    x0 = torch.zeros(4, 2, dtype=F64)
+    with pytest.raises(sd.ModelError, match=f'weighting=\'{name}\' .*write "v" or "truncated_snr"'):
+        sd.loss(sd.ScoreModel(lambda x, t: x, ZERO_SNR, predicts="v"), x0, weighting=name)
+    if name in ("simple", "p2", "min_snr"):  # an eps network is trained up to the last timestep with alpha > 0
+        assert sd.loss(sd.ScoreModel(lambda x, t: x, ZERO_SNR), x0, weighting=name).isfinite().all()
+
+
+def test_the_index_clock_of_a_table_counts_from_0() -> None:
+    seen: list[torch.Tensor] = []
+
+    def net(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        seen.append(t)
+        return x
+
+    table = sd.Table.from_betas(torch.linspace(1e-4, 0.02, 10, dtype=F64))
+    sd.loss(sd.ScoreModel(net, table, time="index"), torch.zeros(4000, 1), generator=torch.Generator().manual_seed(0))
+    values, counts = seen[0].unique(return_counts=True)
+    assert values.tolist() == list(range(10))
+    assert (counts - 400).abs().max() <= 1  # stratified: uniform to one draw

@@ -83,10 +83,11 @@ def test_an_rms_out_of_proportion_is_not_chosen() -> None:
 @pytest.mark.parametrize("calls", [5, 10, 20])
 def test_the_choice_holds_in_rms_on_a_target_and_starts_it_has_not_seen(calls: int) -> None:
     """Against every candidate of the default field, on 1,000 starts of its own, within 1.2 times the least rms."""
-    model = sd.target("moons").model(sd.VP())
-    solver, times = auto(model, (7, 2), calls=calls)
-    unseen = paths(model, (1000, 2), 400, seed=99)
-    field = candidates_for(unseen.subset(0, 8), calls, None, 0.7)
+    model = sd.target("gmm64").model(sd.VP())
+    shape = sd.target("gmm64").sample(1).shape[1:]
+    solver, times = auto(model, (7, *shape), calls=calls)
+    unseen = paths(model, (1000, *shape), 400, seed=99)
+    field = candidates_for(unseen.subset(0, 8), calls, None, 0.605)
     few = unseen.subset(0, 200)
     leaders = sorted(field, key=lambda c: few.measured(c.named.solver, c.times).rms)[:12]
     least = min(unseen.measured(c.named.solver, c.times).rms for c in leaders)
@@ -100,7 +101,7 @@ def test_the_command_says_the_errors_of_both_lines(tmp_path: Path, capsys: pytes
     line = ["recommend", str(folder), "--calls", "4", "--starts", "4", "--solver", "ddim", "--solver", "dpmpp_2m"]
     assert main([*line, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert {"median", "rms"} <= {*said["candidates"][0], "median"}
+    assert said["candidates"][0]["rms"] == said["rms"]
     assert main(line) == 0
     out = capsys.readouterr().out
     assert f"{said['rms']:.2e}" in out
