@@ -119,10 +119,10 @@ def real_tensor(name: str, value: Any) -> Tensor:
     """Real numbers, a tensor, an array or nested lists, as a float64 tensor; refuses text and complex numbers."""
     try:
         if not isinstance(value, Tensor) and np.iscomplexobj(value):
-            raise TypeError("complex numbers")
+            raise InputTypeError("complex numbers")
         found = value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
         if found.is_complex() or found.is_meta or found.layout is not torch.strided:
-            raise TypeError(f"{found.dtype}, {found.layout} on {found.device}")
+            raise InputTypeError(f"{found.dtype}, {found.layout} on {found.device}")
         return found.to(torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputTypeError(f"{name}={shown(value)}: give real numbers ({_first_line(error)})") from error

@@ -167,6 +167,18 @@ class CallCounter:
         return counted
 
 
+class SampleRecord(NamedTuple):
+    """A whole run: the result x, times (n + 1,), trajectory (n + 1, B, ...) and network evaluations."""
+
+    x: Tensor
+    times: Tensor
+    trajectory: Tensor
+    calls: int
+
+    def __repr__(self) -> str:
+        return f"SampleRecord({tuple(self.x.shape)} after {len(self.times) - 1} steps, {self.calls} calls)"
+
+
 class RunTable(NamedTuple):
     """The levels of a run, with what its solver needs at each, and the model bound to them."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple, cast, overload
+from typing import Any, Literal, cast, overload
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from sdediff.sampling.run import (
     Plan,
     Run,
     RunTable,
+    SampleRecord,
     State,
     make_plan,
     make_table,
@@ -35,22 +36,8 @@ from sdediff.sde.base import linear
 from sdediff.solvers import Solver, SolverError
 
 # Kinds of model, solver, steps, calls, start, stop, denoise and noise that need no look.
-_NONE = type(None)
-_PLAIN = set(
-    itertools.product([ScoreModel], [str], [int, _NONE], [int, _NONE], [float, _NONE], [float, _NONE], [bool], [str])
-)
-
-
-class SampleRecord(NamedTuple):
-    """A whole run: the result x, times (n + 1,), trajectory (n + 1, B, ...) and network evaluations."""
-
-    x: Tensor
-    times: Tensor
-    trajectory: Tensor
-    calls: int
-
-    def __repr__(self) -> str:
-        return f"SampleRecord({tuple(self.x.shape)} after {len(self.times) - 1} steps, {self.calls} calls)"
+_COUNT, _TIME = [int, type(None)], [float, type(None)]
+_PLAIN = set(itertools.product([ScoreModel], [str], _COUNT, _COUNT, _TIME, _TIME, [bool], [str]))
 
 
 class Sampler:
@@ -141,10 +128,8 @@ class Sampler:
             check_resume(resume, {"shape": shape, "x": x}, self._dtype, self._device)
         noise = noise_for(self._noise, model, seed, index)
         start = x if resume is None else resume.x
-        if start is None:
-            plan = self.plan(shape, cond)
-        else:
-            plan = self.plan(start.shape, cond, self._dtype or start.dtype, start.device)
+        like: Any = (shape, cond) if start is None else (start.shape, cond, self._dtype or start.dtype, start.device)
+        plan = self.plan(*like)
         if self.compile:
             model = model.map_net(lambda _: self._net)
         if wrap is not None:

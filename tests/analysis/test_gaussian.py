@@ -129,10 +129,15 @@ def test_two_draws_a_step_are_two_impulses():
     close(found.variance, [variance])
 
 
-@pytest.mark.parametrize("name", ["langevin", "predictor_corrector", "ode", "sde"])
-def test_solvers_that_are_not_linear_are_refused(name):
+BY_SAMPLE = sd.solver("langevin", norm="sample")
+
+
+@pytest.mark.parametrize(
+    "solver", [BY_SAMPLE, sd.solver("predictor_corrector", corrector=BY_SAMPLE), "ode", "sde"], ids=str
+)
+def test_solvers_that_are_not_linear_are_refused(solver):
     with pytest.raises(NotLinear) as caught:
-        analyse(name, sd.VP())
+        analyse(solver, sd.VP())
     assert "\n" not in str(caught.value)
 
 

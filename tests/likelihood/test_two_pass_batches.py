@@ -142,10 +142,10 @@ def test_conditions_with_a_row_a_sample_go_with_their_sample():
         torch.testing.assert_close(found.log_prob[i : i + 1], alone.log_prob, rtol=0, atol=1e-9)
 
 
-def test_the_network_keeps_its_dtype(m, points):
+def test_the_network_is_evaluated_in_the_dtype_asked_for(m, points):
     seen = []
     model = m.model(sd.VP()).map_net(lambda net: lambda x, t: seen.append((x.dtype, t.dtype)) or net(x, t))
-    found = sd.log_likelihood(model, points[:4].float(), trace="exact")
+    found = sd.log_likelihood(model, points[:4], trace="exact", dtype=torch.float32)
     assert set(seen) == {(torch.float32, torch.float32)}
     assert (found.log_prob.dtype, found.latent.dtype) == (F64, F64)
     exact = sd.log_likelihood(model, points[:4], trace="exact")

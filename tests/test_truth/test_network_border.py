@@ -11,7 +11,9 @@ from torch import Tensor, nn
 import sdediff as sd
 from tests.test_truth.odd_networks import DIMS, PLAIN, WAYS, WRAPPERS, Net, call
 
-SOLVERS = list(sd.list_solvers())
+# One of each kind of solver by default, every registered one among the slow tests.
+USUAL = {"dpmpp_2m", "unipc", "deis", "heun", "ddpm", "euler_ancestral", "predictor_corrector", "ode", "adaptive_sde"}
+SOLVERS = [name if name in USUAL else pytest.param(name, marks=pytest.mark.slow) for name in sd.list_solvers()]
 # A stochastic solver that accepts or refuses a step by its error turns rounding into other steps.
 ROUNDING = {"adaptive_sde": 0.1}
 START = torch.randn(2, DIMS, generator=torch.Generator().manual_seed(3))
