@@ -142,14 +142,20 @@ def test_conditions_with_a_row_a_sample_go_with_their_sample():
         torch.testing.assert_close(found.log_prob[i : i + 1], alone.log_prob, rtol=0, atol=1e-9)
 
 
-def test_the_network_is_evaluated_in_the_dtype_asked_for(m, points):
+def test_the_network_is_evaluated_in_its_own_type(m, points):
     seen = []
-    model = m.model(sd.VP()).map_net(lambda net: lambda x, t: seen.append((x.dtype, t.dtype)) or net(x, t))
-    found = sd.log_likelihood(model, points[:4], trace="exact", dtype=torch.float32)
-    assert set(seen) == {(torch.float32, torch.float32)}
-    assert (found.log_prob.dtype, found.latent.dtype) == (F64, F64)
-    exact = sd.log_likelihood(model, points[:4], trace="exact")
-    torch.testing.assert_close(found.log_prob, exact.log_prob, rtol=0, atol=5e-3)
+    exact = m.model(sd.VP())  # its parameters are float64
+    line = torch.nn.Linear(2, 2)
+    nets = {F64: exact.net, torch.float32: lambda x, t: line(x)}
+    for kind, net in nets.items():
+        model = exact.map_net(lambda _, net=net: lambda y, t: seen.append((y.dtype, t.dtype)) or net(y, t))
+        for x in (points[:4].float(), points[:4].double()):
+            found = sd.log_likelihood(model, x, trace="exact")
+            assert set(seen) == {(kind, kind)}
+            assert (found.log_prob.dtype, found.latent.dtype) == (F64, F64)
+        seen.clear()
+    rounded, right = (sd.log_likelihood(exact, x, trace="exact").log_prob for x in (points[:4].float(), points[:4]))
+    torch.testing.assert_close(rounded, right, rtol=0, atol=5e-3)
 
 
 @pytest.mark.parametrize(
