@@ -21,7 +21,6 @@ WRONG = {
     "reversed": (lambda t: t + 0.01, lambda t: 1.01 - t, "does not rise with time"),
     "constant": (torch.ones_like, lambda t: 0.5 + 0 * t, "does not rise with time"),
     "bent": (torch.ones_like, lambda t: 0.1 + t * (1.2 - t), "does not rise with time"),
-    "underflow": (lambda t: torch.exp(-2000 * t**2), lambda t: t, "alpha is 0.0 at t="),
     "float alpha": (lambda t: 1.0, lambda t: t, r"alpha\(t\) gave 1.0"),
     "int alpha": (lambda t: torch.ones_like(t).long(), lambda t: t, "torch.int64"),
     "float32": (lambda t: torch.ones_like(t).float(), lambda t: t, "torch.float32"),
@@ -45,6 +44,15 @@ def test_coefficients_that_cannot_be_right(name):
     ):  # fmt: skip
         with pytest.raises(sd.SDEError, match=said):
             make()
+
+
+def test_a_process_whose_alpha_underflows_begins_where_data_still_show():
+    sde = Pair(lambda t: torch.exp(-2000 * t**2), lambda t: 0.01 + t)
+    assert sde.alpha(torch.tensor([1.0], dtype=torch.float64)).item() == 0
+    assert sde.lam(torch.tensor([sde.t_max], dtype=torch.float64)).item() == pytest.approx(-10, abs=1e-6)
+    spread = [sd.analyse("dpmpp_2m", sde, spectrum=(0.25,), steps=n).variance[0] for n in (50, 200)]
+    assert abs(spread[1] - 0.25) < 1e-3
+    assert abs(spread[1] - 0.25) < abs(spread[0] - 0.25)
 
 
 def test_a_right_process_is_looked_at_once():
