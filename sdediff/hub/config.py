@@ -70,7 +70,7 @@ def sde_from(config: Any, where: Path | str) -> SDE:
         for key, value in fields.items():
             if key not in valid:
                 raise HubError(f"{where}: {name} has no field {key!r}: {meant(key, valid)}")
-            if value is None and valid[key] is None:
+            if value is None and isinstance(valid[key], ClassDefault):
                 continue
             if not isinstance(value, bool | int | float) or not math.isfinite(value):
                 raise HubError(f"{where}: {name}'s {key}={value!r}: give a finite number")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,20 +30,17 @@ def _check_numbers(sde: Any) -> None:
 
 @dataclass(frozen=True)
 class _Process(LinearSDE):
-    """A process whose t_min is None for the class's default: where sampling stops, below which likelihoods may start.
+    """A process that has its class's t_min where none is given: sampling ends there, likelihoods may start nearer.
 
-    A t_min that was given is the end of both. ends_by_default: whether it was not.
+    A t_min that is given is the end of both, so two processes that differ in this alone are not equal.
     """
 
     ends_by_default: bool = field(init=False, repr=False, default=True)
 
-    _T_MIN: ClassVar[float] = 1e-3
-
     def __post_init__(self) -> None:
-        default = self.t_min is None or isinstance(self.t_min, ClassDefault)
-        object.__setattr__(self, "ends_by_default", default)
-        if default:
-            object.__setattr__(self, "t_min", ClassDefault(self._T_MIN))
+        if self.t_min is None:
+            object.__setattr__(self, "t_min", type(self).t_min)
+        object.__setattr__(self, "ends_by_default", isinstance(self.t_min, ClassDefault))
         _check_numbers(self)
 
 
@@ -54,7 +51,7 @@ class _LinearBeta(_Process):
     beta_min: float = 0.1
     beta_max: float = 20.0
     T: float = 1.0
-    t_min: float = None  # type: ignore[assignment]
+    t_min: float = ClassDefault(1e-3)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -116,9 +113,7 @@ class VE(_Process):
     sigma_max: float = 50.0
     zero_start: bool = False
     T: float = 1.0
-    t_min: float = None  # type: ignore[assignment]
-
-    _T_MIN = 1e-5
+    t_min: float = ClassDefault(1e-5)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -145,9 +140,8 @@ class EDM(_Process):
     """alpha = 1, sigma = t, from sigma 0.002 to 80. Karras et al. 2022."""
 
     T: float = 80.0
-    t_min: float = None  # type: ignore[assignment]
+    t_min: float = ClassDefault(0.002)
 
-    _T_MIN = 0.002
     grid = "karras"
 
     def alpha(self, t: Tensor) -> Tensor:
@@ -173,7 +167,7 @@ class Cosine(_Process):
 
     s: float = 0.008
     T: float = 1.0
-    t_min: float = None  # type: ignore[assignment]
+    t_min: float = ClassDefault(1e-3)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -212,7 +206,7 @@ class RectifiedFlow(_Process):
     """The linear path alpha = 1 - t, sigma = t. Liu et al. 2022, Lipman et al. 2022. alpha(T) = 0."""
 
     T: float = 1.0
-    t_min: float = None  # type: ignore[assignment]
+    t_min: float = ClassDefault(1e-3)
 
     def alpha(self, t: Tensor) -> Tensor:
         return 1 - t / self.T
