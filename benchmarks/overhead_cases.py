@@ -79,13 +79,11 @@ def one_call_solvers() -> dict[str, bool]:
     return found
 
 
-def our_cases(value: Tensor, x: Tensor, others: bool = True) -> Iterator[Case]:
+def our_cases(value: Tensor, x: Tensor) -> Iterator[Case]:
     """Every one-call solver in every mode on both processes, and some variants and multi-call solvers under VP."""
     for name in one_call_solvers():
         for process, make in PROCESSES.items():
             yield from _modes(name, name, process, make, value, x, {})
-    if not others:
-        return
     statistics = sd.statistics(data(), rank=8)
     variants: dict[str, tuple[Any, dict[str, Any]]] = {
         "angle, the data's mean and scale": ("angle", {"stats": statistics}),

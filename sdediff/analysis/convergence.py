@@ -79,8 +79,11 @@ def stability(
     def at(n: int) -> Analysis:
         return analyse(solver, sde, grid, spectrum, n, mean, start=start, stop=stop, denoise=False, prior=prior)
 
+    def bounded(n: int) -> bool:
+        return at(n).growth <= limit and at(2 * n).growth <= limit
+
     low, high = 0, 1
-    while not (at(high).growth <= limit and at(2 * high).growth <= limit):
+    while not bounded(high):
         low, high = high, 2 * high
         if high > most:
             raise SolverError(
@@ -88,7 +91,7 @@ def stability(
             )  # fmt: skip
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if at(middle).growth <= limit else (middle, high)
+        low, high = (low, middle) if bounded(middle) else (middle, high)
     analysis = at(high)
     lam = sde.lam(analysis.times.clamp(max=sde.t_max))
     return Stability(high, lam.diff().max().item(), analysis.growth)

@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Colours differ in hue and lightness; markers distinguish the lines without colour.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a4bbf", "#8c6d1f", "#17becf", "#555555")
-_MARKERS = "osD^vPX<"
+COLOURS = (
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a4bbf", "#8c6d1f",
+    "#17becf", "#b2182b", "#4d9221", "#e69f00", "#555555", "#c51b7d",
+)  # fmt: skip
+MARKERS = "osD^vPX<>phd"
 
 
 class SpectrumCurve(NamedTuple):
@@ -68,7 +71,7 @@ class _Style(NamedTuple):
 
 
 def _styles(count: int) -> list[_Style]:
-    return [_Style(_COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]) for i in range(count)]
+    return [_Style(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i in range(count)]
 
 
 def _figure(columns: int) -> tuple[Figure, Sequence[Axes]]:

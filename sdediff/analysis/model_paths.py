@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sdediff.analysis.tuning import fixed_grids, search
+from sdediff.model.conditions import as_tensors
 from sdediff.model.score_model import ScoreModel
 from sdediff.sampling.api import Sampler, sample
 from sdediff.sampling.run import make_plan
@@ -77,8 +78,8 @@ class Paths:
 
     def run(self, solver: Solver, times: Tensor) -> Tensor:
         """The results of a solver from these starts on these times."""
-        kept = {name: self.options[name] for name in ("denoise", "dtype", "device") if name in self.options}
-        run = Sampler(self.model, solver=solver, grid=times, **kept).run(x=self.x, cond=self.options.get("cond"))
+        sampler = Sampler(self.model, solver=solver, grid=times, denoise=self.options["denoise"])
+        run = sampler.run(x=self.x, cond=self.options["cond"])
         with torch.no_grad():
             *_, end = run.states(check=False)
         return end.x if end.prediction is None else end.prediction.x0
@@ -138,7 +139,7 @@ def _conditions(cond: dict[str, Any] | None, rows: range) -> dict[str, Any] | No
             return value
         return value[torch.tensor(list(rows), device=value.device) % len(value)]
 
-    return {name: chosen(value) for name, value in cond.items()}
+    return {name: chosen(value) for name, value in as_tensors(cond).items()}
 
 
 def tune(

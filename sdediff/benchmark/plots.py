@@ -6,18 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from sdediff.analysis.figures import COLOURS, MARKERS
 from sdediff.benchmark.results import RealDataFloor, SolverResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Colours differ in hue and lightness; markers distinguish the lines without colour.
-_COLOURS = (
-    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a4bbf", "#8c6d1f",
-    "#17becf", "#b2182b", "#4d9221", "#e69f00", "#555555", "#c51b7d",
-)  # fmt: skip
-_MARKERS = "osD^vPX<>phd"
 # Diverging values would dominate the axis: they are clipped at this multiple of the floor.
 _SPAN = {"error": 1e6, "distance": 1e2}
 
@@ -63,8 +58,8 @@ def _styles(rows: Sequence[SolverResult]) -> dict[str, _Style]:
     middle = (len(names) - 1) / 2
     return {
         name: _Style(
-            _COLOURS[i % len(_COLOURS)],
-            _MARKERS[i % len(_MARKERS)],
+            COLOURS[i % len(COLOURS)],
+            MARKERS[i % len(MARKERS)],
             "-" if name in deterministic else "--",
             (i - middle) * 0.012,
         )

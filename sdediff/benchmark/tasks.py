@@ -11,6 +11,7 @@ from torch import Tensor
 from sdediff import hub
 from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.suggestions import nearest
+from sdediff.model.data_card import DataCard
 from sdediff.model.score_model import ScoreModel
 from sdediff.sde.processes import VP
 from sdediff.solvers import ODE, Solver, solver
@@ -91,7 +92,6 @@ def _target_task(name: str, device: Any, dtype: torch.dtype | None) -> Task:
 
 def _network_task(name: str, stored: str, device: Any, dtype: torch.dtype | None) -> Task:
     model = hub.load(stored, device or "cpu", dtype)
-    description = model.card.get("data") or {}
-    low, high = description.get("range", (-1.0, 1.0))
-    truth, real = (hub.data(description["name"], part).dequantised(range=(low, high)) for part in ("test", "train"))
+    name_of_data, bounds = model.card["data"]["name"], DataCard.of(model.card).bounds
+    truth, real = (hub.data(name_of_data, part).dequantised(range=bounds) for part in ("test", "train"))
     return Task(name, model, truth, real)

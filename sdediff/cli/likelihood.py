@@ -20,12 +20,10 @@ from sdediff.cli.output import emit, listed
 from sdediff.datasets import DataError, DataSet, read
 from sdediff.integrate import ODES
 from sdediff.jobs import JobError, Stopped, Summary, paired
+from sdediff.jobs.worker import first_rank
 from sdediff.likelihood import LikelihoodSettings
 from sdediff.likelihood.settings import METHODS
 from sdediff.model.score_model import ScoreModel
-
-# Fields of LikelihoodSettings that a command cannot set: a job has no gradients, and the data say their levels.
-NO_OPTION = ("gradient", "discrete")
 
 _HELP = {f.name: f.metadata["help"] for f in fields(LikelihoodSettings)}
 
@@ -110,7 +108,7 @@ def likelihood(
         run(other, folder / "compared")
         with naming("--compare"):
             report["compare"] = {"model": compare, **paired(folder, folder / "compared")}
-    if int(os.environ.get("RANK") or 0):
+    if not first_rank():
         return  # the first rank reports for all
     if summary.refused:
         raise BadInput(
@@ -174,10 +172,13 @@ def _data(
 
 
 def _print(report: dict[str, Any]) -> None:
+    bits = _figure(report["bits_per_dim"], report["bits_per_dim_std_error"])
+    if report["levels"] is None:
+        bits = "none: continuous data"
     rows = [
         ("samples", f"{report['samples']} of {report['data']}, {report['left_out']} left out"),
         ("log p (nats)", _figure(report["log_prob"], report["log_prob_std_error"])),
-        ("bits/dim", _figure(report["bits_per_dim"], report["bits_per_dim_std_error"])),
+        ("bits/dim", bits),
         ("trace error of the mean (nats)", _or_unknown(report["probe_error"])),
         ("solver error (nats)", _or_unknown(report["solver_error"])),
         ("density", f"{report['density']}, t0 = {report['t0']:g}" if report["t0"] is not None else "unknown"),
@@ -202,5 +203,5 @@ def _or_unknown(value: float | None) -> Any:
 
 def _figure(value: float | None, error: float | None) -> str:
     if value is None:
-        return "none: continuous data"
+        return "unknown"
     return f"{value:.4f}" + (f" +- {error:.4f}" if error is not None else "")

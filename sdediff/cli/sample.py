@@ -103,6 +103,7 @@ def _chosen(name: str, options: Sequence[str], lower: bool, grid: str | None) ->
 def _guided(model: ScoreModel, clip: str | None, quantile: float | None) -> ScoreModel:
     """The model with x0 clipped or thresholded; a threshold's limit is the larger end of the data's range."""
     from sdediff import guidance
+    from sdediff.model.data_card import DataCard
 
     if clip is not None and quantile is not None:
         raise BadInput("--threshold: x0 is thresholded or clipped, give one of --threshold and --clip")
@@ -112,7 +113,7 @@ def _guided(model: ScoreModel, clip: str | None, quantile: float | None) -> Scor
             return guidance.clip(model, *ends)
     if quantile is None:
         return model
-    limit = max(abs(float(end)) for end in (model.card.get("data") or {}).get("range", (-1, 1)))
+    limit = max(abs(float(end)) for end in DataCard.of(model.card).bounds)
     with naming("--threshold"):
         return guidance.threshold(model, quantile, limit)
 
@@ -151,12 +152,12 @@ def _written(folder: Path, x: Tensor, model: ScoreModel) -> dict[str, str]:
 
     from sdediff._utils.files import whole
     from sdediff.datasets import save_grid
+    from sdediff.model.data_card import DataCard
 
     values = x if x.dtype.itemsize > 2 else x.float()
     files = {"npz": folder / "samples.npz"}
     with whole(files["npz"]) as unfinished, unfinished.open("wb") as stream:
         np.savez(stream, x=values.numpy())
     if x.ndim == 4 and x.shape[1] in (1, 3):
-        low, high = (model.card.get("data") or {}).get("range", (-1.0, 1.0))
-        files["png"] = save_grid(values[:_SHOWN], folder / "samples.png", range=(low, high))
+        files["png"] = save_grid(values[:_SHOWN], folder / "samples.png", range=DataCard.of(model.card).bounds)
     return {kind: str(path) for kind, path in files.items()}

@@ -14,8 +14,6 @@ from torch import Tensor
 from sdediff.datasets import DataError, DataSet, read
 from sdediff.datasets.checks import pieces
 from sdediff.datasets.readers import as_samples
-from sdediff.model.data_card import DataCard
-from sdediff.model.score_model import ScoreModel
 
 Range = tuple[float, float]
 
@@ -68,11 +66,6 @@ def _gathered(data: Any, limit: int | None) -> np.ndarray:
             raise DataError(f"item {i} has shape {value.shape}, item 0 has {out.shape[1:]}: give all the same shape")
         out[i] = value
     return out  # type: ignore[return-value]
-
-
-def model_range(model: ScoreModel) -> Range:
-    """The range of values that the network was trained on, from its card; by default (-1, 1)."""
-    return DataCard.of(model.card).range or (-1.0, 1.0)
 
 
 def states(data: DataSet, rows: Sequence[int], bounds: Range, seed: int | None, dtype: torch.dtype) -> Tensor:

@@ -26,6 +26,11 @@ from sdediff.jobs.summary import Summary, summarise
 _POLL = 0.1
 
 
+def first_rank() -> bool:
+    """Whether this process reports for all that a launcher such as torchrun started."""
+    return int(os.environ.get("RANK") or 0) == 0
+
+
 @dataclass(frozen=True, eq=False)
 class Worker:
     """The part of one process in a job: what it computes, where it writes, and how it reports."""
@@ -54,7 +59,7 @@ class Worker:
                 if not self.finished():
                     self.shards.folder.mkdir(exist_ok=True)
                     self.shards.discard_damaged(self.say)
-            if not new and self.first and (self.finished() or self.shards.done()):
+            if not new and first_rank() and (self.finished() or self.shards.done()):
                 self.say(f"begun before: {self.progress_text()}")
             if not self.finished():
                 try:
@@ -66,11 +71,6 @@ class Worker:
                     raise
             with files:
                 return self._merge()
-
-    @property
-    def first(self) -> bool:
-        """Whether this process reports for all ranks."""
-        return int(os.environ.get("RANK") or 0) == 0
 
     def finished(self) -> bool:
         """Whether all shards have been merged, by this process or another."""
@@ -162,7 +162,7 @@ class Worker:
         summary = summarise(
             self.folder, self.manifest, self.scorer.model.card.get("name"), self.scorer.device, self.skip_bad
         )
-        if self.first or not (self.folder / "report.html").exists():
+        if first_rank() or not (self.folder / "report.html").exists():
             summary.save(self.folder)
             write_report(self.folder, summary)
         shutil.rmtree(self.shards.folder, ignore_errors=True)

@@ -43,6 +43,11 @@ class DataCard(NamedTuple):
             raise ModelError(f"the card's range={bounds!r}: write two finite numbers, the lower first")
         return cls(levels, bounds, shape)
 
+    @property
+    def bounds(self) -> Range:
+        """The range of values that the network was trained on; (-1, 1) where the card does not say."""
+        return self.range or (-1.0, 1.0)
+
 
 def check_statistics(entries: dict[str, Any], stats: Statistics) -> None:
     """Compare statistics with a card: shape, mean within the range, no spread beyond what the range allows.

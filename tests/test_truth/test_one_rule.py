@@ -9,6 +9,8 @@ import pytest
 import torch
 
 import sdediff as sd
+from sdediff.analysis.model_paths import paths
+from sdediff.jobs.shards import read_results
 from sdediff.model.conditions import as_tensors, rows_of_conditions
 
 F64 = torch.float64
@@ -117,3 +119,27 @@ def test_adaptive_solvers_cut_what_is_declared_as_if_each_sample_ran_alone(solve
         sd.sample(open_, (3, 2), solver=solver, dtype=F64, cond={"gain": make(gains)})
     column = torch.tensor(gains)[:, None]
     assert (sd.sample(open_, (3, 2), solver=solver, dtype=F64, cond={"gain": column}) - x).abs().max() < 1e-6
+
+
+def _shifted(x: torch.Tensor, t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return 0.1 * (x - y[:, None])
+
+
+@pytest.mark.parametrize("kind", [torch.as_tensor, np.float32, list])
+def test_a_job_takes_the_rows_of_every_kind_of_condition(kind: Any, tmp_path: Any) -> None:
+    model = sd.ScoreModel(_shifted, sd.VP(), per_sample=("y",))
+    x, y = np.random.default_rng(0).normal(size=(5, 2)), [0.0, 1.0, 2.0, 3.0, 4.0]
+    quick: dict[str, Any] = {"trace": "exact", "rtol": 1e-3, "atol": 1e-3}
+    sd.likelihood_job(model, x, tmp_path / "job", cond={"y": kind(y)}, micro_batch=2, progress=False, **quick)
+    found = torch.as_tensor(read_results(tmp_path / "job")["log_prob"])
+    alone = [
+        sd.log_likelihood(model, torch.as_tensor(x[i : i + 1]), cond={"y": torch.tensor(y[i : i + 1])}, **quick)
+        for i in range(5)
+    ]
+    torch.testing.assert_close(found, torch.cat([a.log_prob for a in alone]), rtol=0, atol=1e-4)
+
+
+def test_the_starts_of_a_comparison_take_conditions_of_every_kind_in_turn() -> None:
+    model, numbers = sd.ScoreModel(_shifted, sd.VP()), torch.arange(8.0)
+    ends = [paths(model, (4, 2), calls=8, cond={"y": y}).end for y in (numbers, numbers.numpy())]
+    torch.testing.assert_close(ends[1].double(), ends[0].double())
