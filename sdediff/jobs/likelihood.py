@@ -29,6 +29,8 @@ from sdediff.jobs.worker import Worker
 from sdediff.likelihood import Discrete, LikelihoodSettings
 from sdediff.likelihood.ends import Prior
 from sdediff.likelihood.settings import merged
+from sdediff.model.conditions import as_tensors
+from sdediff.model.data_card import DataCard
 from sdediff.model.score_model import ScoreModel
 from sdediff.noise.counter import Counter
 from sdediff.sampling.run import check_eval, placement
@@ -101,7 +103,7 @@ def likelihood_job(
     Counter(seed)  # refuses a seed that is not an integer in [0, 2**64)
     shard = _shard(rows, draws, micro_batch, shard)
     dtype, device = placement(model, dtype, device)
-    bounds, folder = inputs.model_range(model), Path(out).expanduser()
+    bounds, folder = DataCard.of(model.card).bounds, Path(out).expanduser()
     chosen = fit_settings(chosen, model, rows, bounds, draws, say)
     count = num_threads or stored_threads(folder) or torch.get_num_threads()
     described_settings = {
@@ -109,7 +111,7 @@ def likelihood_job(
         "dtype": str(dtype).removeprefix("torch."), "device": device.type, "model_range": list(bounds),
         "cond": described(cond), **{name: described(value) for name, value in chosen.values().items()},
     }  # fmt: skip
-    scorer = Scorer(model, rows, bounds, seed, draws, dtype, device, chosen, cond or {})
+    scorer = Scorer(model, rows, bounds, seed, draws, dtype, device, chosen, as_tensors(cond or {}))
     manifest = Manifest(folder, _inputs(model, rows, described_settings))
     shared = int(os.environ.get("WORLD_SIZE") or 1) > 1 if join is None else join
     shards = Shards(folder / "shards", len(rows), shard, manifest.id)

@@ -10,19 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import real_tensor, shown, states
 from sdediff._utils.errors import InputError
 from sdediff.likelihood import bounds, ode, two_pass
 from sdediff.likelihood.ends import Prior
 from sdediff.likelihood.result import Likelihood, joined
 from sdediff.likelihood.settings import LikelihoodSettings, merged
-from sdediff.likelihood.task import Task, checked_states, micro_batches, prepare
+from sdediff.likelihood.task import Conditions, Task, micro_batches, place, prepare
 from sdediff.likelihood.units import Discrete
 from sdediff.model.data_card import DataCard
 from sdediff.model.data_check import check_data
-from sdediff.model.score_model import ScoreModel
-from sdediff.sampling.run import placement
+from sdediff.model.score_model import ScoreModel, check_model
 
-_METHODS: dict[str, Callable[[Task, Tensor, np.ndarray, dict[str, Tensor]], Likelihood]] = {
+_METHODS: dict[str, Callable[[Task, Tensor, np.ndarray, Conditions], Likelihood]] = {
     "two_pass": two_pass.score, "ode": ode.score, "vlb": bounds.chain, "continuous_vlb": bounds.continuous,
 }  # fmt: skip
 
@@ -78,38 +78,42 @@ def log_likelihood(
         discrete=discrete, steps=steps, noises=noises, fresh=fresh, variance=variance, solver_error=solver_error,
         max_steps=max_steps, frozen=frozen,
     )  # fmt: skip
-    x = checked_states(x)
-    check_data(model, x)
-    _check_latents(model, autoencoder, len(x))
-    task, per_sample = prepare(model, chosen, x.shape, seed, cond, micro_batch)
+    x = states("x", x)
+    check_data(check_model(model), x)
+    term = _latent_term(model, autoencoder, len(x))
+    task, conditions = prepare(model, chosen, x.shape, seed, cond, micro_batch)
     if task.discrete is not None:
         task.discrete.fits(DataCard.of(model.card)).checked(x)
     task = dataclasses.replace(task, progress=progress if len(x) <= micro_batch else False)
-    dtype, device = placement(model, dtype, device, x)
-    batches = micro_batches(len(x), micro_batch, index, per_sample, "log likelihood", progress)
+    dtype, device = place(model, dtype, device, x)
+    batches = micro_batches(len(x), micro_batch, index, conditions, "log likelihood", progress)
     parts = [_evaluate(task, x[rows].to(dtype).to(device), numbers, given) for rows, numbers, given in batches]
     result = joined(parts).with_(data=DataCard.of(model.card))
-    if autoencoder is None:
+    if term is None:
         return result
-    term = autoencoder.double().to(result.log_prob.device)
+    term = term.to(result.log_prob.device)
     return result.with_(log_prob=result.log_prob + term, terms={**result.terms, "autoencoder": term})
 
 
-def _check_latents(model: ScoreModel, autoencoder: Tensor | None, size: int) -> None:
-    """Refuse latents without the autoencoder's term, and a term of another shape."""
-    if autoencoder is not None and tuple(autoencoder.shape) != (size,):
-        raise InputError(
-            f"autoencoder has the shape {tuple(autoencoder.shape)}: give one number of nats a sample, ({size},)"
-        )
-    if autoencoder is None and (model.card.get("data") or {}).get("latent"):
+def _latent_term(model: ScoreModel, autoencoder: Any, size: int) -> Tensor | None:
+    """The autoencoder's term (B,), float64; latents without it are refused, and a term of another shape."""
+    if autoencoder is not None:
+        term = real_tensor("autoencoder", autoencoder)
+        if tuple(term.shape) != (size,) or not bool(term.isfinite().all()):
+            raise InputError(
+                f"autoencoder={shown(autoencoder)}: give one finite number of nats a sample, a tensor ({size},)"
+            )
+        return term
+    if (model.card.get("data") or {}).get("latent"):
         raise InputError(
             "by its card this network models the latents of an autoencoder: log p of a latent is not that of an image, "
             "and changes with the latents' scale. Give autoencoder=, E_q[log p(image | x) - log q(x | image)] in nats, "
             "for a bound on log p(image); zeros of shape (B,) for the density of the latents alone"
         )
+    return None
 
 
-def _evaluate(task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Tensor]) -> Likelihood:
+def _evaluate(task: Task, x: Tensor, index: np.ndarray, cond: Conditions) -> Likelihood:
     """One micro-batch, evaluated a second time where the solver's error is to be measured."""
     result = _METHODS[task.method](task, x, index, cond)
     # Two passes measure their own error, by the probe that both runs share.

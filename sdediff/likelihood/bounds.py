@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from sdediff.likelihood.ends import prior_divergence, prior_name
 from sdediff.likelihood.network import Network
 from sdediff.likelihood.result import Likelihood
 from sdediff.likelihood.settings import NODES, STEPS
-from sdediff.likelihood.task import Task
+from sdediff.likelihood.task import Conditions, Task
 from sdediff.model.prediction import Prediction
 from sdediff.noise.counter import normals
 from sdediff.sde.base import linear
@@ -57,7 +57,7 @@ class _DataLevel(NamedTuple):
 class _Bound:
     """The bound of one micro-batch: its noise, its network, and the variance of the terms summed so far."""
 
-    def __init__(self, task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Any]) -> None:
+    def __init__(self, task: Task, x: Tensor, index: np.ndarray, cond: Conditions) -> None:
         self.task, self.x, self.index = task, x.double(), index
         self.net, self.rows = Network(task, x, index, cond), torch.arange(len(x))
         start = level_at(task.model.sde, task.t0)
@@ -120,7 +120,7 @@ class _Bound:
 
 
 @torch.no_grad()
-def chain(task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Any]) -> Likelihood:
+def chain(task: Task, x: Tensor, index: np.ndarray, cond: Conditions) -> Likelihood:
     """The bound of the ancestral chain: -L_T - sum L_{t-1} - L_0, from one micro-batch x (b, ...).
 
     Sohl-Dickstein et al. 2015; Ho et al. 2020, eq. 5; a learned variance as in Nichol and Dhariwal 2021.
@@ -190,7 +190,7 @@ def _decoder(bound: _Bound, chain_levels: tuple[Level, ...]) -> Tensor:
 
 
 @torch.no_grad()
-def continuous(task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Any]) -> Likelihood:
+def continuous(task: Task, x: Tensor, index: np.ndarray, cond: Conditions) -> Likelihood:
     """The bound of infinitely many steps: -L_T - L_diff(inf) - L_0, L_diff(inf) = int ||eps - eps_hat||^2 dlam.
 
     Between two ends it is the same for every schedule. By Gauss-Legendre nodes over lam or over the process's

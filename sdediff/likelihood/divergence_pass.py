@@ -173,6 +173,8 @@ def probe_counts(share: np.ndarray, mean: int, most: int) -> np.ndarray:
 
 def _batches(row: np.ndarray, number: np.ndarray, probes: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
     """(number, probes, which (b,)): the nodes of one number and one count of probes, in the samples' order."""
+    if not len(row):
+        return  # no sample has taken a step
     keys = np.stack([number, probes])
     order = np.lexsort((row, *keys[::-1]))
     groups, starts = np.unique(keys[:, order], axis=1, return_index=True)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import known
 from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
 from sdediff.grids.levels import Level
@@ -28,7 +29,7 @@ def prior_name(prior: Prior, model: ScoreModel, shape: tuple[int, ...]) -> str:
     """
     if callable(prior):
         return "given"
-    if prior not in PRIORS:
+    if not known(prior, PRIORS):
         raise InputError(nearest(prior, PRIORS, "prior"))
     stats = model.stats
     if stats is not None and tuple(stats.mean.shape) != shape:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sdediff.grids.levels import Level
 from sdediff.grids.levels import level as level_at
-from sdediff.likelihood.task import Task
+from sdediff.likelihood.task import Conditions, Task
 from sdediff.likelihood.trace import Moments, forward_moments, moments, probe_vectors
 from sdediff.likelihood.whitened import per_row
 from sdediff.model.prediction import Prediction
@@ -47,7 +47,7 @@ class Network:
     the states of their last evaluation.
     """
 
-    def __init__(self, task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Tensor]) -> None:
+    def __init__(self, task: Task, x: Tensor, index: np.ndarray, cond: Conditions) -> None:
         self.task, self.index, self.device = task, index, x.device
         self.calls, self.failed = np.zeros(len(x), dtype=np.int64), np.full(len(x), math.nan)
         self._dtype, self._cond = x.dtype, cond
@@ -164,24 +164,17 @@ class Network:
     def _wrapped(self, net: Net) -> Net:
         """The network with its calls counted, the conditions of the current rows, and the batch padded."""
 
-        def call(x: Tensor, clock: Tensor, **shared: Any) -> Any:
+        def call(x: Tensor, clock: Tensor, **_: Any) -> Any:  # conditions bound to the model are among those by rows
             sides = len(x) // len(self._rows)
             self.calls[self._rows.numpy()] += sides
             if not self.task.padded_size:
-                return net(x, clock, **shared, **self._conditions(self._rows, sides))
+                return net(x, clock, **self._cond(self._rows.repeat(sides)))
             size = len(self._slots)
             slots = torch.cat([self._rows + side * size for side in range(sides)]).to(x.device)
             states, clocks = self._padded(x, clock, slots, sides)
-            return _select(net(states, clocks, **shared, **self._conditions(self._slots, sides)), slots)
+            return _select(net(states, clocks, **self._cond(self._slots.repeat(sides))), slots)
 
         return call
-
-    def _conditions(self, rows: Tensor, sides: int) -> dict[str, Tensor]:
-        """The conditions of some rows, repeated for each side."""
-        return {
-            name: value[rows.to(value.device)].repeat(sides, *[1] * (value.ndim - 1))
-            for name, value in self._cond.items()
-        }
 
     def _padded(self, x: Tensor, clock: Tensor, slots: Tensor, sides: int) -> tuple[Tensor, Tensor]:
         """The states and clocks of a whole micro-batch, with x and clock in their slots."""

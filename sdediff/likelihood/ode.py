@@ -21,7 +21,7 @@ from sdediff.likelihood.network import Network
 from sdediff.likelihood.prior_error import prior_mismatch
 from sdediff.likelihood.result import Likelihood, joined
 from sdediff.likelihood.student import Spread
-from sdediff.likelihood.task import Task
+from sdediff.likelihood.task import Conditions, Task, from_row
 from sdediff.likelihood.trace import divergence, probe_vectors, trace_error
 from sdediff.likelihood.whitened import per_row
 from sdediff.model.prediction import Prediction
@@ -49,15 +49,15 @@ class _CallCounter:
         return call
 
 
-def score(task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Tensor]) -> Likelihood:
+def score(task: Task, x: Tensor, index: np.ndarray, cond: Conditions) -> Likelihood:
     """The likelihood of one micro-batch; where the network fails it is halved until the failing samples are alone."""
     try:
         return _integrate(task, x, index, cond)
     except _NotFinite as failure:
         if len(x) > 1:
             half = len(x) // 2
-            parts = (slice(half), slice(half, None))
-            return joined([score(task, x[p], index[p], {k: v[p] for k, v in cond.items()}) for p in parts])
+            first = score(task, x[:half], index[:half], cond)
+            return joined([first, score(task, x[half:], index[half:], from_row(cond, half))])
         nan = torch.full((1,), math.nan, dtype=torch.float64, device=x.device)
         latent = torch.full_like(x.double(), math.nan)
         end_terms = {"heat": ("heat",), "noised": ("decoder", "entropy")}.get(task.end, ())
@@ -65,7 +65,7 @@ def score(task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Tensor]) -> 
         return _likelihood(task, nan[:, None], latent, 0, terms).with_(status=(str(failure),))
 
 
-def measured(task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Tensor], result: Likelihood) -> Likelihood:
+def measured(task: Task, x: Tensor, index: np.ndarray, cond: Conditions, result: Likelihood) -> Likelihood:
     """A result with its solver's error: the difference to a second run at a larger tolerance, and those of the ends.
 
     Both runs take the same probes.
@@ -82,9 +82,9 @@ def measured(task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Tensor], 
     return result.with_(solver_error=error, calls=result.calls + coarse.calls + torch.from_numpy(net.calls))
 
 
-def _integrate(task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Tensor]) -> Likelihood:
+def _integrate(task: Task, x: Tensor, index: np.ndarray, cond: Conditions) -> Likelihood:
     counter = _CallCounter()
-    conditioned, sde = task.model.given(**cond), linear(task.model.sde)
+    conditioned, sde = task.model.given(**cond(torch.arange(len(x)))), linear(task.model.sde)
     vectors = probe_vectors(task.trace, x, task.probes, task.seed, index)
     size, dims, columns = len(x), x[0].numel(), 1 if vectors is None else len(vectors)
     first, coordinates = level_at(sde, task.t0), _Coordinates(sde, task.t0, task.variable)

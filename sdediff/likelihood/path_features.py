@@ -16,19 +16,18 @@ from sdediff._utils.tensors import times64
 from sdediff.grids.levels import Level, levels
 from sdediff.grids.levels import level as level_at
 from sdediff.likelihood.api import log_likelihood
-from sdediff.likelihood.ends import log_prior
+from sdediff.likelihood.ends import PRIORS, log_prior
 from sdediff.likelihood.network import Network
 from sdediff.likelihood.result import Likelihood
 from sdediff.likelihood.settings import LikelihoodSettings, merged
 from sdediff.likelihood.student import Spread
-from sdediff.likelihood.task import Task, micro_batches, prepare
+from sdediff.likelihood.task import Conditions, Task, micro_batches, place, prepare
 from sdediff.likelihood.trace import trace_error
 from sdediff.likelihood.two_pass import whitened_flow
 from sdediff.likelihood.typicality import PathStatistics
 from sdediff.likelihood.whitened import Whitened
-from sdediff.model.score_model import ScoreModel
+from sdediff.model.score_model import ScoreModel, check_model
 from sdediff.noise.counter import normals
-from sdediff.sampling.run import placement
 from sdediff.sde.base import LinearSDE, linear
 
 # Probes are numbered by the node where they are used: no node of a path, nor the heat term, has these numbers.
@@ -75,21 +74,23 @@ def path_statistics(
     are those of `log_likelihood` for method="two_pass", with 4 probes by default; the other arguments are as there.
     ValueError for what that refuses, and for levels that do not rise or lie outside of the process.
     """
-    sde = linear(model.sde)
+    sde = linear(check_model(model).sde)
     noise_levels = _noise_levels(model, sde, kappa)
     chosen = merged(settings, rtol=rtol, atol=atol, trace=trace, probes=probes)
     values = chosen.values()
     if values["method"] != "two_pass":
         raise InputError(f"method={values['method']!r}: path_statistics takes two passes: leave method out")
+    if callable(values["prior"]):
+        raise InputError(f"path_statistics tests x_T against a prior by name: write one of {', '.join(PRIORS)}")
     if values["trace"] != "exact":
         chosen = chosen.with_defaults(probes=_PROBES)
     likelihood = log_likelihood(
         model, x, settings=chosen, seed=seed, index=index, cond=cond, micro_batch=micro_batch, dtype=dtype,
         device=device, progress=progress,
     )  # fmt: skip
-    task, per_sample = prepare(model, chosen, x.shape, seed, cond, micro_batch)
-    dtype, device = placement(model, dtype, device, x)
-    batches = micro_batches(len(x), micro_batch, index, per_sample, "path statistics", progress)
+    task, conditions = prepare(model, chosen, x.shape, seed, cond, micro_batch)
+    dtype, device = place(model, dtype, device, x)
+    batches = micro_batches(len(x), micro_batch, index, conditions, "path statistics", progress)
     parts = [
         _statistics(task, noise_levels, x[rows].to(dtype).to(device), numbers, given)
         for rows, numbers, given in batches
@@ -121,7 +122,7 @@ def _noise_levels(model: ScoreModel, sde: LinearSDE, kappa: int | Sequence[float
 
 
 @torch.no_grad()
-def _statistics(task: Task, kappa: Tensor, x: Tensor, index: np.ndarray, cond: dict[str, Tensor]) -> dict[str, Tensor]:
+def _statistics(task: Task, kappa: Tensor, x: Tensor, index: np.ndarray, cond: Conditions) -> dict[str, Tensor]:
     """The columns of one micro-batch x (b, ...) in the network's dtype."""
     coordinates, net, dims = Whitened(task.model, task.t0, x), Network(task, x, index, cond), x[0].numel()
     times = coordinates.sde.t_of_lam(-kappa.log()).clamp(coordinates.first.time, coordinates.last.time)
@@ -183,7 +184,7 @@ def _p_value(model: ScoreModel, likelihood: Likelihood, latent: Tensor) -> Tenso
 
     latent: of data with the noise at t0. Without it, data narrower than sigma(t0) would lie too close to the mean.
     """
-    end, plain = level_at(model.sde, model.sde.t_max), likelihood.prior in ("sigma", "unit", "given")
+    end, plain = level_at(model.sde, model.sde.t_max), likelihood.prior in ("sigma", "unit")
     mean = (
         torch.zeros_like(latent[:1]) if model.stats is None or plain else end.alpha * model.stats.mean[None].to(latent)
     )

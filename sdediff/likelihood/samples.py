@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import state_shape
 from sdediff._utils.errors import InputError
 from sdediff.likelihood import two_pass
 from sdediff.likelihood.ends import Prior
 from sdediff.likelihood.result import Likelihood, joined
 from sdediff.likelihood.settings import LikelihoodSettings, merged
-from sdediff.likelihood.task import micro_batches, prepare
-from sdediff.model.score_model import ScoreModel
+from sdediff.likelihood.task import micro_batches, place, prepare
+from sdediff.model.score_model import ScoreModel, check_card, check_model
 from sdediff.noise.counter import Counter
-from sdediff.sampling.run import placement
 
 _TOLERANCE = 1e-4
 
@@ -57,14 +57,14 @@ def sample_with_log_prob(
         settings, integrator=integrator, rtol=rtol, atol=atol, t0=t0, trace=trace, probes=probes, nodes=nodes,
         autograd=autograd, prior=prior, end=end, max_steps=max_steps, frozen=frozen,
     )  # fmt: skip
-    if len(shape) < 2 or min(shape) < 1:
-        raise InputError(f"shape={tuple(shape)}: needed are a batch size and at least one dimension, all positive")
+    shape = state_shape(shape)
+    check_card(check_model(model), shape)
     _check_settings(chosen)
     chosen = chosen.with_defaults(rtol=_TOLERANCE, atol=_TOLERANCE)
-    task, per_sample = prepare(model, chosen, shape, seed, cond, micro_batch)
-    dtype, device = placement(model, dtype, device)
+    task, conditions = prepare(model, chosen, shape, seed, cond, micro_batch)
+    dtype, device = place(model, dtype, device)
     samples, parts = [], []
-    for _, numbers, given in micro_batches(shape[0], micro_batch, index, per_sample, "samples with log p", progress):
+    for _, numbers, given in micro_batches(shape[0], micro_batch, index, conditions, "samples with log p", progress):
         like = torch.empty((len(numbers), *shape[1:]), dtype=dtype, device=device)
         z = Counter(seed, numbers.tolist()).initial(like)
         x, likelihood = two_pass.sample(task, z, numbers, given)

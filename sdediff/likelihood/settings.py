@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from sdediff import integrate
-from sdediff._utils.errors import InputError
+from sdediff._utils.checks import flag, known, number, shown, whole
+from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.suggestions import nearest
 from sdediff.likelihood.ends import PRIORS, Prior
 from sdediff.likelihood.trace import TRACES
@@ -101,6 +102,7 @@ class LikelihoodSettings:
     frozen: bool | None = _setting("Keep finished samples in the batch: equal to the bit in any batch.")
 
     def __post_init__(self) -> None:
+        _check_kinds(self)
         _check_names(self)
         _check_numbers(self)
         _check_effects(self)
@@ -151,6 +153,8 @@ LikelihoodSettings.__doc__ = f"{LikelihoodSettings.__doc__}" + "".join(
 def merged(settings: LikelihoodSettings | None, **keywords: Any) -> LikelihoodSettings:
     """The settings of a call that takes them whole or as keywords; ValueError where both are given."""
     given = {name: value for name, value in keywords.items() if value is not None}
+    if settings is not None and not isinstance(settings, LikelihoodSettings):
+        raise InputTypeError(f"settings={shown(settings)}: give an sd.LikelihoodSettings, or its fields one by one")
     if settings is None:
         return LikelihoodSettings(**given)
     if given:
@@ -161,6 +165,19 @@ def merged(settings: LikelihoodSettings | None, **keywords: Any) -> LikelihoodSe
     return settings
 
 
+def _check_kinds(s: LikelihoodSettings) -> None:
+    """Refuse numbers, counts and flags of another type, and counts below one."""
+    for name in ("rtol", "atol", "t0"):
+        if getattr(s, name) is not None:
+            number(name, getattr(s, name), "1e-5")
+    for name in ("autograd", "fresh", "frozen"):
+        if getattr(s, name) is not None:
+            flag(name, getattr(s, name))
+    for name in ("probes", "nodes", "max_steps", "noises", "steps"):
+        if getattr(s, name) is not None:
+            whole(name, getattr(s, name), 1)
+
+
 def _check_names(s: LikelihoodSettings) -> None:
     """Refuse unknown names, and settings that the method does not take."""
     choices: list[tuple[str | None, Any, str]] = [
@@ -169,7 +186,7 @@ def _check_names(s: LikelihoodSettings) -> None:
         (s.gradient, GRADIENTS, "gradient"), (None if callable(s.prior) else s.prior, PRIORS, "prior"),
     ]  # fmt: skip
     for value, names, what in choices:
-        if value is not None and value not in names:
+        if value is not None and not known(value, names):
             raise InputError(nearest(value, names, what))
     preset_method = PRESETS[s.preset]["method"] if s.preset is not None else None
     if preset_method and s.method not in (None, preset_method):
@@ -181,27 +198,24 @@ def _check_names(s: LikelihoodSettings) -> None:
             owners = " or ".join(repr(other) for other, defaults in DEFAULTS.items() if name in defaults)
             raise InputError(f"{name}={value!r} does not belong to method={method!r}: it is for {owners}")
     for name, names in (("end", ENDS), ("variable", VARIABLES)):
-        if name in given and given[name] not in names[method]:
+        if name in given and not known(given[name], names[method]):
             raise InputError(nearest(given[name], names[method], f"{name} of {method}"))
-    if method == "two_pass" and values["integrator"] not in integrate.PAIRS:
+    if method == "two_pass" and not known(values["integrator"], integrate.PAIRS):
         raise InputError(
-            f"integrator={s.integrator!r}: two passes take one of {', '.join(integrate.PAIRS)}; "
+            f"integrator={shown(values['integrator'])}: two passes take one of {', '.join(integrate.PAIRS)}; "
             'write method="ode" for the ODE methods of torchdiffeq and scipy'
         )
-    if method == "ode" and values["integrator"] not in integrate.ODES:
+    if method == "ode" and not known(values["integrator"], integrate.ODES):
         raise InputError(nearest(values["integrator"], integrate.ODES, "ODE method"))
 
 
 def _check_numbers(s: LikelihoodSettings) -> None:
-    """Refuse tolerances that are not positive, and counts below one."""
+    """Refuse tolerances that are not positive."""
     values = s.values()
     if "rtol" in DEFAULTS[values["method"]] and not all(0 < values[key] < math.inf for key in ("rtol", "atol")):
         raise InputError(
             f"tolerances must be positive, given rtol={values['rtol']}, atol={values['atol']}: write one such as 1e-5"
         )
-    for name in ("probes", "nodes", "max_steps", "noises", "steps"):
-        if values[name] is not None and values[name] < 1:
-            raise InputError(f"{name}={values[name]}: at least one is needed")
 
 
 def _check_effects(s: LikelihoodSettings) -> None:
@@ -213,9 +227,11 @@ def _check_effects(s: LikelihoodSettings) -> None:
     if method == "ode" and values["integrator"] in _FIXED_STEP:
         for name in ("rtol", "atol"):
             if name in s.given():
-                raise InputError(f"{name}={s.given()[name]} has no effect with {s.integrator}, whose steps are fixed")
+                fixed = f"{values['integrator']}, whose steps are fixed"
+                raise InputError(f"{name}={s.given()[name]} has no effect with {fixed}")
         if s.solver_error == "measure":
-            raise InputError(f"solver_error='measure' compares tolerances, and the steps of {s.integrator} are fixed")
+            fixed = f"the steps of {values['integrator']} are fixed"
+            raise InputError(f"solver_error='measure' compares tolerances, and {fixed}")
     if method == "vlb" and s.solver_error == "measure":
         raise InputError("solver_error='measure': the chain of method='vlb' has no solver error: leave it out")
     if s.discrete is not None and values["end"] not in LEVEL_ENDS:

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff._utils.errors import InputError, InputTypeError
+from sdediff._utils.checks import state_device, state_dtype, whole
 from sdediff._utils.progress import track
 from sdediff.likelihood.ends import Prior, prior_name
 from sdediff.likelihood.settings import NODES, LikelihoodSettings
 from sdediff.likelihood.trace import TRACES, most_probes
 from sdediff.likelihood.units import Discrete
+from sdediff.model.conditions import as_tensors, rows_of_conditions
 from sdediff.model.score_model import ScoreModel
 from sdediff.noise.counter import Counter, indices
-from sdediff.sampling.run import check_eval
+from sdediff.sampling.run import check_eval, placement
 from sdediff.sde.base import linear
+
+# The conditions of a network by rows (b,) of its batch, which may repeat.
+Conditions = Callable[[Tensor], dict[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,22 +77,13 @@ def prepare(
     seed: int,
     cond: dict[str, Any] | None,
     micro_batch: int,
-) -> tuple[Task, dict[str, Tensor]]:
-    """The task for states of a shape (B, ...), and the conditions that have a row a sample.
-
-    The conditions that all samples share become part of the model.
-    """
+) -> tuple[Task, Conditions]:
+    """The task for states of a shape (B, ...), and all conditions, those bound to the model too, by rows."""
     check_eval(model)
     sde = linear(model.sde)
-    if micro_batch < 1:
-        raise InputError(f"micro_batch={micro_batch}: at least one sample is scored at a time")
+    micro_batch = whole("micro_batch", micro_batch, 1)
     Counter(seed)  # refuses a seed that is not an integer in [0, 2**64)
-    per_sample = {
-        name: value
-        for name, value in (cond or {}).items()
-        if isinstance(value, Tensor) and value.ndim > 0 and len(value) == shape[0]
-    }
-    shared = {name: value for name, value in (cond or {}).items() if name not in per_sample}
+    every = {**model.cond, **as_tensors({} if cond is None else cond)}
     values = settings.values()
     named = {f.name: values[f.name] for f in fields(Task) if values.get(f.name) is not None}
     padded_size = micro_batch if values["frozen"] else 0
@@ -95,36 +91,43 @@ def prepare(
         # As many orthogonal probes give the trace exactly, and the unit vectors do so with no more.
         named |= {"trace": "exact", "probes": 1}
     task = Task(**{
-        "discrete": None, **named, "model": model.given(**shared), "seed": seed, "t0": settings.start_time(sde),
+        "discrete": None, **named, "model": model, "seed": seed, "t0": settings.start_time(sde),
         "padded_size": padded_size,
     })  # fmt: skip
     prior_name(task.prior, model, tuple(shape[1:]))
-    return task, per_sample
+    return task, partial(_rows, every, shape[0], model)
+
+
+def _rows(cond: dict[str, Any], batch: int, model: ScoreModel, rows: Tensor) -> dict[str, Any]:
+    return rows_of_conditions(cond, rows, batch, model.per_sample, model.shared)
+
+
+def place(
+    model: ScoreModel, dtype: torch.dtype | None, device: torch.device | str | None, like: Tensor | None = None
+) -> tuple[torch.dtype, torch.device]:
+    """Dtype and device of the states, as `placement` finds them; refuses what states cannot have."""
+    if dtype is not None:
+        state_dtype(dtype)
+    if device is not None:
+        state_device(device)
+    return placement(model, dtype, device, like)
 
 
 def micro_batches(
     size: int,
     micro_batch: int,
     index: int | Sequence[int],
-    per_sample: dict[str, Tensor],
+    cond: Conditions,
     title: str,
     progress: bool | None,
-) -> Iterator[tuple[slice, np.ndarray, dict[str, Tensor]]]:
-    """For each micro-batch of `size` samples: its rows, their sample indices, and their conditions."""
+) -> Iterator[tuple[slice, np.ndarray, Conditions]]:
+    """For each micro-batch of `size` samples: its rows, their sample indices, and their conditions by its rows."""
     numbers, starts = indices(index, size), range(0, size, micro_batch)
     for start in track(starts, len(starts), title, progress):
         rows = slice(start, start + micro_batch)
-        yield rows, numbers[rows], {name: value[rows] for name, value in per_sample.items()}
+        yield rows, numbers[rows], from_row(cond, start)
 
 
-def checked_states(x: Tensor) -> Tensor:
-    """Data that can be scored: x itself, or a TypeError or ValueError that says what it lacks."""
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        given = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise InputTypeError(f"x must be a floating-point tensor, given {given}: dequantise integer data first")
-    if x.ndim < 2 or not x.numel():
-        raise InputError(f"x must be (B, ...) with at least one sample and one dimension, given {tuple(x.shape)}")
-    bad = (~torch.isfinite(x.flatten(1)).all(1)).nonzero().flatten()
-    if len(bad):
-        raise InputError(f"row {bad[0].item()} of x holds NaN or infinity ({len(bad)} such rows)")
-    return x
+def from_row(cond: Conditions, start: int) -> Conditions:
+    """The conditions of a part of a batch that starts at this row, by the part's own rows."""
+    return lambda rows: cond(rows + start)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from sdediff.likelihood.path_steps import PathSteps
 from sdediff.likelihood.prior_error import prior_mismatch
 from sdediff.likelihood.result import Likelihood
 from sdediff.likelihood.student import Spread
-from sdediff.likelihood.task import Task
+from sdediff.likelihood.task import Conditions, Task
 from sdediff.likelihood.whitened import Whitened
 
 
@@ -37,7 +37,7 @@ class _Path(NamedTuple):
         return self.flow.x
 
 
-def score(task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Any]) -> Likelihood:
+def score(task: Task, x: Tensor, index: np.ndarray, cond: Conditions) -> Likelihood:
     """The likelihood of one micro-batch x (b, ...) in the network's dtype; `status` says which samples failed."""
     coordinates, net = Whitened(task.model, task.t0, x), Network(task, x, index, cond)
     start, terms = flow_start(task, x, index, coordinates.first)
@@ -52,7 +52,7 @@ def score(task: Task, x: Tensor, index: np.ndarray, cond: dict[str, Any]) -> Lik
     return result.with_(solver_error=error + mismatch, calls=torch.from_numpy(net.calls))
 
 
-def sample(task: Task, z: Tensor, index: np.ndarray, cond: dict[str, Any]) -> tuple[Tensor, Likelihood]:
+def sample(task: Task, z: Tensor, index: np.ndarray, cond: Conditions) -> tuple[Tensor, Likelihood]:
     """One micro-batch of samples from unit normals z (b, ...) in the network's dtype, scored along their own paths."""
     coordinates, net = Whitened(task.model, task.t0, z), Network(task, z, index, cond)
     latent = prior_sample(task.prior, task.model, z)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sdediff._utils.errors import InputError
+from sdediff._utils.checks import known, number, shown, whole
+from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.suggestions import nearest
 from sdediff.likelihood.result import Likelihood
 from sdediff.model.data_card import DataCard
@@ -29,9 +30,12 @@ class Discrete:
     mapping: str = "cells"
 
     def __post_init__(self) -> None:
-        if self.mapping not in _MAPS:
+        if not known(self.mapping, _MAPS):
             raise InputError(nearest(self.mapping, _MAPS, "mapping"))
-        low, high = self.range
+        whole("levels", self.levels)
+        if not isinstance(self.range, tuple | list) or len(self.range) != 2:
+            raise InputTypeError(f"range={shown(self.range)}: give two numbers, (lowest, highest)")
+        low, high = (number("range", end) for end in self.range)
         if self.levels < 2 or not high > low:
             raise InputError(
                 f"levels={self.levels}, range={self.range}: at least two levels and a rising range are needed"
@@ -90,17 +94,25 @@ def bits_per_dim(
     range are those of the map from levels to x; a probability of levels (`Likelihood.mass`) needs neither. Continuous
     data have no bits per dimension: report nats.
     """
+    if not isinstance(result, Likelihood | Tensor):
+        raise InputTypeError(f"result={shown(result)}: give a result of log_likelihood, or a tensor (B,) with dims=")
+    if isinstance(result, Likelihood) and dims is not None:
+        raise InputError(f"dims={shown(dims)} has no effect beside a Likelihood, which has its own: leave it out")
+    if dims is not None:
+        dims = whole("dims", dims, 1)
     log_prob, mass = (result, False) if isinstance(result, Tensor) else (result.log_prob, result.mass)
     size = dims if isinstance(result, Tensor) else result.dims
     if size is None:
         raise InputError("bits_per_dim of a tensor needs dims=, the numbers a sample")
-    if mass:
-        return -log_prob / (size * math.log(2))
-    if levels is None or range is None:
+    bits = 0.0
+    if levels is not None and range is not None:
+        bits = offset(levels, range, mapping)
+        if not isinstance(result, Tensor):
+            _check_card(result.data, levels, range)
+    elif not mass:
         raise InputError("bits_per_dim of a density needs levels= and range= of the map from levels to x")
-    if not isinstance(result, Tensor):
-        _check_card(result.data, levels, range)
-    return -log_prob / (size * math.log(2)) + offset(levels, range, mapping)
+    # Levels beside their own probability are checked like any, and change nothing.
+    return -log_prob / (size * math.log(2)) + (0.0 if mass else bits)
 
 
 def _check_card(card: DataCard, levels: int, range: tuple[float, float], where: str = "") -> None:

@@ -52,7 +52,7 @@ def test_a_network_that_fails_for_one_sample(m, points, method):
         ({"method": "vlb", "rtol": 1e-3}, "rtol=0.001 does not belong to method='vlb': it is for 'two_pass' or 'ode'"),
         ({"steps": 8}, "steps=8 does not belong to method='two_pass': it is for 'vlb' or 'continuous_vlb'"),
         ({"method": "vlb", "end": "heat"}, "unknown end of vlb 'heat': .*data"),
-        ({"method": "vlb", "noises": 0}, "noises=0: at least one"),
+        ({"method": "vlb", "noises": 0}, "noises=0: at least 1 is needed"),
         ({"method": "vlb", "variance": "medium"}, "unknown variance 'medium'"),
         ({"method": "vlb", "prior": lambda z: z[:, 0], "steps": 4}, "a bound takes its prior by name"),
         ({"discrete": sd.Discrete(4)}, 'gives a density: write end="noised"'),

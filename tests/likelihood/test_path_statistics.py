@@ -182,7 +182,7 @@ def test_what_cannot_be_scored_is_refused(g):
         sd.path_statistics(model, x, kappa=1)
     bad = x.clone()
     bad[1, 0] = math.nan
-    with pytest.raises(ValueError, match="row 1 of x holds NaN or infinity"):
+    with pytest.raises(ValueError, match="x is NaN or infinite in row 1"):
         sd.path_statistics(model, bad)
     with pytest.raises(ValueError, match="unknown trace 'exakt': did you mean 'exact'"):
         sd.path_statistics(model, x, trace="exakt")

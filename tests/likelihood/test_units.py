@@ -46,7 +46,7 @@ def test_bits_per_dim_of_uniform_integers_are_log2_of_their_levels():
         ({"levels": 1, "range": (0, 1)}, r"levels=1, range=\(0, 1\): at least two levels and a rising range"),
         ({"levels": 256, "range": (1, -1)}, r"levels=256, range=\(1, -1\)"),
         ({"levels": 256, "range": (0, 0)}, "a rising range are needed"),
-        ({"levels": 256, "range": (0, math.nan)}, "a rising range are needed"),
+        ({"levels": 256, "range": (0, math.nan)}, "range=nan: give a finite number"),
         ({"levels": 256, "range": (0, 1), "mapping": "bins"}, "unknown mapping 'bins'"),
         ({"levels": 256, "range": (0, 1), "dims": None}, "needs dims=, the numbers a sample"),
     ],

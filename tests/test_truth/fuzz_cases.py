@@ -116,8 +116,3 @@ FUNCTIONS: dict[str, tuple[Any, str, str]] = {
     "model x", "method trace probes seed index cond"),
     "bits_per_dim": (sd.bits_per_dim, "result", "levels range dims"),
 }  # fmt: skip
-# Arguments of the likelihood that are given of the right kind alone: it does not refuse them in a sentence yet.
-LEFT_OUT = {
-    *(("log_likelihood", name) for name in ("model", "method", "trace", "probes", "cond")),
-    *(("bits_per_dim", name) for name in ("result", "levels", "range", "dims")),
-}

@@ -99,7 +99,7 @@ def test_without_a_card_the_process_and_the_statistics_speak() -> None:
 def test_integers_are_refused(model: sd.ScoreModel, digits: DataSet) -> None:
     levels = torch.as_tensor(digits.x[:2])
     for name in ("log_likelihood", "path_statistics"):
-        with pytest.raises(TypeError, match="uint8: dequantise integer data first"):
+        with pytest.raises(TypeError, match=r"uint8, states are floating-point: dequantise integer data"):
             _consumers(model, levels)[name]()
     for given in (levels, digits):
         with pytest.raises(TypeError, match=r"data of type .*: give a floating-point tensor"):

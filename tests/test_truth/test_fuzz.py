@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 import sdediff as sd
-from tests.test_truth.fuzz_cases import FUNCTIONS, LEFT_OUT, NAN_NET, RIGHT, WRONG, WRONG_OF
+from tests.test_truth.fuzz_cases import FUNCTIONS, NAN_NET, RIGHT, WRONG, WRONG_OF
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 EXAMPLES = 1000
@@ -29,13 +29,13 @@ def cases(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     names = [*needed.split(), *chosen]
     if "calls" in names and "steps" in names:
         names.remove("steps")
-    free = [arg for arg in names if (name, arg) not in LEFT_OUT]
-    wrong = draw(st.lists(st.sampled_from(free), max_size=2, unique=True)) if free else []
+    wrong = draw(st.lists(st.sampled_from(names), max_size=2, unique=True))
     pools = {arg: WRONG_OF.get(arg, WRONG) if arg in wrong else RIGHT.get(arg, WRONG) for arg in names}
-    if name in ("loss", "log_likelihood"):  # a network that returns NaN has a loss of NaN, which training refuses
+    if name in (
+        "loss",
+        "log_likelihood",
+    ):  # nan with its status, and a network that returns NaN has a loss of NaN, which training refuses
         pools["model"] = [model for model in pools["model"] if getattr(model, "net", None) is not NAN_NET]
-    if name == "log_likelihood":  # it does not refuse sparse states in a sentence yet
-        pools["x"] = [x for x in pools["x"] if not getattr(x, "is_sparse", False)]
     return name, {arg: draw(st.sampled_from(pool)) for arg, pool in pools.items()}
 
 
