@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,15 +34,20 @@ def whole(name: str, value: Any, least: int | None = None) -> int:
     return int(value)
 
 
-def number(name: str, value: Any) -> float:
+def number(name: str, value: Any, such_as: str = "") -> float:
     """A finite real number as a float, NumPy's and 0-d tensors included."""
     if isinstance(value, Tensor | np.ndarray) and value.ndim == 0 and value.dtype not in (torch.bool, np.dtype(bool)):
         value = value.item() if not isinstance(value, Tensor) or not value.is_meta else value
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
         raise InputTypeError(f"{name}={shown(value)} is a {type(value).__name__}: give a real number")
     if not math.isfinite(value):
-        raise InputError(f"{name}={value}: give a finite number")
+        raise InputError(f"{name}={value}: give a finite number{such_as and ', such as '}{such_as}")
     return float(value)
+
+
+def known(value: Any, names: Collection[str]) -> bool:
+    """Whether a value is one of the names; what is no text, an array say, is none."""
+    return isinstance(value, str) and value in names
 
 
 def flag(name: str, value: Any) -> None:
@@ -53,7 +58,7 @@ def flag(name: str, value: Any) -> None:
 
 def state_dtype(dtype: Any) -> None:
     """Refuse a dtype that states cannot have."""
-    if dtype not in DTYPES:
+    if not isinstance(dtype, torch.dtype) or dtype not in DTYPES:
         raise InputTypeError(f"dtype={shown(dtype)}: states are floating-point, write torch.float32 or torch.float64")
 
 
@@ -94,7 +99,10 @@ def states(name: str, x: Any) -> Tensor:
     if x.is_meta or x.layout is not torch.strided:
         raise InputError(f"{name} is a tensor without plain numbers (device {x.device}, {x.layout}): give a dense one")
     if x.dtype not in DTYPES:
-        raise InputTypeError(f"{name} is {x.dtype}, states are floating-point: write {name}.float() or {name}.double()")
+        raise InputTypeError(
+            f"{name} is {x.dtype}, states are floating-point: dequantise integer data by DataSet.dequantised(), or "
+            f"write {name}.float() or {name}.double()"
+        )
     if x.ndim < 2 or not x.numel():
         raise InputError(f"{name} has the shape {tuple(x.shape)}: needed are states (B, ...), none of its sizes 0")
     # Inside of vmap numbers have no truth; they were looked at where they came from.

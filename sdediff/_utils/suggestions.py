@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from sdediff._utils.checks import shown
 from sdediff._utils.synonyms import BY_KIND, UI_GRIDS
 
 # What other libraries put around a name: k-diffusion's sample_dpmpp_2m, diffusers' DDIMScheduler, v_prediction.
@@ -19,7 +20,7 @@ def nearest(given: str, names: Iterable[str], what: str) -> str:
 
     what: the kind of name, such as "solver" or "option of ddim", by whose first word other libraries' names are known.
     """
-    return f"unknown {what} {given!r}: {meant(given, names, what)}"
+    return f"unknown {what} {shown(given)}: {meant(given, names, what)}"
 
 
 def meant(given: str, names: Iterable[str], what: str = "") -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from sdediff._utils.checks import real_tensor, shown
+from sdediff._utils.checks import known, real_tensor, shown
 from sdediff._utils.errors import InputError
 from sdediff._utils.tables import html_table
 from sdediff.analysis.figures import SpectrumCurve, draw_spectrum
@@ -161,8 +161,8 @@ def analyse(
     if means.shape not in ((), (1,), values.shape) or not bool(torch.isfinite(means).all()):
         raise InputError(f"mean={shown(mean)}: give a finite number, or one for each of {len(values)} variances")
     means = means.expand(values.shape)
-    if prior not in ("sigma", "exact"):
-        raise InputError(f"prior={prior!r}: write 'sigma' for N(0, sigma_T^2 I) or 'exact' for the true marginal")
+    if not known(prior, ("sigma", "exact")):
+        raise InputError(f"prior={shown(prior)}: write 'sigma' for N(0, sigma_T^2 I) or 'exact' for the true marginal")
     if not sde.linear:
         raise SolverError(f"{type(sde).__name__} does not give alpha and sigma: exact answers need both")
     model = replace(gaussian_model(sde, means, values.sqrt()), stats=_stats(means, values))
@@ -195,5 +195,5 @@ def eigenvalues(spectrum: Sequence[float] | Tensor) -> Tensor:
     """Variances as float64 (D,); ValueError where they are empty or not positive."""
     values = real_tensor("spectrum", spectrum).detach().reshape(-1).cpu()
     if not len(values) or not bool((torch.isfinite(values) & (values > 0)).all()):
-        raise InputError(f"spectrum={spectrum!r}: give the data's variances along its axes, all positive")
+        raise InputError(f"spectrum={shown(spectrum)}: give the data's variances along its axes, all positive")
     return values

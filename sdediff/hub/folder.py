@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sdediff._utils.checks import known
 from sdediff._utils.suggestions import meant
 from sdediff.datasets import DataSet
 from sdediff.hub import config as configs
@@ -199,9 +200,9 @@ def models() -> dict[str, dict[str, Any]]:
 
 def data(name: str = "digits", split: str = "test") -> DataSet:
     """A data set inside the package: "digits", 8x8 images (N, 1, 8, 8) of 17 levels, 3823 train, 1797 test."""
-    if name not in _DATA:
+    if not known(name, _DATA):
         raise HubError(f"no data set {name!r} in the package: {meant(name, _DATA)}")
-    if split not in ("train", "test"):
+    if not known(split, ("train", "test")):
         raise HubError(f"no split {split!r} of {name}: {meant(split, ('train', 'test'))}")
     file, levels = _DATA[name]
     with np.load(ASSETS / file, allow_pickle=False) as stored:

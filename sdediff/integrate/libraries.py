@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import known
 from sdediff._utils.errors import Error, InputError
 from sdediff._utils.suggestions import nearest
 
@@ -62,7 +63,7 @@ def odeint(
     """
     if not (rtol > 0 and atol > 0):
         raise InputError(f"tolerances must be positive, given rtol={rtol}, atol={atol}")
-    if method not in ODES:
+    if not known(method, ODES):
         raise InputError(nearest(method, ODES, "ODE method"))
     if method not in TORCHDIFFEQ:
         if gradient is not None:
@@ -216,7 +217,7 @@ def sdeint(
     """
     from torchsde import sdeint as solve
 
-    if method not in TORCHSDE:
+    if not known(method, TORCHSDE):
         raise InputError(nearest(method, TORCHSDE, "SDE method"))
     flat = x.reshape(x.shape[0], -1)
     times = torch.tensor([-start, -stop], dtype=torch.float64, device=x.device)

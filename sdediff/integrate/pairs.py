@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import known
 from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
 from sdediff.integrate.arrays import each, host, rows_of, scaled_norm
@@ -40,7 +41,7 @@ def adaptive(
     (n, B) within start and stop, whose states are Result.path; visit, where at is None, as in `march`. Raises
     InputError on bad arguments; failures of samples are in status.
     """
-    if method not in PAIRS:
+    if not known(method, PAIRS):
         raise InputError(nearest(method, PAIRS, "embedded pair"))
     if not (rtol >= 0 and atol > 0):
         raise InputError(f"needed are rtol >= 0 and atol > 0, given rtol={rtol}, atol={atol}")

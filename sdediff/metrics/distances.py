@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff._utils.checks import number, samples, whole
+from sdediff._utils.checks import known, number, samples, whole
 from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
 from sdediff.datasets import needed
@@ -136,7 +136,7 @@ DISTANCES: dict[str, Callable[..., Estimate]] = {
 
 def distance(name: str) -> Callable[..., Estimate]:
     """The distance of that name in DISTANCES; InputError with the nearest name otherwise."""
-    if name not in DISTANCES:
+    if not known(name, DISTANCES):
         raise InputError(nearest(name, DISTANCES, "distance"))
     return DISTANCES[name]
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff._utils.checks import real_tensor, whole
+from sdediff._utils.checks import known, real_tensor, whole
 from sdediff._utils.errors import InputError
 
 KINDS = ("std", "dims", "pca")
@@ -52,7 +52,7 @@ class Statistics:
     @torch.inference_mode(mode=False)
     def axes(self, kind: str = "std", dtype: torch.dtype = torch.float64, device: Any = "cpu") -> Axes:
         """Coordinates in which to whiten: one scale ("std"), one a dimension ("dims") or a direction ("pca")."""
-        if kind not in KINDS:
+        if not known(kind, KINDS):
             raise InputError(f"scale {kind!r}: write one of {', '.join(KINDS)}")
         mean, d = self.mean.reshape(-1), None
         scale: Any = self.std

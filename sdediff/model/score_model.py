@@ -11,14 +11,14 @@ from typing import Any, Union
 import numpy as np
 from torch import Tensor
 
-from sdediff._utils.checks import number, shown, whole
+from sdediff._utils.checks import known, number, shown, whole
 from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.suggestions import nearest
 from sdediff.grids.levels import Level
 from sdediff.model.bound import BoundModel
 from sdediff.model.clock import CLOCKS, check_clock
 from sdediff.model.conditions import as_tensors
-from sdediff.model.data_card import check_statistics
+from sdediff.model.data_card import DataCard, check_statistics
 from sdediff.model.data_statistics import Statistics
 from sdediff.model.prediction import PARAMETRISATIONS, ModelError, Prediction
 from sdediff.sde.base import SDE
@@ -60,7 +60,7 @@ class ScoreModel:
 
     def __post_init__(self) -> None:
         _check_kinds(self)
-        if self.predicts not in PARAMETRISATIONS:
+        if not known(self.predicts, PARAMETRISATIONS):
             raise ModelError(nearest(self.predicts, PARAMETRISATIONS, "parametrisation"))
         if self.time is None:
             object.__setattr__(self, "time", "c_noise" if self.predicts == "edm" else "t")
@@ -162,12 +162,11 @@ def check_model(model: Any) -> ScoreModel:
 
 def check_card(model: ScoreModel, shape: Any) -> None:
     """Refuse states (B, ...) of another shape than the model's card says."""
-    data = model.card.get("data")
-    declared = data.get("shape") if type(data) is dict else None
-    if isinstance(declared, list | tuple) and tuple(declared) != tuple(shape[1:]):
-        lacks = "x[:, None], or " if (1, *shape[1:]) == tuple(declared) else ""
+    declared = DataCard.of(model.card).shape if model.card else None
+    if declared is not None and declared != tuple(shape[1:]):
+        lacks = "x[:, None], or " if (1, *shape[1:]) == declared else ""
         raise InputError(
-            f"given are samples of shape {tuple(shape[1:])}, by its card the model takes {tuple(declared)}: "
+            f"given are samples of shape {tuple(shape[1:])}, by its card the model takes {declared}: "
             f"write {lacks}shape={(shape[0], *declared)}"
         )
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import known, shown
 from sdediff._utils.errors import Error
 from sdediff._utils.roots import falling_root
 from sdediff._utils.tensors import normal_log_prob, per_sample, times64
@@ -229,8 +230,8 @@ class LinearSDE(SDE):
 
     def prior_std(self, prior: str = "sigma") -> float:
         """Standard deviation of the prior: "sigma" is N(0, sigma_T^2 I), "unit" score_sde's N(0, I)."""
-        if prior not in ("sigma", "unit"):
-            raise SDEError(f'prior={prior!r}: write "sigma" for N(0, sigma_T^2 I) or "unit" for N(0, I)')
+        if not known(prior, ("sigma", "unit")):
+            raise SDEError(f'prior={shown(prior)}: write "sigma" for N(0, sigma_T^2 I) or "unit" for N(0, I)')
         return 1.0 if prior == "unit" else self.sigma(times64([self.T])).item()
 
     def prior_sample(self, z: Tensor, prior: str = "sigma") -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff._utils.checks import shown, states
+from sdediff._utils.checks import known, shown, states
 from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import per_sample
@@ -59,16 +59,16 @@ def training_times(sde: LinearSDE, u: Tensor, spread: str = "t", last: float | N
 
     They reach from t_min to `last`, by default t_max. On a table they are its training timesteps, uniform integers.
     """
+    if not known(spread, ("t", "lam")):
+        raise InputError(nearest(spread, ("t", "lam"), "spread of training times"))
     last = sde.t_max if last is None else last
     count = getattr(sde, "n", None)
     if count is not None and spread == "t":
         return (1 + u.double() * last).floor().clamp(max=last)
     if spread == "t":
         return sde.t_min + (last - sde.t_min) * u
-    if spread == "lam":
-        high, low = sde.lam([sde.t_min, sde.t_max]).tolist()
-        return sde.t_of_lam(low + (high - low) * u)
-    raise InputError(nearest(spread, ("t", "lam"), "spread of training times"))
+    high, low = sde.lam([sde.t_min, sde.t_max]).tolist()
+    return sde.t_of_lam(low + (high - low) * u)
 
 
 def loss(
