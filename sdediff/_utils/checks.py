@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sdediff._utils.errors import InputError, InputTypeError
+from sdediff._utils.tensors import finite
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -106,7 +107,7 @@ def states(name: str, x: Any) -> Tensor:
     if x.ndim < 2 or not x.numel():
         raise InputError(f"{name} has the shape {tuple(x.shape)}: needed are states (B, ...), none of its sizes 0")
     # Inside of vmap numbers have no truth; they were looked at where they came from.
-    if not torch._C._functorch.is_functorch_wrapped_tensor(x) and not bool(torch.isfinite(x.detach()).all()):
+    if not torch._C._functorch.is_functorch_wrapped_tensor(x) and not finite(x):
         rows = (~torch.isfinite(x.detach()).flatten(1).all(1)).nonzero().flatten().tolist()
         raise InputError(f"{name} is NaN or infinite in row {rows[0]} ({len(rows)} of {len(x)} rows): leave it out")
     return x

@@ -60,6 +60,11 @@ def combine(p: Any, x: Tensor, q: Any, y: Tensor) -> Tensor:
     return torch.add(x, y, alpha=q) if p == 1.0 else product(x, p).add_(y, alpha=q)
 
 
+def finite(x: Tensor) -> bool:
+    """Whether no number of x is NaN or infinite; a sum that is finite says so in one pass."""
+    return math.isfinite(x.detach().sum().item()) or bool(torch.isfinite(x).all())
+
+
 def normal_log_prob(x: Tensor, std: float) -> Tensor:
     """log N(x; 0, std^2 I) summed over all but the first dimension, nats, float64 (B,)."""
     flat = x.reshape(x.shape[0], -1).to(torch.float64)

@@ -36,17 +36,17 @@ def quadratic(sde: SDE, n: int, start: float, stop: float, power: float = 2.0) -
     return uniform(sde, n, start ** (1 / power), stop ** (1 / power)) ** power
 
 
-def _lam_ends(sde: LinearSDE, start: float, stop: float) -> Tensor:
+def _lam_ends(sde: LinearSDE, start: float, stop: float) -> list[float]:
     """Half the log-SNR at both ends; SDEError where it is infinite."""
-    ends = sde.lam([start, stop])
-    if not math.isfinite(ends[0].item()):
+    ends: list[float] = sde.lam([start, stop]).tolist()
+    if not math.isfinite(ends[0]):
         raise SDEError(f"a grid over the log-SNR needs alpha > 0 at its start, not so at t={start}: start={sde.t_max}")
     return ends
 
 
 def log_snr(sde: LinearSDE, n: int, start: float, stop: float) -> Tensor:
     """Equal steps in lam, half the log-SNR, so in log(sigma/alpha): also called "exponential". Lu et al. 2022."""
-    low, high = _lam_ends(sde, start, stop).tolist()
+    low, high = _lam_ends(sde, start, stop)
     return sde.t_of_lam(torch.linspace(low, high, n + 1, dtype=torch.float64))
 
 
@@ -55,15 +55,15 @@ def polynomial(sde: LinearSDE, n: int, start: float, stop: float, rho: float = 1
 
     Also called "polyexponential".
     """
-    low, high = _lam_ends(sde, start, stop).tolist()
+    low, high = _lam_ends(sde, start, stop)
     left = torch.linspace(1, 0, n + 1, dtype=torch.float64) ** rho
     return sde.t_of_lam(high - (high - low) * left)
 
 
 def karras(sde: LinearSDE, n: int, start: float, stop: float, rho: float = 7.0) -> Tensor:
     """Equal steps in (sigma/alpha)^(1/rho). Karras et al. 2022, eq. 5."""
-    ends = torch.exp(-_lam_ends(sde, start, stop) / rho)
-    kappa = torch.linspace(ends[0].item(), ends[1].item(), n + 1, dtype=torch.float64) ** rho
+    high, low = (math.exp(-lam / rho) for lam in _lam_ends(sde, start, stop))
+    kappa = torch.linspace(high, low, n + 1, dtype=torch.float64) ** rho
     return sde.t_of_lam(-torch.log(kappa))
 
 

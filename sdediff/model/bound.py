@@ -60,8 +60,9 @@ class BoundModel:
     """What a solver's step calls: model(x, t) is one network evaluation.
 
     Rows are ready for the levels of `evaluation` and states like x; other levels, times and batch sizes are served
-    too, with a row made for each call. readings: what `read_levels` gave for this model's process. changes: by default
-    the model's. first: the first prediction since it was last set to None.
+    too, with a row made for each call. readings: what `read_levels` gave for this model's process. dtypes: of the
+    network, None to look for them. changes: by default the model's. first: the first prediction since it was last set
+    to None.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class BoundModel:
         evaluation: Evaluation | None = None,
         x: Tensor | None = None,
         readings: Readings | None = None,
+        dtypes: tuple[torch.dtype, ...] | None = None,
         *,
         cond: dict[str, Any] | None = None,
         changes: tuple[Callable[[Prediction, Any], Prediction], ...] | None = None,
@@ -81,6 +83,7 @@ class BoundModel:
         self.shape = torch.Size() if x is None else x.shape[1:]
         self._net, self._linear = model.net, model.sde.linear
         self._border, self._plain = Border(), False
+        self._border.dtypes = dtypes
         self._evaluation, self._batch = evaluation, -1 if x is None else len(x)
         self._rows: list[Row] = []
         if evaluation is not None and x is not None:
@@ -204,11 +207,11 @@ def _clocks(readings: list[Any], x: Tensor) -> list[Tensor]:
 
     Every run has its own, since a network may write into them.
     """
-    dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
     if Tensor in set(map(type, readings)):
+        dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
         return [torch.as_tensor(r).to(device=x.device, dtype=dtype).expand(len(x)) for r in readings]
-    rows = torch.tensor(readings, dtype=dtype, device=x.device)
-    return list(rows[:, None].expand(-1, len(x)).contiguous().unbind())
+    rows = np.array(readings, dtype=np.float64 if x.dtype is torch.float64 else np.float32)
+    return list(torch.from_numpy(rows.repeat(len(x)).reshape(len(rows), -1)).to(x.device).unbind())
 
 
 def _checked(output: Any, x: Tensor) -> tuple[Tensor, Any]:

@@ -100,10 +100,12 @@ class Border:
 
     The first is given copies of x and the clock (B,). Where the network wrote into them, all later ones are of copies
     too. What it returns is kept as a copy, until the second has returned other memory. plain: it is now known that the
-    network can be called as it is. tried: the first evaluation is over.
+    network can be called as it is. tried: the first evaluation is over. dtypes: of the network, None to look for
+    them.
     """
 
     # Defaults of the class: a run makes one of these, and a constructor would be one call more.
+    dtypes: tuple[torch.dtype, ...] | None = None
     plain = tried = False
     _copies = _clones = False
     _types: Types = (None, None)
@@ -111,7 +113,7 @@ class Border:
 
     def first(self, net: Callable[..., Any], x: Tensor, clock: Tensor, cond: dict[str, Any]) -> Any:
         """The output of the run's first evaluation, in memory of our own."""
-        kinds = look(net).dtypes
+        kinds = look(net).dtypes if self.dtypes is None else self.dtypes
         versions = versions_of(cond) if cond else None
         if kinds and kinds != (x.dtype,):
             output, self._types, given, read = fit(net, x, clock, cond, attempts(x, kinds))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
-from sdediff._utils.tensors import times64
+from sdediff._utils.tensors import finite, times64
 from sdediff.grids.grids import FROM_T_MAX, GridLike, make_grid
 from sdediff.grids.levels import Evaluation, Level
 from sdediff.model.bound import BoundModel
@@ -31,6 +31,7 @@ from sdediff.solvers import solver as solver_of
 from sdediff.solvers.base import set_coefficients
 from sdediff.solvers.registry import REGISTRY
 
+Dtypes = tuple[torch.dtype, ...]
 NOISES: dict[str, type[Noise]] = {"counter": Counter, "brownian": Brownian, "stream": Stream}
 
 
@@ -186,13 +187,16 @@ class RunTable(NamedTuple):
     evaluation: Evaluation
     model: BoundModel
 
-    def again(self, model: ScoreModel, x: Tensor) -> RunTable:
+    def again(self, model: ScoreModel, x: Tensor, dtypes: Dtypes | None = None) -> RunTable:
         """The same levels for the same process under another network, other conditions or another batch."""
-        return self._replace(model=BoundModel(model, self.evaluation, x, self.model.readings))
+        return self._replace(model=BoundModel(model, self.evaluation, x, self.model.readings, dtypes))
 
 
-def make_table(model: ScoreModel, plan: Plan, x: Tensor) -> RunTable:
-    """Evaluate the process, bind the model and compute the solver's coefficients, once, for states like x."""
+def make_table(model: ScoreModel, plan: Plan, x: Tensor, dtypes: Dtypes | None = None) -> RunTable:
+    """Evaluate the process, bind the model and compute the solver's coefficients, once, for states like x.
+
+    dtypes: the network's, where it was looked at before.
+    """
     evaluation = Evaluation(model.sde)
     levels = evaluation.at(plan.times, 0)
     if model.sde.linear:
@@ -202,13 +206,13 @@ def make_table(model: ScoreModel, plan: Plan, x: Tensor) -> RunTable:
             raise not_falling(model.sde, levels)
     if not plan.solver.corrector:
         plan.solver.visit(evaluation, list(itertools.pairwise(levels)))
-    bound = BoundModel(model, evaluation, x)
+    bound = BoundModel(model, evaluation, x, dtypes=dtypes)
     set_coefficients(plan.solver, bound, levels)
     return RunTable(levels, evaluation, bound)
 
 
 class Run(NamedTuple):
-    """Everything that a run depends on; `states` is the loop."""
+    """Everything that a run depends on; `states` is the loop. dtypes: of the network, where it was looked at."""
 
     model: ScoreModel
     plan: Plan
@@ -216,13 +220,14 @@ class Run(NamedTuple):
     noise: Noise
     first: int = 0
     history: Any = None
+    dtypes: Dtypes | None = None
 
     def states(self, table: RunTable | None = None, check: bool = True) -> Iterator[State]:
         """The state at every level, each with what `iterate(resume=)` needs to go on from there.
 
         check: refuse a last state that is not finite, naming the step where that began.
         """
-        table = table or make_table(self.model, self.plan, self.x)
+        table = table or make_table(self.model, self.plan, self.x, self.dtypes)
         solver, x, history, times = self.plan.solver, self.x, self.history, self.plan.times
         levels, _, model = table
         noise, stays, dtype, shape = self.noise.for_run(len(levels) - 1), solver.corrector, x.dtype, x.shape
@@ -244,6 +249,6 @@ class Run(NamedTuple):
             x, history = new, later
         final = State(levels[last], x, model(x, levels[last]) if self.plan.denoise else None, history, times)
         output = x if final.prediction is None else final.prediction.raw
-        if check and not bool(torch.isfinite(x).all() & torch.isfinite(output).all()):
+        if check and not (finite(x) and finite(output)):
             raise lost(self.states(table, check=False), solver)
         yield final

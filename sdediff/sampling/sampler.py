@@ -138,14 +138,16 @@ class Sampler:
         if resume is not None:
             if not torch.equal(resume.times, plan.times):
                 raise InputError("the state is of a run over other times: go on from it by iterate(resume=state)")
-            return Run(bound, plan, resume.x, noise, resume.t.index, resume.history)
+            return Run(bound, plan, resume.x, noise, resume.t.index, resume.history, seen.dtypes)
         if x is None:
-            return Run(bound, plan, self._prior(plan, cast(Any, shape), noise, seen), noise)
+            x = self._prior(plan, cast(Any, shape), noise, seen)
+            return Run(bound, plan, x, noise, dtypes=seen.dtypes)
         if shape is not None and tuple(shape) != tuple(x.shape):
             raise InputError(f"given x of shape {tuple(x.shape)} and shape={tuple(shape)}: leave one out")
         dtype = self._dtype or x.dtype
         kind = torch.float32 if dtype in HALF else dtype
-        return Run(bound, plan, x.to(dtype=kind, device=self._device or x.device), noise)
+        x = x.to(dtype=kind, device=self._device or x.device)
+        return Run(bound, plan, x, noise, dtypes=seen.dtypes)
 
     def _prior(self, plan: Plan, shape: Sequence[int], noise: Noise, seen: Seen) -> Tensor:
         sde = self.model.sde
@@ -160,8 +162,8 @@ class Sampler:
         kind = run.x.shape[1:], run.x.dtype, run.x.device
         held = self._table  # read once and replaced whole, as threads may share a sampler
         if held is not None and held[0] == kind:
-            return run.states(held[1].again(run.model, run.x))
-        table = make_table(run.model, run.plan, run.x)
+            return run.states(held[1].again(run.model, run.x, run.dtypes))
+        table = make_table(run.model, run.plan, run.x, run.dtypes)
         self._table = kind, table
         return run.states(table)
 

@@ -60,14 +60,23 @@ class _LinearBeta(_Process):
 
     def integral(self, t: Tensor) -> Tensor:
         """B(t), the integral of beta from 0 to t."""
-        return self.beta_min * t + (self.beta_max - self.beta_min) * t**2 / (2 * self.T)
+        return t * (self.beta_min + t * ((self.beta_max - self.beta_min) / (2 * self.T)))
 
     @abstractmethod
     def integral_of_lam(self, lam: Tensor) -> Tensor:
         """B at half log-SNR lam."""
 
     def alpha(self, t: Tensor) -> Tensor:
-        return torch.exp(-self.integral(t) / 2)
+        return torch.exp(self.integral(t) * -0.5)
+
+    def slopes(self, t: Any) -> tuple[Tensor, Tensor]:
+        times = times64(t)
+        alpha, half = self.alpha(times), (self.beta_min + times * ((self.beta_max - self.beta_min) / self.T)) / 2
+        return -half * alpha, half * self.sigma_by_half_integral(times, alpha)
+
+    @abstractmethod
+    def sigma_by_half_integral(self, t: Tensor, alpha: Tensor) -> Tensor:
+        """d sigma / d(B/2) at times t, where alpha is given."""
 
     def last_start(self, lam: float) -> float:
         # By the integral of beta, without a tensor: B(T) = -2 log(alpha(T)).
@@ -75,7 +84,7 @@ class _LinearBeta(_Process):
 
     def t_of_lam(self, lam: Any) -> Tensor:
         # B from lam, then the quadratic in t in its stable form.
-        b = self.integral_of_lam(times64(lam)).clamp(max=self.integral(times64(self.T)))
+        b = self.integral_of_lam(times64(lam)).clamp(max=self.T * (self.beta_min + self.beta_max) / 2)
         slope = (self.beta_max - self.beta_min) / self.T
         return (2 * b / (self.beta_min + torch.sqrt(self.beta_min**2 + 2 * slope * b))).clamp(0, self.T)
 
@@ -90,6 +99,9 @@ class VP(_LinearBeta):
     def integral_of_lam(self, lam: Tensor) -> Tensor:
         return torch.nn.functional.softplus(-2 * lam)
 
+    def sigma_by_half_integral(self, t: Tensor, alpha: Tensor) -> Tensor:
+        return alpha**2 / self.sigma(t)
+
 
 @dataclass(frozen=True)
 class SubVP(_LinearBeta):
@@ -100,6 +112,9 @@ class SubVP(_LinearBeta):
 
     def integral_of_lam(self, lam: Tensor) -> Tensor:
         return 2 * torch.asinh(torch.exp(-lam) / 2)
+
+    def sigma_by_half_integral(self, t: Tensor, alpha: Tensor) -> Tensor:
+        return 2 * alpha**2
 
 
 @dataclass(frozen=True)

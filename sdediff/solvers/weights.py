@@ -64,7 +64,7 @@ def _fall(t: Level, s: Level) -> Any:
 # x0: x/alpha shrinks by h(kappa_s)/h(kappa_t), h(kappa) = kappa^(1 + eta^2), or ER-SDE's h.
 BASES: dict[str, Basis] = {
     "x0": Basis(
-        lambda t, s, p: s.sigma / t.sigma * np.exp(np.where(p > 0, p * (t.lam - s.lam), 0.0)),
+        lambda t, s, p: s.sigma / t.sigma * (np.exp(np.where(p > 0, p * (t.lam - s.lam), 0.0)) if p.any() else 1.0),
         lambda t, s, p: -s.alpha * np.expm1((1 + p) * (t.lam - s.lam)),
         lambda lam, s, p: s.alpha * (1 + p) * np.exp((1 + p) * (lam - s.lam)),
     ),
@@ -148,14 +148,16 @@ class Weights:
         """
         if self._lam[0, 0] == -math.inf:
             counts = self._reached(start, newest, counts)
-        total, first = self._total[start], counts == 1
+        total = self._total[start]
         w = np.zeros((len(start), max(2, int(counts.max())), total.shape[1]))
-        w[first, newest[first]] = total[first]
-        by_slope = (counts == 2) & (self._rule.second != "exact")
-        if by_slope.any():
-            slope = self._slope(start[by_slope], newest[by_slope], total[by_slope])
-            w[by_slope, 1 - newest[by_slope]], w[by_slope, newest[by_slope]] = slope, total[by_slope] - slope
-        exact = ~(first | by_slope)
+        w[np.arange(len(start)), newest] = total
+        exact = counts > 1
+        if self._rule.second != "exact":
+            exact, two = counts > 2, np.flatnonzero(counts == 2)
+            if len(two):
+                at = newest[two]
+                w[two, 1 - at] = slope = self._slope(start[two], at, total[two])
+                w[two, at] -= slope
         if exact.any():
             w[exact] = self._exact(start[exact], newest[exact], counts[exact], total[exact], w.shape[1])
         return w
