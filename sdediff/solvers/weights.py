@@ -180,33 +180,34 @@ class Weights:
     def _exact(
         self, start: np.ndarray, newest: np.ndarray, counts: np.ndarray, total: np.ndarray, most: int
     ) -> np.ndarray:
-        """Integrals of the kernel times Lagrange's polynomials through counts[i] outputs, (steps, most, C)."""
+        """The weights with which the integral of every polynomial through counts[i] outputs is exact, (steps, most, C).
+
+        One linear system a step: powers of u at the outputs against the kernel's moments, u in units of the step.
+        """
         half = (self._lam[start + 1] - self._lam[start]) / 2
         lam = self._lam[start] + half * (_NODES + 1)
         rule, origin, number = self._rule, self._places[start], np.arange(most)
-        u = (
-            rule.t_of_lam(lam).detach().numpy()
-            if rule.t_of_lam is not None
-            else VARIABLES[rule.variable](lam, rule.scale)
-        )
+        u = VARIABLES[rule.variable](lam, rule.scale) if rule.t_of_lam is None else rule.t_of_lam(lam).detach().numpy()
+        end, step = self.columns((start + 1)[:, None]), self._places[start + 1] - origin
+        at = (self._places[np.maximum((start + newest)[:, None] - number, 0), 0] - origin) / step
+        kernel = self._basis.kernel(lam[:, None], end, self._parameters(start)[..., None])
+        moments = (kernel * (half[..., None] * _GAUSS)) @ _powers((u - origin) / step, most)
+        moments[..., 0] = total
+        if rule.third != "exact" and most > 2:
+            three = counts == 3
+            # The published rules differ from the exact one in what they take for the second moment.
+            moments[three, :, 2] *= 0.5 if rule.third == "half" else 1.0
+            moments[three, :, 2] += 0.0 if rule.third == "half" else at[three, 1:2] * moments[three, :, 1]
         used = number < counts[:, None]
-        at = self._places[np.maximum((start + newest)[:, None] - number, 0), 0] - origin
-        u, end = u - origin, self.columns((start + 1)[:, None])
-        measure = self._basis.kernel(lam[:, None], end, self._parameters(start)[..., None]) * (half[..., None] * _GAUSS)
-        # A factor a polynomial for each other output, 1 for outputs that are not used.
-        factors = np.where(used[..., None], u[:, None] - at[..., None], 1.0)
-        pairs = used[..., None] & used[:, None] & (number[:, None] != number)
-        apart = np.where(pairs, at[..., None] - at[:, None], 1.0).prod(axis=2)
-        # The product of all the others' factors: of those before and of those after.
-        basis = np.broadcast_to((used / apart)[..., None], factors.shape).copy()
-        basis[:, 1:] *= factors.cumprod(axis=1)[:, :-1]
-        basis[:, :-1] *= factors[:, ::-1].cumprod(axis=1)[:, -2::-1]
-        w = basis @ np.swapaxes(measure, 1, 2)
-        three = counts == 3
-        if rule.third != "exact" and three.any():
-            curved = -(measure[three] @ (u[three] ** 2)[..., None])[..., 0] / 2
-            if rule.third == "er":
-                curved = at[three, 1:2] * (measure[three] @ u[three][..., None])[..., 0]
-            w[three] += (used / apart)[three][..., None] * curved[:, None]
-        w[:, 0] += total - w.sum(axis=1)
+        # Outputs that are not used have a line of the unit matrix, so weight 0.
+        powers = np.where(used[..., None] & used[:, None], _powers(at, most), np.eye(most))
+        w: np.ndarray = np.linalg.solve(np.swapaxes(powers, 1, 2), np.swapaxes(moments * used[:, None], 1, 2))
         return w
+
+
+def _powers(u: np.ndarray, most: int) -> np.ndarray:
+    """1, u, ..., u^(most - 1), (steps, nodes, most)."""
+    powers = np.ones((*u.shape, most))
+    for k in range(1, most):
+        np.multiply(powers[..., k - 1], u, out=powers[..., k])
+    return powers
