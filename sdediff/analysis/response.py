@@ -13,7 +13,7 @@ from sdediff.grids.levels import Level
 from sdediff.model.score_model import ScoreModel
 from sdediff.noise.counter import Noise
 from sdediff.sampling.api import Sampler
-from sdediff.sampling.run import CallCounter
+from sdediff.sampling.watch import CallCounter
 from sdediff.sde.base import LinearSDE
 from sdediff.solvers import Solver, SolverError
 

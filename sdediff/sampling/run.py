@@ -151,23 +151,6 @@ class State(NamedTuple):
     times: Tensor
 
 
-class CallCounter:
-    """Counts the evaluations of the network that it wraps."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def wrap(self, net: Callable[..., Any]) -> Callable[..., Any]:
-        """The network, counted."""
-
-        def counted(*args: Any, **cond: Any) -> Any:
-            output = net(*args, **cond)
-            self.calls += 1
-            return output
-
-        return counted
-
-
 class SampleRecord(NamedTuple):
     """A whole run: the result x, times (n + 1,), trajectory (n + 1, B, ...) and network evaluations."""
 

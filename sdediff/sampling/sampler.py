@@ -21,7 +21,6 @@ from sdediff.sampling.compiled import compiled
 from sdediff.sampling.cuda_graph import CudaGraph, Graph, Recorded
 from sdediff.sampling.run import (
     CHOOSERS,
-    CallCounter,
     Plan,
     Run,
     RunTable,
@@ -31,7 +30,7 @@ from sdediff.sampling.run import (
     make_table,
     noise_for,
 )
-from sdediff.sampling.watch import check_gradients, watched
+from sdediff.sampling.watch import CallCounter, check_gradients, watched
 from sdediff.sde.base import linear
 from sdediff.solvers import Solver, SolverError
 

@@ -1,9 +1,9 @@
-"""What a run's network and callback do beside their work: cut the gradients, change the states."""
+"""What a run's network and callback do: evaluations are counted, cut gradients and changed states refused."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,6 +15,23 @@ from sdediff.model.score_model import ScoreModel
 
 if TYPE_CHECKING:
     from sdediff.sampling.run import State
+
+
+class CallCounter:
+    """Counts the evaluations of the network that it wraps."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def wrap(self, net: Callable[..., Any]) -> Callable[..., Any]:
+        """The network, counted."""
+
+        def counted(*args: Any, **cond: Any) -> Any:
+            output = net(*args, **cond)
+            self.calls += 1
+            return output
+
+        return counted
 
 
 def check_gradients(model: ScoreModel, x: Tensor) -> None:
