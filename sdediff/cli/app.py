@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from sdediff.cli.bench import bench
+from sdediff.cli.config_file import with_config
 from sdediff.cli.likelihood import likelihood
 from sdediff.cli.lists import check, models, solvers
 from sdediff.cli.recommend import recommend
 from sdediff.cli.sample import sample
 
 app = typer.Typer(
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -39,4 +39,4 @@ def root(
 
 
 for command in (solvers, models, sample, likelihood, recommend, bench, check):
-    app.command()(command)
+    app.command()(with_config(command))

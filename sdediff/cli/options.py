@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed of every random draw.")]
-Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, ...")]
+Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, ..., or auto: a GPU if there is one.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, float64, ...; default: as the weights are stored.")]
 Out = Annotated[Path, typer.Option(help="Folder for the results; created where absent.")]
 
@@ -61,6 +61,8 @@ def placed(device: str, dtype: str | None) -> tuple[torch.device, torch.dtype | 
 
     from sdediff._utils.suggestions import nearest
 
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         place = torch.device(device)
         torch.empty(1, device=place)

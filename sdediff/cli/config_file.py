@@ -1,0 +1,108 @@
+"""`--config FILE`: the arguments of every command from a TOML file; what is typed comes first."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Annotated, Any
+
+import tomllib
+import typer
+
+from sdediff._utils.suggestions import nearest
+from sdediff.cli.options import BadInput
+
+_MOST = 1 << 20  # bytes
+
+
+def with_config(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command with `--config`, whose file gives what was not typed."""
+
+    @functools.wraps(command)
+    def run(config: Path | None = None, **options: Any) -> Any:
+        return command(**options)
+
+    signature = inspect.signature(command, eval_str=True)
+    option = inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_Config)
+    parameters = [*signature.parameters.values(), option]
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
+
+
+def _fill(context: typer.Context, file: Path | None) -> None:
+    """Make the file's arguments the defaults of a command that is about to be parsed."""
+    if file is None or context.parent is None:
+        return
+    commands: dict[str, Any] = context.parent.command.commands  # type: ignore[attr-defined]
+    takes = {name: _parameters(command) for name, command in commands.items()}
+    shared = _read(file)
+    tables = {name: shared.pop(name) for name in commands if isinstance(shared.get(name), dict)}
+    every = {key: None for parameters in takes.values() for key in parameters}
+    _known(shared, every, f"key in {file}")
+    for name, table in tables.items():
+        _known(table, takes[name], f"key of [{name}] in {file}")
+    own = takes[str(context.info_name)]
+    given = {key: value for key, value in shared.items() if key in own} | tables.get(str(context.info_name), {})
+    context.default_map = {
+        own[key].name: _argument(own[key], value, f"{key} in {file}") for key, value in given.items()
+    }
+
+
+_Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        is_eager=True,
+        callback=_fill,
+        metavar="FILE",
+        help="TOML with arguments: keys for all commands, [sample] for one; what is typed comes first.",
+    ),
+]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        path = file.expanduser()
+        if path.stat().st_size > _MOST:
+            raise BadInput(f"--config: {file} is larger than 1 MiB: give a TOML file of arguments")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"--config: {file} is no TOML ({error}): write lines such as calls = 20") from error
+    except (OSError, RuntimeError) as error:
+        raise BadInput(f"--config: {file} cannot be read ({error}): give a TOML file") from error
+
+
+def _parameters(command: Any) -> dict[str, Any]:
+    """The parameters of a command by the keys that a file has for them: flags without dashes, arguments' names."""
+    found = {}
+    for param in command.params:
+        if param.name not in ("config", "help"):
+            flags = [flag.lstrip("-") for flag in param.opts if flag.startswith("-")]
+            found.update(dict.fromkeys(flags or [str(param.name).rstrip("_")], param))
+    return found
+
+
+def _known(given: Collection[str], names: Collection[str], what: str) -> None:
+    for key in given:
+        if key not in names:
+            raise BadInput(f"--config: {nearest(key, names, what)}")
+
+
+def _argument(param: Any, value: Any, where: str) -> Any:
+    """A value of TOML as it would have been typed: lists for what may be repeated, else joined by commas."""
+    if isinstance(value, dict):
+        value = [f"{key}={entry}" for key, entry in value.items()]
+    if getattr(param, "is_flag", False):
+        if not isinstance(value, bool):
+            raise BadInput(f"--config: {where} = {value!r}: write true or false")
+        return value
+    if isinstance(value, bool):
+        raise BadInput(f"--config: {where} takes a value: write it in place of {str(value).lower()}")
+    rows = value if isinstance(value, list) else [value]
+    if any(isinstance(row, list | dict) for row in rows):
+        raise BadInput(f"--config: {where} holds lists or tables inside of one another: write plain values")
+    texts = [str(row) for row in rows]
+    return texts if param.multiple else ",".join(texts)
