@@ -37,7 +37,7 @@ def test_shared_keys_reach_the_commands_that_take_them(run, home):
     file = _written(home, SHARED + 'data = "points.npy"\nlimit = 2\nrtol = 0.1\natol = 0.1\nout = "scores"\n')
     code, out, error = run("likelihood", "--config", file)
     assert code == 0, error
-    assert json.loads(out)["n"] == 2
+    assert json.loads(out)["samples"] == 2
 
 
 @pytest.mark.parametrize(
