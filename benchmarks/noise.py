@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from overhead import show, timed
-from record import RESULTS, Gate, judged, versions, write
+from overhead import timed
+from record import RESULTS, Gate, judged, show, versions, write
 
 import sdediff as sd
 from sdediff.benchmark import machine

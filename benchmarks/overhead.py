@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from overhead_cases import MODES, PEERS, PROCESSES, SHAPE, Case, one_call_solvers, our_cases
-from record import RESULTS, Gate, judged, versions, write
+from record import RESULTS, Gate, judged, show, versions, write
 from torch import Tensor
 
 import sdediff as sd
@@ -74,8 +74,7 @@ def measure(cases: list[Case], x: Tensor, repeats: int, warm_up: int = 3) -> tup
                 took = timed(lambda case=case, calls=calls: case.run(calls))
                 if turn >= warm_up:
                     rounds.setdefault((case.key, calls), []).append((took, before, timed(lambda: control(x, 20))))
-        if sys.stderr.isatty():
-            print(f"\rround {turn + 1} of {repeats + warm_up} ", end="", file=sys.stderr, flush=True)
+        show(turn + 1, repeats + warm_up)
     gc.unfreeze()
     controls = [v for row in rounds.values() for _, *both in row for v in both]
     rest = statistics.quantiles(controls, n=10)[0]

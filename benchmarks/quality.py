@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from overhead import PEERS, show
+from overhead import PEERS
 from peers.entries import MAKERS
 from peers.frame import TOLERANCES, Denoiser, Entry, Setting, Spent
-from record import RESULTS, versions, write
+from record import RESULTS, show, versions, write
 from torch import Tensor
 
 import sdediff as sd

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,12 @@ def judged(gates: Iterable[Gate]) -> list[dict[str, Any]]:
         word = "held" if line["held"] else "FAILED"
         print(f"gate: {line['gate']}: {line['value']:.4g}, at most {line['bound']:.4g}: {word}")
     return found
+
+
+def show(done: int, total: int) -> None:
+    """Progress on a terminal, nothing elsewhere."""
+    if sys.stderr.isatty():
+        print(f"\rround {done} of {total} ", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
 def versions(names: Iterable[str]) -> dict[str, str | None]:
