@@ -81,6 +81,11 @@ class Solver(ABC):
         return False
 
     @fact
+    def recordable(self) -> bool:
+        """Whether all its randomness is the noise that a step is given, so that a recorded loop serves other noise."""
+        return True
+
+    @fact
     def at_zero_alpha(self) -> bool:
         """Whether a run may start where alpha = 0."""
         return False

@@ -89,6 +89,10 @@ class PredictorCorrector(Wrapper):
         return self.solver.adaptive or self.with_corrector.adaptive
 
     @property
+    def recordable(self) -> bool:
+        return self.solver.recordable and self.with_corrector.recordable
+
+    @property
     def stochastic(self) -> bool:
         return self.solver.stochastic or self.with_corrector.stochastic
 
