@@ -38,7 +38,7 @@ def quadratic(sde: SDE, n: int, start: float, stop: float, power: float = 2.0) -
 
 def _lam_ends(sde: LinearSDE, start: float, stop: float) -> Tensor:
     """Half the log-SNR at both ends; SDEError where it is infinite."""
-    ends = sde.lam([start, stop])
+    ends = sde.values([start, stop])[2]
     if not math.isfinite(ends[0].item()):
         raise SDEError(f"a grid over the log-SNR needs alpha > 0 at its start, not so at t={start}: start={sde.t_max}")
     return ends

@@ -215,11 +215,7 @@ def level(sde: SDE, t: Any) -> Level:
         check_process(sde)
     if type(t) is not float and (not isinstance(t, Tensor) or t.is_meta or not t.is_floating_point() or t.ndim > 1):
         t = _real(t)
-    times = times64(t)
-    if not torch._C._functorch.is_functorch_wrapped_tensor(times):
-        edge = 1e-9 * sde.T
-        if not bool(((times >= -edge) & (times <= sde.T + edge)).all()):
-            raise SDEError(f"t={shown(t)} lies outside of the times of {type(sde).__name__}, [0, {sde.T}]")
+    times = sde.within(t)
     return _Batch(sde, times).level if times.ndim else Evaluation(sde).at(times[None])[0]
 
 
