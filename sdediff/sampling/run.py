@@ -116,12 +116,8 @@ def _fitted(solver: Solver, calls: int, denoise: bool, steps: int | None) -> tup
         raise InputError(f"calls={calls}: a run spends 10 million evaluations at most")
     least = solver.spent(1)
     if least is None:
-        instead = (
-            "chooses its calls at run time: set rtol and atol"
-            if solver.adaptive
-            else "cannot count its calls: write steps="
-        )
-        raise SolverError(f"{solver!r} {instead} in place of calls={calls}")
+        known = "chooses its calls at run time: set rtol and atol", "cannot count its calls: write steps="
+        raise SolverError(f"{solver!r} {known[not solver.adaptive]} in place of calls={calls}")
     fitted = solver.fit(calls - denoise)
     if fitted is None:
         raise InputError(f"calls={calls} is too few for {solver!r}: it needs at least {least + denoise}")
