@@ -226,7 +226,7 @@ class Sampler:
                     states = track(states, len(run.plan.times) - run.first, "sampling", progress)
                 for state in states:
                     if grad and state.prediction is not None and not state.prediction.raw.requires_grad:
-                        check_gradients(run.model, run.x)
+                        check_gradients(self.model.given(**run.model.cond), run.x, state)
                     if callback is not None:
                         watched(callback, state)
                     if full:
