@@ -24,7 +24,7 @@ from sdediff.noise.brownian import Brownian
 from sdediff.noise.counter import Counter, Noise
 from sdediff.noise.stream import Stream
 from sdediff.sampling.not_finite import lost, not_falling
-from sdediff.sampling.starts import default_start
+from sdediff.sampling.starts import default_start, warn_of_strain
 from sdediff.solvers import Solver, SolverError
 from sdediff.solvers import solver as solver_of
 from sdediff.solvers.base import set_coefficients
@@ -173,6 +173,8 @@ def make_table(model: ScoreModel, plan: Plan, x: Tensor) -> RunTable:
         falls = operator.lt if levels[0].time > levels[-1].time else operator.gt
         if not all(map(falls, lams, lams[1:])):
             raise not_falling(model.sde, levels)
+        if type(plan.solver).strain is not Solver.strain:
+            warn_of_strain(plan.solver, levels)
     if not plan.solver.corrector:
         plan.solver.visit(evaluation, list(itertools.pairwise(levels)))
     bound = BoundModel(model, evaluation, x)

@@ -1,10 +1,15 @@
-"""Where a run begins by default."""
+"""Where a run begins by default, and the warning of steps that are too large for its solver."""
 
 from __future__ import annotations
 
+import itertools
 import math
+import warnings
+from collections.abc import Sequence
 
+from sdediff._utils.errors import StepsWarning
 from sdediff._utils.tensors import times64
+from sdediff.grids.levels import Level
 from sdediff.model.score_model import ScoreModel
 from sdediff.sde.base import NOTHING_LEFT, linear
 from sdediff.solvers import Solver
@@ -34,3 +39,17 @@ def default_start(solver: Solver, model: ScoreModel) -> float:
     # What follows the flow in t needs its slope there.
     slope = 0.0 if solver.needs_alpha else sde.slopes([sde.T])[0].item()
     return sde.T if math.isfinite(slope) else latest
+
+
+def warn_of_strain(solver: Solver, levels: Sequence[Level]) -> None:
+    """Warn of steps that are longer than the solver bears."""
+    strain, t, s = max(((solver.strain(t, s), t, s) for t, s in itertools.pairwise(levels)), key=lambda step: step[0])
+    if strain > 1:
+        # Steps of even rise, half as long as the solver bears.
+        count = math.ceil(2 * strain * (levels[-1].lam - levels[0].lam) / (s.lam - t.lam))
+        warnings.warn(
+            f"{solver!r} is not stable over a step as from t={t.time:.6g} to t={s.time:.6g}, {strain:.2g} times as "
+            f"long as its errors bear: write grid='log_snr' and steps={count}, or another solver",
+            StepsWarning,
+            stacklevel=2,
+        )

@@ -129,6 +129,10 @@ class Solver(ABC):
         """Network evaluations of a run of `steps` steps, without a last jump to data; None: chosen at run time."""
         return None if self.calls is None else self.calls * (steps + 1 if self.corrector else steps)
 
+    def strain(self, t: Level, s: Level) -> float:
+        """A step's length over the most that errors bear: a run warns of steps above 1. 0 where none is known."""
+        return 0.0
+
     def fit(self, calls: int) -> tuple[Solver, int] | None:
         """The solver and the most steps that spend at most so many evaluations; None where one step spends more.
 

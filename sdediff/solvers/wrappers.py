@@ -34,6 +34,9 @@ class Wrapper(Solver):
     def spent(self, steps: int) -> int | None:
         return self.solver.spent(steps)
 
+    def strain(self, t: Level, s: Level) -> float:
+        return self.solver.strain(t, s)
+
     def coefficients(
         self, model: BoundModel, levels: Sequence[Level], orders: Sequence[int] | None = None
     ) -> Sequence[Any] | None:
