@@ -352,7 +352,7 @@ def _other_cases(case: Callable[..., Case]) -> list[Case]:
     for points, tau in itertools.product((2, 3), (_none, _one)):
         orders = {"predictor_order": points, "corrector_order": points, "lower_order_final": False}
         theirs, label = _scheduled("SASolverScheduler", last=False, tau_func=tau, **orders), f"SA-Solver {points}"
-        both = {"points": points, "corrector": points, "eta": tau(0), "second": "bh1"}
+        both = {"points": points, "corrector_points": points, "eta": tau(0), "second": "bh1"}
         rows.append(case(f"{label}, tau {tau(0):g}", "adams", theirs, both))
         both = {"predictor": points, "corrector": points, "tau": tau(0), "within": None}
         note = "two points weigh the difference by h^2/2 in theirs, by its integral in the paper and in ours"

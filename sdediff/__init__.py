@@ -66,11 +66,12 @@ __all__ = [
     "EDM", "SDE", "VE", "VP", "Brownian", "Cosine", "Counter", "DataWarning", "Discrete", "Error", "Level",
     "Likelihood", "LikelihoodSettings", "LinearSDE", "ModelError", "Noise", "PathStatistics", "Prediction",
     "RectifiedFlow", "SDEError", "SampleRecord", "Sampler", "ScoreModel", "Solver", "SolverError", "State",
-    "Statistics", "StepsWarning", "Stream", "SubVP", "Table", "analyse", "analysis", "bench", "benchmark", "bits_per_dim",
-    "data", "datasets", "decode", "encode", "grid", "grids", "guidance", "hub", "iterate", "jobs", "latent", "level", "levels",
-    "likelihood", "likelihood_job", "list_solvers", "load", "log_likelihood", "loss", "metrics", "model", "models",
-    "nets", "noise", "path_statistics", "recommend", "reschedule", "sample", "sample_with_log_prob", "sampling",
-    "save", "sde", "solver", "solvers", "statistics", "target", "targets", "testing", "training",
+    "Statistics", "StepsWarning", "Stream", "SubVP", "Table", "analyse", "analysis", "bench", "benchmark",
+    "bits_per_dim", "data", "datasets", "decode", "encode", "grid", "grids", "guidance", "hub", "iterate", "jobs",
+    "latent", "level", "levels", "likelihood", "likelihood_job", "list_solvers", "load", "log_likelihood", "loss",
+    "metrics", "model", "models", "nets", "noise", "path_statistics", "recommend", "reschedule", "sample",
+    "sample_with_log_prob", "sampling", "save", "sde", "solver", "solvers", "statistics", "target", "targets",
+    "testing", "training",
 ]  # fmt: skip
 
 
