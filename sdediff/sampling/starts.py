@@ -44,7 +44,7 @@ def default_start(solver: Solver, model: ScoreModel) -> float:
 def warn_of_strain(solver: Solver, levels: Sequence[Level]) -> None:
     """Warn of steps that are longer than the solver bears."""
     strain, t, s = max(((solver.strain(t, s), t, s) for t, s in itertools.pairwise(levels)), key=lambda step: step[0])
-    if strain > 1:
+    if 1 < strain < math.inf:  # where alpha is 0 the step itself refuses to begin
         # Steps of even rise, half as long as the solver bears.
         count = math.ceil(2 * strain * (levels[-1].lam - levels[0].lam) / (s.lam - t.lam))
         warnings.warn(
