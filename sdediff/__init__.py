@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from sdediff import grids, guidance, model, noise, sampling, sde, solvers
-from sdediff._utils.errors import DataWarning, Error
+from sdediff._utils.errors import DataWarning, Error, StepsWarning
 from sdediff.grids import Level, grid, level
 from sdediff.grids.levels import levels
 from sdediff.model import ModelError, Prediction, ScoreModel, Statistics, reschedule, statistics
@@ -66,11 +66,12 @@ __all__ = [
     "EDM", "SDE", "VE", "VP", "Brownian", "Cosine", "Counter", "DataWarning", "Discrete", "Error", "Level",
     "Likelihood", "LikelihoodSettings", "LinearSDE", "ModelError", "Noise", "PathStatistics", "Prediction",
     "RectifiedFlow", "SDEError", "SampleRecord", "Sampler", "ScoreModel", "Solver", "SolverError", "State",
-    "Statistics", "Stream", "SubVP", "Table", "analyse", "analysis", "bench", "benchmark", "bits_per_dim", "data",
-    "datasets", "decode", "encode", "grid", "grids", "guidance", "hub", "iterate", "jobs", "latent", "level", "levels",
-    "likelihood", "likelihood_job", "list_solvers", "load", "log_likelihood", "loss", "metrics", "model", "models",
-    "nets", "noise", "path_statistics", "recommend", "reschedule", "sample", "sample_with_log_prob", "sampling",
-    "save", "sde", "solver", "solvers", "statistics", "target", "targets", "testing", "training",
+    "Statistics", "StepsWarning", "Stream", "SubVP", "Table", "analyse", "analysis", "bench", "benchmark",
+    "bits_per_dim", "data", "datasets", "decode", "encode", "grid", "grids", "guidance", "hub", "iterate", "jobs",
+    "latent", "level", "levels", "likelihood", "likelihood_job", "list_solvers", "load", "log_likelihood", "loss",
+    "metrics", "model", "models", "nets", "noise", "path_statistics", "recommend", "reschedule", "sample",
+    "sample_with_log_prob", "sampling", "save", "sde", "solver", "solvers", "statistics", "target", "targets",
+    "testing", "training",
 ]  # fmt: skip
 
 

@@ -21,3 +21,7 @@ class MissingPackageError(Error, ImportError):
 
 class DataWarning(UserWarning):
     """Data that may not be what the model was trained on: the message says what was given and what was expected."""
+
+
+class StepsWarning(UserWarning):
+    """Steps larger than a solver is stable for: the message says which step, and how many steps are needed."""

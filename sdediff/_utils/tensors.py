@@ -36,8 +36,7 @@ _ZEROS = {kind: torch.zeros((), dtype=kind) for kind in (torch.float32, torch.fl
 
 def product(x: Tensor, c: float) -> Tensor:
     """c x of a number and a state, a fresh tensor."""
-    zero = _ZEROS.get(x.dtype)
-    return x * c if zero is None else torch.add(zero, x, alpha=c)
+    return weighted_sum(x, c, (), ())
 
 
 def weighted_sum(x: Tensor, on_x: float, weights: Sequence[float], terms: Sequence[tuple[float, Tensor]]) -> Tensor:
@@ -56,8 +55,7 @@ def combine(p: Any, x: Tensor, q: Any, y: Tensor) -> Tensor:
         return per_sample(p, x) * x + per_sample(q, y) * y
     if p == 0.0:
         return y if q == 1.0 else y * q
-    # The product is fresh, so adding in place saves an allocation a step.
-    return torch.add(x, y, alpha=q) if p == 1.0 else product(x, p).add_(y, alpha=q)
+    return torch.add(x, y, alpha=q) if p == 1.0 else weighted_sum(x, p, (q,), ((1.0, y),))
 
 
 def finite(x: Tensor) -> bool:

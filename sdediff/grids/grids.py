@@ -38,7 +38,7 @@ def quadratic(sde: SDE, n: int, start: float, stop: float, power: float = 2.0) -
 
 def _lam_ends(sde: LinearSDE, start: float, stop: float) -> list[float]:
     """Half the log-SNR at both ends; SDEError where it is infinite."""
-    ends: list[float] = sde.lam([start, stop]).tolist()
+    ends: list[float] = sde.values([start, stop])[2].tolist()
     if not math.isfinite(ends[0]):
         raise SDEError(f"a grid over the log-SNR needs alpha > 0 at its start, not so at t={start}: start={sde.t_max}")
     return ends
@@ -101,7 +101,7 @@ def beta(sde: SDE, n: int, start: float, stop: float, alpha: float = 0.6, beta: 
 
 def knots(sde: SDE, n: int | None, start: float, stop: float) -> Tensor:
     """Every knot of a table from start down: its N knots are N - 1 moves."""
-    _count(sde)
+    _check_knots(sde)
     _whole_ends("knots", start, stop)
     times = torch.arange(math.floor(start), math.ceil(stop) - 1, -1, dtype=torch.float64)
     if n is not None and n != len(times) - 1:
@@ -116,7 +116,7 @@ def strided(sde: SDE, n: int, start: float, stop: float, spacing: str = "linspac
     rounds the stride down), "linspace" holds both ends. As common discrete samplers name them."""
     total = math.floor(start) - math.ceil(stop) + 1
     count = n + 1
-    _count(sde)
+    _check_knots(sde)
     _whole_ends("strided", start, stop)
     if count > total:
         raise InputError(
@@ -140,11 +140,9 @@ def _whole_ends(kind: str, start: float, stop: float) -> None:
             raise InputError(f"{name}={time} is no training timestep, as the grid {kind!r} needs: write {name}={near}")
 
 
-def _count(sde: SDE) -> int:
-    n = getattr(sde, "n", None)
-    if n is None:
+def _check_knots(sde: SDE) -> None:
+    if getattr(sde, "n", None) is None:
         raise SDEError(f"{type(sde).__name__} has no knots: use another grid, or make a Table of it")
-    return int(n)
 
 
 # A function (sde, n, start, stop, **options) -> times. `tuned` is added by the package's __init__, as the analysis that

@@ -83,7 +83,9 @@ class Level:
         return {name: value for name in names if (value := _slot(self, name)) is not None}
 
     def __getstate__(self) -> dict[str, Any]:
-        """The numbers alone; what belongs to the run stays with it."""
+        """The numbers alone, slopes included; what belongs to the run stays with it."""
+        if self.evaluation is not None and self.evaluation.sde.linear and _slot(self, "g2") is None:
+            self.evaluation.fill_slopes()
         return self._numbers()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -188,8 +190,8 @@ class _Batch:
     """One level of (B,) tensors, whose slopes are evaluated when one is first read."""
 
     def __init__(self, sde: SDE, times: Tensor) -> None:
-        self.sde, self.levels, self.level = sde, list[Level](), Level()
-        level_ = self.level
+        self.sde, self.level = sde, Level()
+        level_, self.levels = self.level, [self.level]
         level_.index, level_.row, level_.inner, level_.coefficients, level_.evaluation = 0, 0, (), None, self
         level_.time = times
         if sde.linear:
@@ -198,9 +200,11 @@ class _Batch:
             level_.g2 = times64(sde.diffusion(times)).expand_as(times) ** 2
 
     def fill_slopes(self) -> None:
-        level_ = self.level
-        level_.alpha_dot, level_.sigma_dot = slopes = linear(self.sde).slopes(level_.time)
-        level_.f, level_.g2 = drift_and_diffusion(level_.alpha, level_.sigma, *slopes)
+        dots = linear(self.sde).slopes(self.level.time)
+        slopes = (*dots, *drift_and_diffusion(self.level.alpha, self.level.sigma, *dots))
+        for level_ in self.levels:
+            for name, value in zip(_SLOPES, slopes, strict=True):
+                setattr(level_, name, value)
 
 
 def level(sde: SDE, t: Any) -> Level:
@@ -211,11 +215,7 @@ def level(sde: SDE, t: Any) -> Level:
         check_process(sde)
     if type(t) is not float and (not isinstance(t, Tensor) or t.is_meta or not t.is_floating_point() or t.ndim > 1):
         t = _real(t)
-    times = times64(t)
-    if not torch._C._functorch.is_functorch_wrapped_tensor(times):
-        edge = 1e-9 * sde.T
-        if not bool(((times >= -edge) & (times <= sde.T + edge)).all()):
-            raise SDEError(f"t={shown(t)} lies outside of the times of {type(sde).__name__}, [0, {sde.T}]")
+    times = sde.within(t)
     return _Batch(sde, times).level if times.ndim else Evaluation(sde).at(times[None])[0]
 
 

@@ -9,10 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.tensors import per_sample
+
 
 def rows_of(value: np.ndarray, x: Tensor) -> Tensor:
     """Numbers (b,) as a tensor (b, 1, ...) that broadcasts with states x (b, ...), in their dtype."""
-    return torch.from_numpy(value).to(device=x.device, dtype=x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+    rows: Tensor = per_sample(torch.from_numpy(value), x)
+    return rows
 
 
 def scaled_norm(error: Tensor, one: Tensor, two: Tensor, rtol: float, atol: float, floor: bool = False) -> np.ndarray:

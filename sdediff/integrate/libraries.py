@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sdediff._utils.checks import known
-from sdediff._utils.errors import Error, InputError
+from sdediff._utils.errors import Error, InputError, MissingPackageError
 from sdediff._utils.suggestions import nearest
 
 TORCHDIFFEQ = (
@@ -32,6 +32,7 @@ _ITO = ("euler", "milstein", "srk")
 MAX_IMPLICIT_DIMS = 4096
 
 ODES = (*TORCHDIFFEQ, *SCIPY, *TORCHODE)
+GRADIENTS = ("direct", "adjoint")
 
 Field = Callable[[Any, Tensor], Tensor]
 
@@ -65,6 +66,8 @@ def odeint(
         raise InputError(f"tolerances must be positive, given rtol={rtol}, atol={atol}")
     if not known(method, ODES):
         raise InputError(nearest(method, ODES, "ODE method"))
+    if gradient is not None and not known(gradient, GRADIENTS):
+        raise InputError(nearest(str(gradient), GRADIENTS, "kind of gradient"))
     if method not in TORCHDIFFEQ:
         if gradient is not None:
             raise InputError(f"{method} gives no gradients here: write one of {', '.join(TORCHDIFFEQ)}")
@@ -118,7 +121,7 @@ def _torchode(field: Field, x: Tensor, start: float, stop: float, method: str, r
     try:
         import torchode
     except ImportError as missing:
-        raise InputError(f"{method} needs torchode ({missing}): pip install torchode") from missing
+        raise MissingPackageError(f"{method} needs torchode ({missing}): pip install torchode") from missing
     low, high = min(start, stop), max(start, stop)
 
     def rhs(t: Tensor, flat: Tensor) -> Tensor:

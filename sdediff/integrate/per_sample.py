@@ -176,8 +176,9 @@ def march(
         x = _where(good, tried.x, x)
         kept = tuple(_where(good, new, old) for new, old in zip(tried.kept, tried.held, strict=True))
         again, last = ~good, np.where(good, tried.error, last)
-        done.count(rows, good, max_steps)
-        leave = (good & closing) | (done.status[rows] > 0)
+        arrived = good & closing
+        done.count(rows, good, arrived, max_steps)
+        leave = arrived | (done.status[rows] > 0)
         if not good.all():
             leave |= done.failed(rows, step, tried, good, h)
 
@@ -195,10 +196,10 @@ class _Done:
         self.x, self.t, self.size = torch.empty_like(x), t.copy(), h.copy()
         self.status, self.steps, self.rejected = (np.zeros(len(x), dtype=np.int64) for _ in range(3))
 
-    def count(self, rows: np.ndarray, good: np.ndarray, max_steps: int) -> None:
+    def count(self, rows: np.ndarray, good: np.ndarray, arrived: np.ndarray, max_steps: int) -> None:
         self.steps[rows] += good
         self.rejected[rows] += ~good
-        self.status[rows[self.steps[rows] + self.rejected[rows] >= max_steps]] = _LIMIT
+        self.status[rows[~arrived & (self.steps[rows] + self.rejected[rows] >= max_steps)]] = _LIMIT
 
     def failed(self, rows: np.ndarray, step: Step, tried: Tried, good: np.ndarray, h: np.ndarray) -> np.ndarray:
         """Whether samples (b,) have failed: their tensors are not finite, or h is below the resolution of t."""

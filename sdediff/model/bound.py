@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff._utils.tensors import per_sample
+from sdediff._utils.tensors import per_sample, times64
 from sdediff.grids.levels import Evaluation, Level, level
 from sdediff.model.clock import CLOCKS, read_clock
 from sdediff.model.data_statistics import Statistics
@@ -166,7 +166,7 @@ def _row(model: Bindable, t: Level, x: Tensor) -> Row:
         scale, a, b = _affine(model, t, trained)
     except ZeroDivisionError:
         scale = a = b = None
-    if isinstance(a, Tensor) and not bool(torch.isfinite(a).all()):
+    if a is not None and not _finite(a):
         a = None
     try:
         reading = read_clock(model.time, trained, len(x)) if callable(model.time) else _reading(model, trained)
@@ -192,14 +192,23 @@ def _affine(model: Bindable, t: Level, trained: Level) -> tuple[Any, Any, Any]:
 def _reading(model: Bindable, trained: Level) -> Any:
     """What a named clock reads at a level of the process that the network was trained on."""
     reading = CLOCKS[str(model.time)](trained)
-    if not isinstance(reading, Tensor) and not np.isfinite(reading).all():
-        first = np.argmin(np.isfinite(reading))
-        raise _no_reading(model, np.ravel(reading)[first], np.ravel(trained.time)[first])
+    if not _finite(reading):
+        readings, times = (times64(v).detach().cpu().reshape(-1) for v in (reading, trained.time))
+        first = torch.isfinite(readings).int().argmin()
+        raise _no_reading(model, readings[first].item(), times[first].item())
     return reading - model.offset if model.time == "index" else reading
 
 
 def _no_reading(model: Bindable, reading: float, time: Any) -> ModelError:
-    return ModelError(f"the clock {model.time!r} reads {reading} at t={time}: start below it (start=sde.t_max)")
+    hint = "start below it (start=sde.t_max)" if time > model.sde.T / 2 else "end above it, at t_min"
+    return ModelError(f"the clock {model.time!r} reads {reading} at t={time}: {hint}")
+
+
+def _finite(value: Any) -> bool:
+    """Whether a number, an array or a tensor is finite; inside of vmap, where numbers have no truth, it is."""
+    if isinstance(value, Tensor):
+        return torch._C._functorch.is_functorch_wrapped_tensor(value) or bool(torch.isfinite(value).all())
+    return bool(np.isfinite(value).all())
 
 
 def _clocks(readings: list[Any], x: Tensor) -> list[Tensor]:

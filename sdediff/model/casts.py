@@ -11,6 +11,8 @@ from torch import Tensor
 from sdediff.model.prediction import ModelError
 
 HALF = (torch.float16, torch.bfloat16)
+# The states' type where a narrower one is asked for: the network's input and output are cast.
+WIDER = dict.fromkeys(HALF, torch.float32)
 Types = tuple[torch.dtype | None, torch.dtype | None]
 # How far a clock may move where it is cast.
 _CLOCK_ERROR = 0.01

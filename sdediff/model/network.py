@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sdediff.model.casts import HALF, Types, apart, attempts, cast, fit, fit_integers, ours, tensors_of, versions_of
+from sdediff.model.casts import WIDER, Types, apart, attempts, cast, fit, fit_integers, ours, tensors_of, versions_of
 from sdediff.model.holders import HOLDS_NOTHING, MOST, held, of_function
 from sdediff.model.mode import refuse_training
 from sdediff.model.prediction import ModelError
@@ -86,7 +86,7 @@ def placement(
     if not dtypes and like is not None:
         dtypes, place = (like.dtype,), like.device
     kind = dtype or (dtypes[0] if dtypes else torch.get_default_dtype())
-    return torch.float32 if kind in HALF else kind, torch.device(device or place or "cpu")
+    return WIDER.get(kind, kind), torch.device(device or place or "cpu")
 
 
 # How many own the memory of a tensor that nobody else holds.

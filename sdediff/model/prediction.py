@@ -141,6 +141,14 @@ class Prediction(ABC):
         return self._quantity("velocity")
 
 
+def _at_zero(sigma: Any) -> bool:
+    """Whether sigma, or that of any sample, is 0."""
+    if not isinstance(sigma, Tensor):
+        return isinstance(sigma, float) and not sigma
+    # Inside of vmap numbers have no truth; they were looked at where they came from.
+    return not torch._C._functorch.is_functorch_wrapped_tensor(sigma) and not bool(sigma.all())
+
+
 class LinearPrediction(Prediction):
     """A prediction under a process with alpha and sigma, x0 = a x + b F.
 
@@ -158,6 +166,8 @@ class LinearPrediction(Prediction):
         if name == self._output:
             return 0.0, 1.0
         t, a, b = self.level, self._a, self._b
+        if (a is None or name != "x0") and _at_zero(t.sigma):
+            raise SDEError(f"at t={t.time} sigma is 0, the output does not determine {name}: end above it, at t_min")
         if a is None:
             raise SDEError(
                 f"at t={t.time} alpha is 0 and the network's output ({self._output}) does not determine {name}: start "
@@ -165,8 +175,6 @@ class LinearPrediction(Prediction):
             )
         if name == "x0":
             return a, b
-        if isinstance(t.sigma, float) and not t.sigma:
-            raise SDEError(f"at t={t.time} sigma is 0, the output does not determine {name}: end above it, at t_min")
         c, d = (1 - t.alpha * a) / t.sigma, -t.alpha * b / t.sigma
         if name == "eps":
             return c, d

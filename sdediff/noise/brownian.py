@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sdediff._utils.checks import number, whole
 from sdediff._utils.errors import InputError
-from sdediff.noise.counter import TREE, Noise, indices, normals
+from sdediff.noise.counter import TREE, Noise, normals, numbered
 
 # States up to this size draw all levels of the tree at once.
 _AHEAD = 1 << 13
@@ -34,7 +34,7 @@ class Brownian(Noise):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (type(self.span) is not float and number("span", self.span) <= 0) or not self.span > 0:
+        if not 0 < number("span", self.span):
             raise InputError(f"span={self.span}: the path covers [0, span], give a positive time")
         if not 1 <= whole("depth", self.depth) <= 48:
             raise InputError(f"depth={self.depth}: give 1 to 48 levels of the tree")
@@ -97,7 +97,7 @@ class Brownian(Noise):
         """The two normals (B, 2, ...) of a node; the last one of every level is kept, neighbours share most."""
 
         def drawn() -> np.ndarray:
-            index = indices(self.index, shape[0])
+            index = numbered(self.index, shape[0])
             return normals(self.seed, index, (TREE + level, node), (2, *shape[1:])).astype(np.float64)
 
         return self._kept(level, (node, shape), drawn)

@@ -103,8 +103,11 @@ def checked_index(index: Any) -> int | tuple[int, ...]:
 
 def indices(index: int | Sequence[int], batch: int) -> np.ndarray:
     """Sample indices (batch,) from a first index or a list of them; each in [0, 2**32)."""
-    if type(index) is not int:
-        index = checked_index(index)
+    return numbered(checked_index(index), batch)
+
+
+def numbered(index: int | Sequence[int], batch: int) -> np.ndarray:
+    """`indices` of whole numbers, such as a Noise's own index."""
     given = np.arange(index, index + batch) if isinstance(index, int) else np.asarray(index, dtype=np.int64)
     if given.shape != (batch,):
         raise InputError(f"index names {given.size} samples, the batch has {batch}: give one integer each")
@@ -154,7 +157,7 @@ class Noise(ABC):
         return replace(self, offset=self.offset + draws)
 
     def _counter(self, like: Tensor, stream: tuple[Any, int]) -> Tensor:
-        index = indices(self.index, like.shape[0])
+        index = numbered(self.index, like.shape[0])
         z = normals(self.seed, index, stream, tuple(like.shape[1:]))
         return torch.from_numpy(z).to(dtype=like.dtype).to(like.device)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from sdediff.grids.grids import GridLike
 from sdediff.model.score_model import ScoreModel
 from sdediff.noise.counter import Noise
-from sdediff.sampling.arguments import check_resume
+from sdediff.sampling.arguments import times_of
 from sdediff.sampling.run import State
 from sdediff.sampling.sampler import Sampler, SampleRecord
 from sdediff.solvers import Solver
@@ -43,8 +43,10 @@ def iterate(
     the same result, to the bit. Gradients are the caller's choice (`torch.no_grad()`).
     """
     if resume is not None:
-        fixed = {"shape": shape, "steps": steps, "calls": calls, "grid": grid, "x": x, "start": start, "stop": stop}
-        grid = check_resume(resume, {**fixed, "dtype": dtype, "device": device}).times
+        grid = times_of(
+            resume, shape=shape, steps=steps, calls=calls, grid=grid, x=x, start=start, stop=stop, dtype=dtype,
+            device=device,
+        )  # fmt: skip
     sampler = Sampler(
         model, solver=solver, steps=steps, calls=calls, grid=grid, start=start, stop=stop, denoise=denoise, noise=noise,
         dtype=dtype, device=device,
@@ -140,8 +142,10 @@ def sample(
     both for later calls. progress: True, False, or by default on runs over two seconds at a terminal.
     """
     if resume is not None:
-        fixed = {"shape": shape, "steps": steps, "calls": calls, "grid": grid, "x": x, "start": start, "stop": stop}
-        grid = check_resume(resume, {**fixed, "dtype": dtype, "device": device}).times
+        grid = times_of(
+            resume, shape=shape, steps=steps, calls=calls, grid=grid, x=x, start=start, stop=stop, dtype=dtype,
+            device=device,
+        )  # fmt: skip
     sampler = Sampler(
         model, solver=solver, steps=steps, calls=calls, grid=grid, start=start, stop=stop, denoise=denoise, noise=noise,
         dtype=dtype, device=device, compile=compile,

@@ -10,8 +10,10 @@ from torch import Tensor
 from sdediff._utils.checks import flag, number, shown, state_device, state_dtype, state_shape, states, whole
 from sdediff._utils.errors import InputError, InputTypeError
 from sdediff.grids.levels import Level
+from sdediff.model.casts import WIDER
 from sdediff.model.conditions import as_tensors
 from sdediff.model.score_model import ScoreModel, check_card, check_model
+from sdediff.noise.counter import Noise
 from sdediff.sampling.run import State
 from sdediff.solvers import Solver
 from sdediff.solvers.base import check_fields
@@ -36,7 +38,7 @@ def set_up(
         state_dtype(dtype)
     if device is not None:
         state_device(device)
-    if type(noise) is not str and not hasattr(noise, "for_run"):
+    if not isinstance(noise, str | Noise):
         raise InputTypeError(f'noise={shown(noise)}: write "counter", "brownian" or "stream", or give a Noise object')
     return {"steps": steps, "calls": calls, "start": start, "stop": stop, "denoise": denoise}
 
@@ -85,6 +87,15 @@ def check_resume(resume: Any, given: dict[str, Any], dtype: Any = None, device: 
     if fixed:
         raise InputError(f"given resume= and {', '.join(fixed)}: the state has the run's own, leave {fixed[0]} out")
     kind, place = resume.x.dtype, resume.x.device
-    if kind != (dtype or kind) or place.type != torch.device(device or place).type:
-        raise InputError(f"the state is {kind} on {place}, the sampler was made for {dtype} on {device}")
+    if dtype is not None and kind is not WIDER.get(dtype, dtype):
+        raise InputError(
+            f"the state is {kind}, the sampler was made with dtype={dtype}: resume it where that is {kind}"
+        )
+    if device is not None and place.type != torch.device(device).type:
+        raise InputError(f"the state is on {place}, the sampler was made with device={str(device)!r}: move one of them")
     return resume
+
+
+def times_of(resume: Any, **given: Any) -> Tensor:
+    """The times of a state to go on from, beside which nothing that fixes a run may be given."""
+    return check_resume(resume, given).times

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from sdediff._utils.errors import InputError
 from sdediff.noise.counter import Noise
-from sdediff.sampling.run import Run, RunTable
+from sdediff.sampling.not_finite import lost
+from sdediff.sampling.run import Run, RunTable, make_table
 
 
 class Graph(Protocol):
-    """Something that records a function's kernels and runs them again on the same memory."""
+    """Something that records a function's kernels and runs them again on the same memory, on one type of device."""
+
+    device: ClassVar[str]
 
     def record(self, body: Callable[[], None]) -> None:
         """Run `body` until it is warm, then record it."""
@@ -31,6 +34,8 @@ class Graph(Protocol):
 
 class CudaGraph:
     """torch.cuda.CUDAGraph, warmed up on a stream of its own as recording demands."""
+
+    device: ClassVar[str] = "cuda"
 
     def __init__(self) -> None:
         self._graph = torch.cuda.CUDAGraph()
@@ -96,6 +101,24 @@ class Recorded:
     def __call__(self, run: Run) -> Tensor:
         """The result of a run that differs in its start and its noise alone."""
         self.start.copy_(run.x)
-        self.noise.refill(run.noise)
+        self.noise.refill(run.noise.for_run(len(self.table.levels) - 1))
         self.graph.replay()
         return self.out.clone()
+
+
+def recordable(run: Run, graph: type[Graph]) -> bool:
+    """Whether such a graph holds the loop of a run: its device, and that all its randomness is the noise's."""
+    solver = run.plan.solver
+    return run.x.device.type == graph.device and solver.recordable and not solver.adaptive
+
+
+def replayed(run: Run, recorded: dict[Any, Recorded], graph: type[Graph]) -> Tensor:
+    """The result of a run by the loop recorded for states and conditions like its own, or recorded now."""
+    cond = tuple(sorted((name, id(value)) for name, value in run.model.cond.items()))
+    kind = run.x.shape, run.x.dtype, run.x.device, cond
+    if kind not in recorded:
+        recorded[kind] = Recorded(run, make_table(run.model, run.plan, run.x, run.dtypes), graph())
+    final = recorded[kind](run)
+    if not bool(torch.isfinite(final).all()):
+        raise lost(run.states(check=False), run.plan.solver)
+    return final

@@ -42,7 +42,7 @@ def encode(
     check_data(model, run.x)
     begin = level(model.sde, run.plan.times[-1].item())
     rising = run.plan._replace(times=run.plan.times.flip(0))
-    return _end(run._replace(plan=rising, x=run.x * begin.alpha))
+    return _end(run._replace(plan=rising, x=run.x * begin.alpha)).to(dtype or x.dtype)
 
 
 def decode(
@@ -61,7 +61,7 @@ def decode(
 ) -> Tensor:
     """Data x (B, ...) from a latent: the flow from `start` (T) to `stop`, over alpha(stop): `encode`'s inverse."""
     run = _flow(model, z, solver, stop, cond, dtype, device, steps=steps, calls=calls, grid=grid, start=start)
-    return _end(run) / level(model.sde, run.plan.times[-1].item()).alpha
+    return (_end(run) / level(model.sde, run.plan.times[-1].item()).alpha).to(dtype or z.dtype)
 
 
 def _flow(

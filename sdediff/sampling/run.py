@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -13,19 +12,20 @@ from torch import Tensor
 
 from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
-from sdediff._utils.tensors import finite, times64
+from sdediff._utils.tensors import finite
 from sdediff.grids.grids import FROM_T_MAX, GridLike, make_grid
 from sdediff.grids.levels import Evaluation, Level
 from sdediff.model.bound import BoundModel
 from sdediff.model.network import check_eval as check_eval
 from sdediff.model.network import placement as placement
+from sdediff.model.network import wrote
 from sdediff.model.prediction import Prediction
 from sdediff.model.score_model import ScoreModel
 from sdediff.noise.brownian import Brownian
 from sdediff.noise.counter import Counter, Noise
 from sdediff.noise.stream import Stream
 from sdediff.sampling.not_finite import lost, not_falling
-from sdediff.sde.base import NOTHING_LEFT, linear
+from sdediff.sampling.starts import default_start, warn_of_strain
 from sdediff.solvers import Solver, SolverError
 from sdediff.solvers import solver as solver_of
 from sdediff.solvers.base import set_coefficients
@@ -38,10 +38,6 @@ NOISES: dict[str, type[Noise]] = {"counter": Counter, "brownian": Brownian, "str
 # Names that choose solver and grid by measurement on a model: (model, shape, steps=, calls=, start=, stop=, denoise=,
 # cond=, dtype=, device=) -> (solver, grid). `auto` is added by the package's __init__: it stands above.
 CHOOSERS: dict[str, Callable[..., tuple[Solver, GridLike]]] = {}
-
-
-# Where log(alpha) ends below the first, a solver in eps begins where it is the second, as for VP and DDPM at T.
-_TINY, _USUAL = -7.0, -5.3
 
 
 class Plan(NamedTuple):
@@ -81,33 +77,10 @@ def make_plan(
         grid = (solver.grid if sde.linear else "") or sde.grid
     # The grids over the log-SNR start at t_max by themselves.
     if start is None and not fixed and sde.linear and (grid not in FROM_T_MAX or not solver.at_zero_alpha):
-        start = _default_start(solver, model)
+        start = default_start(solver, model)
     if steps is None and not fixed and grid != "knots":
         steps = solver.steps
     return Plan(solver, make_grid(grid, sde, steps, start, stop), denoise)
-
-
-def _default_start(solver: Solver, model: ScoreModel) -> float:
-    """Where a run begins.
-
-    A solver that extrapolates eps over a step multiplies its error by the rise of alpha, so it does not begin where
-    alpha is tiny. Where alpha(T) = 0 a run begins at T if solver and network can.
-    """
-    sde = linear(model.sde)
-    if not solver.at_zero_alpha:
-        before_tiny = sde.last_start(_TINY)
-        if before_tiny == sde.T:
-            return sde.T
-        return sde.last_start(_USUAL) if before_tiny < sde.t_max else sde.t_max
-    latest = sde.t_max
-    if latest == sde.T or not model.at_zero_alpha:
-        return latest
-    end, before = sde.alpha(times64([sde.T, latest])).tolist()
-    if end > 0 or before < math.exp(NOTHING_LEFT) * (1 + 1e-6):
-        return latest
-    # What follows the flow in t needs its slope there.
-    slope = 0.0 if solver.needs_alpha else sde.slopes([sde.T])[0].item()
-    return sde.T if math.isfinite(slope) else latest
 
 
 def _fitted(solver: Solver, calls: int, denoise: bool, steps: int | None) -> tuple[Solver, int]:
@@ -117,7 +90,8 @@ def _fitted(solver: Solver, calls: int, denoise: bool, steps: int | None) -> tup
         raise InputError(f"calls={calls}: a run spends 10 million evaluations at most")
     least = solver.spent(1)
     if least is None:
-        raise SolverError(f"{solver!r} chooses its calls at run time: set rtol and atol in place of calls={calls}")
+        known = "chooses its calls at run time: set rtol and atol", "cannot count its calls: write steps="
+        raise SolverError(f"{solver!r} {known[not solver.adaptive]} in place of calls={calls}")
     fitted = solver.fit(calls - denoise)
     if fitted is None:
         raise InputError(f"calls={calls} is too few for {solver!r}: it needs at least {least + denoise}")
@@ -187,6 +161,8 @@ def make_table(model: ScoreModel, plan: Plan, x: Tensor, dtypes: Dtypes | None =
         falls = operator.lt if levels[0].time > levels[-1].time else operator.gt
         if not all(map(falls, lams, lams[1:])):
             raise not_falling(model.sde, levels)
+        if type(plan.solver).strain is not Solver.strain:
+            warn_of_strain(plan.solver, levels)
     if not plan.solver.corrector:
         plan.solver.visit(evaluation, list(itertools.pairwise(levels)))
     bound = BoundModel(model, evaluation, x, dtypes=dtypes)
@@ -230,8 +206,12 @@ class Run(NamedTuple):
                 # What NamedTuple's own constructor does, without a Python call a step.
                 yield tuple.__new__(State, (t, x, model.first, history, times))
             x, history = new, later
+        kept = x.clone() if check and self.plan.denoise else x
         final = State(levels[last], x, model(x, levels[last]) if self.plan.denoise else None, history, times)
         output = x if final.prediction is None else final.prediction.raw
         if check and not (finite(x) and finite(output)):
             raise lost(self.states(table, check=False), solver)
+        # Writes through `.data` or NumPy leave no trace in a tensor's version, which the other evaluations look at.
+        if kept is not x and not torch.equal(kept, x):
+            raise wrote()
         yield final

@@ -13,12 +13,13 @@ from torch import Tensor
 from sdediff._utils.errors import InputError
 from sdediff._utils.progress import track
 from sdediff.grids.grids import GridLike
-from sdediff.model.network import HALF, Seen, check_eval, placement
+from sdediff.model.casts import WIDER
+from sdediff.model.network import Seen, check_eval, placement
 from sdediff.model.score_model import ScoreModel
 from sdediff.noise.counter import Noise
 from sdediff.sampling.arguments import check_call, check_graph, check_resume, check_run, set_up
 from sdediff.sampling.compiled import compiled
-from sdediff.sampling.cuda_graph import CudaGraph, Graph, Recorded
+from sdediff.sampling.cuda_graph import CudaGraph, Graph, Recorded, recordable, replayed
 from sdediff.sampling.run import (
     CHOOSERS,
     Plan,
@@ -62,7 +63,7 @@ class Sampler:
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
         compile: bool = False,
-        graph: Callable[[], Graph] = CudaGraph,
+        graph: type[Graph] = CudaGraph,
     ) -> None:
         self.model, self.compile = model, compile
         self._noise, self._dtype, self._device, self._make_graph = noise, dtype, device, graph
@@ -144,8 +145,7 @@ class Sampler:
         if shape is not None and tuple(shape) != tuple(x.shape):
             raise InputError(f"given x of shape {tuple(x.shape)} and shape={tuple(shape)}: leave one out")
         dtype = self._dtype or x.dtype
-        kind = torch.float32 if dtype in HALF else dtype
-        x = x.to(dtype=kind, device=self._device or x.device)
+        x = x.to(dtype=WIDER.get(dtype, dtype), device=self._device or x.device)
         return Run(bound, plan, x, noise, dtypes=seen.dtypes)
 
     def _prior(self, plan: Plan, shape: Sequence[int], noise: Noise, seen: Seen) -> Tensor:
@@ -216,23 +216,23 @@ class Sampler:
         counter = CallCounter() if full else None
         wrap = counter.wrap if counter else None
         run = self.run(shape, x=x, seed=seed, index=index, cond=cond, resume=resume, wrap=wrap)
-        plain = callback is None and resume is None and not (full or grad or run.plan.solver.adaptive)
-        if self.compile and plain and run.x.device.type == "cuda":
-            with torch.no_grad():
-                final = self.replayed(run)
-                return final if self._dtype is None else final.to(self._dtype)
-        trajectory: list[Tensor] = []
-        shown = progress if progress is not None else sys.stderr.isatty()
+        plain, trajectory = callback is None and resume is None and not (full or grad), list[Tensor]()
         with torch.set_grad_enabled(grad):
-            states = self.states(run)
-            for state in track(states, len(run.plan.times), "sampling", progress) if shown else states:
-                if grad and state.prediction is not None and not state.prediction.raw.requires_grad:
-                    check_gradients(run.model, run.x)
-                if callback is not None:
-                    watched(callback, state)
-                if full:
-                    trajectory.append(state.x)
-            final = state.x if state.prediction is None or not run.plan.denoise else state.prediction.x0
+            if self.compile and plain and recordable(run, self._make_graph):
+                final = self.replayed(run)
+            else:
+                states = self.states(run)
+                # What `track` would find itself, asked here to spare every short run a call.
+                if progress or (progress is None and sys.stderr.isatty()):
+                    states = track(states, len(run.plan.times) - run.first, "sampling", progress)
+                for state in states:
+                    if grad and state.prediction is not None and not state.prediction.raw.requires_grad:
+                        check_gradients(self.model.given(**run.model.cond), run.x, state)
+                    if callback is not None:
+                        watched(callback, state)
+                    if full:
+                        trajectory.append(state.x)
+                final = state.x if state.prediction is None else state.prediction.x0
         if grad:
             check_graph(final)
         kind = self._dtype or (None if x is None else x.dtype)
@@ -244,8 +244,4 @@ class Sampler:
 
     def replayed(self, run: Run) -> Tensor:
         """The result of a run, its loop recorded at the first call for states and conditions like these."""
-        cond = tuple(sorted((name, id(value)) for name, value in run.model.cond.items()))
-        kind = run.x.shape, run.x.dtype, run.x.device, cond
-        if kind not in self._recorded:
-            self._recorded[kind] = Recorded(run, make_table(run.model, run.plan, run.x), self._make_graph())
-        return self._recorded[kind](run)
+        return replayed(run, self._recorded, self._make_graph)

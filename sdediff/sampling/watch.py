@@ -34,15 +34,24 @@ class CallCounter:
         return counted
 
 
-def check_gradients(model: ScoreModel, x: Tensor) -> None:
-    """Refuse an output without gradients where grad=True asks for them: of the states, parameters or conditions."""
-    learned = (p.requires_grad for module in look(model.net).modules for p in module.parameters())
-    given = (v.requires_grad for v in model.cond.values() if isinstance(v, Tensor))
-    if x.requires_grad or any(learned) or any(given):
+def check_gradients(model: ScoreModel, x: Tensor, state: State) -> None:
+    """Refuse an output without gradients where grad=True asks for them: of the states, parameters or conditions.
+
+    A network that is the same for other states has no gradient in them, and no graph. It is evaluated there to see.
+    """
+    learned = any(p.requires_grad for module in look(model.net).modules for p in module.parameters())
+    given = any(v.requires_grad for v in model.cond.values() if isinstance(v, Tensor))
+    if learned or given or (x.requires_grad and not _constant(model, state)):
         raise ModelError(
             "the network's output carries no gradient, as under torch.no_grad() or detach(), and grad=True asks for "
             "them: let it run with gradients, or write grad=False"
         )
+
+
+def _constant(model: ScoreModel, state: State) -> bool:
+    with torch.no_grad():
+        here, there = (model(x, state.t).raw for x in (state.x.detach(), state.x.detach() + 1))
+    return torch.equal(here, there)
 
 
 def watched(callback: Callable[[State], None], state: State) -> None:

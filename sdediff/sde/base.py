@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff._utils.checks import known, shown
+from sdediff._utils.checks import known, shown, states
 from sdediff._utils.errors import Error
 from sdediff._utils.roots import falling_root
 from sdediff._utils.tensors import normal_log_prob, per_sample, times64
@@ -92,6 +92,15 @@ class SDE(ABC):
 
         return Reverse(drift, lambda t: eta * times64(self.diffusion(t)))
 
+    def within(self, t: Any) -> Tensor:
+        """Times as float64, refused outside of [0, T]."""
+        times, edge = times64(t), 1e-9 * self.T
+        # Inside of vmap numbers have no truth; they were looked at where they came from.
+        wrapped = torch._C._functorch.is_functorch_wrapped_tensor(times)
+        if not (wrapped or bool(((times >= -edge) & (times <= self.T + edge)).all())):
+            raise SDEError(f"t={shown(t)} lies outside of the times of {type(self).__name__}, [0, {self.T}]")
+        return times
+
     @property
     def t0(self) -> float:
         """The time at which log_likelihood starts by default: t_min, or 1e-5 where that was not given."""
@@ -150,10 +159,9 @@ class LinearSDE(SDE):
 
     def schedule(self, t: Any) -> Schedule:
         """Every coefficient at times t, float64."""
-        times = times64(t)
-        slopes = self.slopes(times)
-        alpha, sigma, lam = self.values(times)
-        return Schedule(times, alpha, sigma, lam, *slopes, *drift_and_diffusion(alpha, sigma, *slopes))
+        times = self.within(t)
+        values, slopes = self.values(times), self.slopes(times)
+        return Schedule(times, *values, *slopes, *drift_and_diffusion(*values[:2], *slopes))
 
     def slopes(self, t: Any) -> tuple[Tensor, Tensor]:
         """d alpha/dt and d sigma/dt at times t, float64, by automatic differentiation."""
@@ -175,7 +183,7 @@ class LinearSDE(SDE):
 
     def lam(self, t: Any) -> Tensor:
         """Half the log-SNR, log(alpha / sigma), float64."""
-        times = times64(t)
+        times = self.within(t)
         return torch.log(self.alpha(times)) - torch.log(self.sigma(times))
 
     def values(self, t: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -196,7 +204,7 @@ class LinearSDE(SDE):
         target = times64(lam)
 
         def of_times(times: np.ndarray) -> np.ndarray:
-            return self.lam(torch.from_numpy(times).to(target.device)).detach().cpu().numpy()
+            return self.values(torch.from_numpy(times).to(target.device))[2].detach().cpu().numpy()
 
         times = falling_root(of_times, target.detach().cpu().numpy(), self.T)
         return torch.from_numpy(times).to(target.device)
@@ -209,24 +217,17 @@ class LinearSDE(SDE):
 
     def marginal(self, t: Any) -> Kernel:
         """x_t given x0: scale alpha(t), standard deviation sigma(t)."""
-        times = self._within(t)
+        times = self.within(t)
         return Kernel(self.alpha(times), self.sigma(times))
 
     def transition(self, s: Any, t: Any) -> Kernel:
         """x_t given x_s for s < t: scale alpha_t/alpha_s, variance sigma_t^2 - (alpha_t/alpha_s)^2 sigma_s^2."""
-        early, late = self._within(s), self._within(t)
+        early, late = self.within(s), self.within(t)
         if bool((early > late).any()):
             raise SDEError(f"transition(s, t) goes forward in time, given s={s} > t={t}: swap them")
         drop = self.lam(late) - self.lam(early)
         std = self.sigma(late) * torch.sqrt(-torch.expm1(2 * drop))
         return Kernel(self.alpha(late) / self.alpha(early), std)
-
-    def _within(self, t: Any) -> Tensor:
-        """Times as float64, refused outside of [0, T]."""
-        times = times64(t)
-        if not bool(((times >= -1e-9 * self.T) & (times <= (1 + 1e-9) * self.T)).all()):
-            raise SDEError(f"a time lies outside of those of {type(self).__name__}, [0, {self.T}]")
-        return times
 
     def prior_std(self, prior: str = "sigma") -> float:
         """Standard deviation of the prior: "sigma" is N(0, sigma_T^2 I), "unit" score_sde's N(0, I)."""
@@ -236,7 +237,7 @@ class LinearSDE(SDE):
 
     def prior_sample(self, z: Tensor, prior: str = "sigma") -> Tensor:
         """Prior states from unit normals z (B, ...)."""
-        return self.prior_std(prior) * z
+        return self.prior_std(prior) * states("z", z)
 
     def prior_log_prob(self, x: Tensor, prior: str = "sigma") -> Tensor:
         """log density of states x (B, ...) under the prior, nats, float64 (B,)."""

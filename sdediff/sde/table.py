@@ -107,7 +107,7 @@ class Table(LinearSDE):
         return float(max(1, min(last, bisect.bisect_right(self.lams, -lam, key=operator.neg))))
 
     def lam(self, t: Any) -> Tensor:
-        time = times64(t).clamp(1, self.n)
+        time = self.within(t).clamp(1, self.n)
         knots = self._knots.to(time.device)
         low = (time.detach().floor().long() - 1).clamp(max=self.n - 2)
         weight = time - (low + 1)

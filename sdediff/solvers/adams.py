@@ -45,8 +45,16 @@ class Adams(Multistep):
             raise SolverError(f"eta={self.eta}, scale={self.scale}: eta must not be negative, scale must be positive")
         if self.stochastic and self.basis != "x0":
             raise SolverError(f"eta={self.eta}, scaler={self.scaler!r} need basis='x0', given {self.basis!r}")
-        if self.within is not None and self.scaler == "er":
-            raise SolverError("within= limits the noise of scaler='power': leave it out beside scaler='er'")
+        if self.scaler == "er" and (self.eta or self.within is not None):
+            given = "eta=" if self.eta else "within="
+            raise SolverError(f"{given} is of the noise of scaler='power': leave it out beside scaler='er'")
+        if self.within is not None and not self.eta:
+            raise SolverError(f"within={self.within} has no effect with eta=0, which adds no noise: leave it out")
+        if self.scale != 1 and self.basis != "F" and self.variable != "angle":
+            raise SolverError(
+                f"scale={self.scale} has no effect with basis={self.basis!r} over {self.variable!r}: it is for "
+                "basis='F' and for variable='angle'"
+            )
 
     @property
     def order(self) -> int | None:
@@ -154,17 +162,22 @@ def lms(order: int = 4) -> Adams:
     return Adams(_order(order, 4), variable="sigma", basis="eps")
 
 
+_SA_WITHIN = (0.05, 1.0)
+
+
 def sa_solver(
     predictor: int = 3,
     corrector: int = 4,
     tau: float = 1.0,
-    within: tuple[float, float] | None = (0.05, 1.0),
+    within: tuple[float, float] | None = _SA_WITHIN,
     second: str = "exact",
 ) -> Adams:
     """Stochastic Adams: noise tau where sigma/alpha lies in `within`; corrector 0 for none. Xue et al. 2023.
 
     second: two points by the exact integral as in the paper, or "bh1" as in its released code.
     """
+    if not tau and within == _SA_WITHIN:
+        within = None
     return Adams(_order(predictor, 4), corrector, eta=tau, within=within, second=second)
 
 

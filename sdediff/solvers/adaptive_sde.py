@@ -14,7 +14,7 @@ from sdediff.grids.levels import Level
 from sdediff.integrate import Counted, Step, Tried, rows_of
 from sdediff.model.score_model import Model
 from sdediff.noise.brownian import Brownian
-from sdediff.noise.counter import Noise, indices
+from sdediff.noise.counter import Noise, numbered
 from sdediff.sde.base import SDE
 from sdediff.solvers.adaptive import Left, OwnSteps, arrived, positive
 from sdediff.solvers.base import finite
@@ -47,7 +47,7 @@ class AdaptiveSDE(OwnSteps):
         finite(t, t.g2, "g^2")
         left, sde = Left(model, len(x)), model.sde
         path = noise if isinstance(noise, Brownian) else Brownian(noise.seed, noise.index, span=sde.T)
-        number = indices(path.index, len(x))
+        number = numbered(path.index, len(x))
 
         def drift(time: Tensor, x: Tensor, rows: Tensor) -> Tensor:
             prediction = left(x, time, rows)

@@ -81,6 +81,11 @@ class Solver(ABC):
         return False
 
     @fact
+    def recordable(self) -> bool:
+        """Whether all its randomness is the noise that a step is given, so that a recorded loop serves other noise."""
+        return True
+
+    @fact
     def at_zero_alpha(self) -> bool:
         """Whether a run may start where alpha = 0."""
         return False
@@ -123,6 +128,10 @@ class Solver(ABC):
     def spent(self, steps: int) -> int | None:
         """Network evaluations of a run of `steps` steps, without a last jump to data; None: chosen at run time."""
         return None if self.calls is None else self.calls * (steps + 1 if self.corrector else steps)
+
+    def strain(self, t: Level, s: Level) -> float:
+        """A step's length over the most that errors bear: a run warns of steps above 1. 0 where none is known."""
+        return 0.0
 
     def fit(self, calls: int) -> tuple[Solver, int] | None:
         """The solver and the most steps that spend at most so many evaluations; None where one step spends more.

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sdediff import integrate
 from sdediff._utils.suggestions import nearest
+from sdediff._utils.tensors import times64
 from sdediff.grids.levels import Level
 from sdediff.model.score_model import Model
 from sdediff.noise.brownian import Brownian
@@ -77,6 +78,7 @@ class ReverseSDE(Solver):
     substeps: int = 1
 
     needs_alpha = False
+    recordable = False
     reference = "Li et al. 2020; Roessler 2010"
 
     def __post_init__(self) -> None:
@@ -103,7 +105,6 @@ class ReverseSDE(Solver):
         path = noise if isinstance(noise, Brownian) else state
         if path is None:
             path = Brownian(noise.seed, noise.index, span=model.sde.T)
-        reverse = model.sde.reverse(lambda x, t: model(x, t).score, self.eta)
 
         def drift(time: float, x: Tensor) -> Tensor:
             at = t if time == t.time else s if time == s.time else time
@@ -111,7 +112,7 @@ class ReverseSDE(Solver):
             return prediction.mix(0.0, velocity=1.0, score=-0.5 * self.eta**2 * prediction.level.g2)
 
         def diffusion(time: float) -> float:
-            return reverse.diffusion(time).item()
+            return self.eta * times64(model.sde.diffusion(time)).item()
 
         def increment(low: float, high: float) -> tuple[Tensor, Tensor]:
             return path.increment(low, high, x)

@@ -49,6 +49,10 @@ class Seeds(Solver):
     def stochastic(self) -> bool:
         return True
 
+    def strain(self, t: Level, s: Level) -> float:
+        # Of pure noise, eps = x / sigma, a step of one stage makes (2 - e^h) x: it grows where e^h is above 3.
+        return (s.lam - t.lam) / math.log(3.0)
+
     def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
         if not NODES[self.stages] or not math.isfinite(t.lam):
             return ()

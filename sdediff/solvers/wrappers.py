@@ -34,6 +34,9 @@ class Wrapper(Solver):
     def spent(self, steps: int) -> int | None:
         return self.solver.spent(steps)
 
+    def strain(self, t: Level, s: Level) -> float:
+        return self.solver.strain(t, s)
+
     def coefficients(
         self, model: BoundModel, levels: Sequence[Level], orders: Sequence[int] | None = None
     ) -> Sequence[Any] | None:
@@ -87,6 +90,10 @@ class PredictorCorrector(Wrapper):
     @property
     def adaptive(self) -> bool:
         return self.solver.adaptive or self.with_corrector.adaptive
+
+    @property
+    def recordable(self) -> bool:
+        return self.solver.recordable and self.with_corrector.recordable
 
     @property
     def stochastic(self) -> bool:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sdediff._utils.errors import Error
-from sdediff.model.score_model import ScoreModel
+from sdediff._utils.checks import number, shown, whole
+from sdediff._utils.errors import Error, InputTypeError
+from sdediff.model.score_model import ScoreModel, check_model
 from sdediff.training.objectives import loss
 
 Objective = Callable[[ScoreModel, Tensor, torch.Generator], Tensor]
@@ -23,6 +24,17 @@ Objective = Callable[[ScoreModel, Tensor, torch.Generator], Tensor]
 
 class TrainingError(Error, ValueError):
     """Training cannot continue; the message says at which update and what to change."""
+
+
+_NEEDED: tuple[tuple[str, str, Callable[[float], bool]], ...] = (
+    ("updates", "at least 1", lambda v: v >= 1),
+    ("rate", "a positive learning rate", lambda v: v > 0),
+    ("warmup", "a number of updates, 0 for none", lambda v: v >= 0),
+    ("clip", "a positive norm", lambda v: v > 0),
+    ("average", "a decay in [0, 1)", lambda v: 0 <= v < 1),
+    ("floor", "a share in [0, 1]", lambda v: 0 <= v <= 1),
+    ("seed", "a whole number in [0, 2**63)", lambda v: 0 <= v < 2**63),
+)
 
 
 @dataclass(frozen=True)
@@ -43,10 +55,11 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.updates < 1:
-            raise TrainingError(f"updates={self.updates}: give at least 1")
-        if not 0 <= self.average < 1:
-            raise TrainingError(f"average={self.average}: give a decay in [0, 1)")
+        for name in ("updates", "warmup", "seed"):
+            whole(name, getattr(self, name))
+        for name, needed, right in _NEEDED:
+            if not right(number(name, getattr(self, name))):
+                raise TrainingError(f"{name}={getattr(self, name)}: give {needed}")
 
     def rate_at(self, update: int) -> float:
         """The learning rate of an update, counted from 0."""
@@ -58,11 +71,10 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class TrainingLog:
-    """The mean loss of every update, the seconds of wall clock, and the CPU seconds of all threads."""
+    """The mean loss of every update, and the seconds of wall clock."""
 
     losses: tuple[float, ...]
     seconds: float
-    cpu_seconds: float
 
     def __repr__(self) -> str:
         return f"TrainingLog({len(self.losses)} updates, last loss {self.losses[-1]:.4g}, {self.seconds:.0f} s)"
@@ -102,17 +114,21 @@ def train(
     `sdediff.loss`; report: called with the number of the update and its mean loss. Raises TrainingError where it
     diverges.
     """
-    net = model.net
+    net = check_model(model).net
     if not isinstance(net, nn.Module):
         raise TrainingError(f"the model's net is a {type(net).__name__}: training needs an nn.Module")
+    if not isinstance(batches, Iterator):
+        raise InputTypeError(f"batches={shown(batches)}: give an iterator of tensors (B, ...), such as iter(batches)")
     generator = torch.Generator().manual_seed(settings.seed)
     net.train()
     averaged = copy.deepcopy(net).requires_grad_(False)
     optimiser = torch.optim.Adam(net.parameters(), lr=settings.rate, betas=(0.9, 0.99), fused=True)
     losses: list[float] = []
-    start, cpu_start = time.perf_counter(), time.process_time()
+    start = time.perf_counter()
     for update in range(settings.updates):
-        x0 = next(batches)
+        x0 = next(batches, None)
+        if x0 is None:
+            raise TrainingError(f"batches gave {update} batches, needed are {settings.updates}: give more, or updates=")
         sample_losses = loss(model, x0, generator=generator) if objective is None else objective(model, x0, generator)
         value = _update(net, optimiser, sample_losses.mean(), settings, update)
         _average(averaged, net, min(settings.average, (1 + update) / (10 + update)) if settings.average else 0.0)
@@ -121,7 +137,7 @@ def train(
             report(update, value)
     net.load_state_dict(averaged.state_dict())
     net.eval()
-    return TrainingLog(tuple(losses), time.perf_counter() - start, time.process_time() - cpu_start)
+    return TrainingLog(tuple(losses), time.perf_counter() - start)
 
 
 def _update(

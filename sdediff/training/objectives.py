@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff._utils.checks import known, shown, states
+from sdediff._utils.checks import known, real_tensor, shown, states
 from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import per_sample
@@ -121,9 +121,17 @@ def _weight(model: ScoreModel, weighting: Any, last: float) -> Callable[[Level],
     if weighting is None:
         weighting = model.predicts if ends else "simple"
     if callable(weighting):
-        return lambda t: weighting(t) * _snr(t)
+        return lambda t: _given(weighting, t) * _snr(t)
     _check_end(model, weighting, ends)
     return lambda t: WEIGHTINGS[weighting](t, model.sigma_data)
+
+
+def _given(weighting: Callable[[Level], Any], t: Level) -> Tensor:
+    """What a function of the level gives: a number, or one for each sample."""
+    weights = real_tensor("weighting(level)", weighting(t))
+    if weights.shape not in ((), t.lam.shape):
+        raise InputError(f"weighting(level) has the shape {tuple(weights.shape)}: give a weight for {len(t.lam)} times")
+    return weights
 
 
 def _check_end(model: ScoreModel, weighting: str, ends: bool) -> None:

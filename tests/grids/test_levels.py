@@ -145,3 +145,20 @@ def test_neighbouring_levels_are_the_steps_of_a_run():
     sd.sample(model, (1, 2), solver="ddim", steps=7, callback=lambda state: seen.append(state.t.time))
     assert seen == sd.grid("uniform", sd.VP(), 7).tolist()
     assert all(a > b for a, b in itertools.pairwise(seen))
+
+
+def test_a_copy_of_a_level_of_many_times_has_its_slopes():
+    times = torch.tensor([0.2, 0.7], dtype=torch.float64)
+    row, sde = sd.level(sd.VP(), times), sd.VP()
+    copied = row.copy().copy()
+    torch.testing.assert_close(copied.g2, sde.diffusion(times) ** 2)  # recursed for ever
+    assert torch.equal(row.g2, copied.g2)
+    assert torch.equal(row.copy().f, copied.f)
+
+
+@pytest.mark.parametrize("t", [0.3, torch.tensor([0.2, 0.7], dtype=torch.float64)], ids=["one", "many"])
+def test_an_unpickled_level_has_its_slopes(t):
+    sde = sd.VP()
+    found = pickle.loads(pickle.dumps(sd.level(sde, t)))
+    torch.testing.assert_close(torch.as_tensor(found.g2, dtype=F64), sde.diffusion(t) ** 2)
+    torch.testing.assert_close(torch.as_tensor(found.alpha_dot, dtype=F64), sde.slopes(t)[0])

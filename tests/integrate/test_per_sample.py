@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from sdediff.integrate import PAIRS, STATUS, TABLEAUS, adaptive
+from sdediff.integrate import PAIRS, STATUS, TABLEAUS, Counted, Tried, adaptive, march, rows_of
 
 F64 = torch.float64
 
@@ -213,3 +214,21 @@ def test_bad_arguments_are_named(options: dict, said: str) -> None:
 def test_a_field_that_changes_the_type_is_named() -> None:
     with pytest.raises(ValueError, match="same shape and type"):
         adaptive(lambda t, y, rows: -y * t[:, None], torch.ones(3, 1), 0.0, 1.0)
+
+
+@pytest.mark.parametrize("most", [4, 5, 6])
+def test_a_sample_that_arrives_on_its_last_attempt_has_arrived(most):
+    """Steps of 1 over [0, 5], the second sample's of .5: it never arrives, the first does with its fifth attempt."""
+    field = Counted(lambda t, x, rows: torch.ones_like(x), 2)
+
+    def attempt(step):
+        return Tried(step.x + rows_of(step.h, step.x), np.zeros(len(step.x)), (), ())
+
+    def control(error, step):
+        return np.ones(len(error)), error <= 1
+
+    x = torch.zeros(2, 3, dtype=torch.float64)
+    result = march(attempt, field, x, 0.0, 5.0, control, np.array([1.0, 0.5]), max_steps=most)
+    assert [STATUS[i] for i in result.status.tolist()] == ["ok" if most >= 5 else "step limit", "step limit"]
+    assert result.t.tolist() == [min(most, 5), most / 2]
+    assert torch.equal(result.x[:, 0], result.t)

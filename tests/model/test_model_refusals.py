@@ -1,5 +1,7 @@
 """What a model refuses, and where x0 is not determined."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -109,3 +111,34 @@ def test_states_are_not_changed_by_a_model(normals):
     said.mix(1.0, x0=2.0)
     assert torch.equal(x, before)
     assert torch.equal(said.raw, raw)
+
+
+@pytest.mark.parametrize("predicts", ["x0", "eps", "score", "v", "velocity", "edm"])
+@pytest.mark.parametrize("process", [sd.VP(), sd.RectifiedFlow(), sd.EDM()], ids=repr)
+def test_times_where_sigma_is_zero_are_one_rule_for_a_float_and_a_row(process, predicts):
+    """At t = 0 a network determines x0 = x / alpha or what it predicts; a row of times gave NaN for the rest."""
+    model, x = sd.ScoreModel(lambda x, t: 0.1 * x, process, predicts=predicts, time="t"), torch.ones(2, 3)
+    answers = []
+    for t in (0.0, torch.zeros(2, dtype=torch.float64), torch.tensor([0.5, 0.0], dtype=torch.float64)):
+        prediction, row = model(x, t), []
+        for name in ("x0", "eps", "score", "v", "velocity"):
+            try:
+                row.append(getattr(prediction, name)[1])
+            except sd.SDEError as error:
+                row.append(re.sub("t=.*? sigma", "t=0 sigma", str(error)))
+        answers.append(row)
+    for values in zip(*answers, strict=True):
+        one = values[0]
+        if isinstance(one, torch.Tensor):
+            assert one.isfinite().all()
+            assert all(torch.equal(v, one) for v in values)
+        else:
+            assert one.startswith("at t=0 sigma is 0, the output does not determine")
+            assert values == (one,) * 3
+
+
+def test_a_clock_that_is_infinite_for_one_of_a_row_is_refused():
+    model = sd.ScoreModel(lambda x, t: x, sd.VP(), time="lam")
+    for t in (0.0, torch.tensor([0.5, 0.0], dtype=torch.float64)):
+        with pytest.raises(sd.ModelError, match=r"the clock 'lam' reads inf at t=0.0: end above it, at t_min"):
+            model(torch.ones(2, 3), t)

@@ -6,6 +6,8 @@ import pytest
 import torch
 from scipy import stats
 
+import sdediff as sd
+from sdediff.noise import counter
 from sdediff.noise.brownian import Brownian
 from sdediff.noise.counter import Counter, Noise, indices
 from sdediff.noise.stream import Stream
@@ -58,3 +60,21 @@ def test_indices_reach_the_last_of_32_bits():
 def test_noise_is_abstract():
     with pytest.raises(TypeError, match="abstract"):
         Noise()
+
+
+@pytest.mark.parametrize("span", [math.inf, math.nan, 0.0, -1.0])
+def test_a_path_has_a_finite_span(span):
+    with pytest.raises(sd.Error, match=f"span={span}: "):
+        Brownian(span=span)
+
+
+def test_a_noises_own_indices_are_looked_at_once(monkeypatch):
+    looks = []
+    noise = Counter(index=range(300))
+    monkeypatch.setattr(counter, "whole", lambda name, value: looks.append(value) or value)
+    z = noise(at(0), at(1), empty(300, 2))
+    assert not looks
+    assert torch.equal(z[7:8], Counter(index=7)(at(0), at(1), empty(1, 2)))
+    monkeypatch.undo()
+    with pytest.raises(sd.Error, match=r"index=1.5"):
+        indices((0, 1.5), 2)

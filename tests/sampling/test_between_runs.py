@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import sdediff as sd
+from sdediff.sampling import sampler as sampling
 
 F64 = torch.float64
 SOLVERS = ["deis", "unipc", "heun", "dpm_solver_2", "dpmpp_2m", "angle", "ancestral"]
@@ -201,3 +202,34 @@ def test_a_sampler_goes_on_from_a_state_of_its_own_runs_alone():
     for given in ({"shape": (3, 2)}, {"x": states[3].x}):
         with pytest.raises(sd.Error, match=r"given resume= and (shape|x): the state has the run's own"):
             sampler(resume=states[3], **given)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_a_sampler_for_half_precision_goes_on_from_its_own_states(kind):
+    sampler = sd.Sampler(sd.ScoreModel(lambda x, t: 0.1 * x, sd.VP()), steps=4, dtype=kind)
+    state = list(sampler.states(sampler.run((2, 3))))[2]
+    assert state.x.dtype is torch.float32
+    assert torch.equal(sampler(resume=state), sampler((2, 3)))
+    with pytest.raises(sd.Error, match=r"^the state is torch.float32, the sampler was made with dtype=torch.float64: "):
+        sd.Sampler(sampler.model, grid=state.times, dtype=F64)(resume=state)
+    with pytest.raises(sd.Error, match=r"^the state is on meta, the sampler was made with device='cpu': move"):
+        sd.Sampler(sampler.model, grid=state.times, device="cpu")(resume=state._replace(x=state.x.to("meta")))
+
+
+def test_a_noise_is_a_noise():
+    class Odd:
+        def for_run(self, steps):
+            return self
+
+    with pytest.raises(sd.Error, match=r'write "counter", "brownian" or "stream", or give a Noise object'):
+        sd.Sampler(sd.ScoreModel(lambda x, t: 0.1 * x, sd.VP()), noise=Odd())
+
+
+def test_a_bar_counts_the_steps_that_are_left(monkeypatch):
+    totals = []
+    monkeypatch.setattr(sampling, "track", lambda states, total, *_: (totals.append(total), states)[1])
+    sampler = sd.Sampler(sd.ScoreModel(lambda x, t: 0.1 * x, sd.VP()), steps=6)
+    states = list(sampler.states(sampler.run((2, 3))))
+    sampler((2, 3), progress=True)
+    sampler(resume=states[4], progress=True)
+    assert totals == [7, 3]

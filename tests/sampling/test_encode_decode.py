@@ -59,3 +59,14 @@ def test_every_deterministic_solver_encodes_and_decodes(processes, name, process
 def test_encoding_with_noise_is_refused(name):
     with pytest.raises(sd.SolverError, match="draws noise: encode and decode need a deterministic solver"):
         sd.encode(PLANE.model(sd.VP()), torch.zeros(1, 2, dtype=F64), solver=name, steps=3)
+
+
+@pytest.mark.parametrize("asked", [None, torch.float16, torch.float32, F64])
+@pytest.mark.parametrize("given", [torch.bfloat16, torch.float32, F64])
+def test_codes_have_the_type_that_was_asked_for_or_given(given, asked):
+    model, x = PLANE.model(sd.VP()), PLANE.sample(3, seed=13).to(given)
+    for run in (sd.encode, sd.decode):
+        found = run(model, x, solver="ddim", steps=3, dtype=asked)
+        assert found.dtype is (asked or given)
+        wide = run(model, x.double(), solver="ddim", steps=3)
+        torch.testing.assert_close(found.double(), wide, rtol=0.02, atol=0.02)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import sdediff as sd
+from sdediff.noise import counter
 from sdediff.sampling.cuda_graph import Drawn
 from sdediff.solvers.v3_statistics import model_statistics
 
@@ -19,6 +20,7 @@ from sdediff.solvers.v3_statistics import model_statistics
 class Again:
     """Stands in for a CUDA graph: the same kernels on the same memory, new results in the old memory."""
 
+    device = "cpu"
     made = 0
 
     def __init__(self) -> None:
@@ -122,6 +124,53 @@ def test_drawn_noise_keeps_its_memory() -> None:
     assert noise(*level, like).data_ptr() == where
     assert torch.equal(noise(*level, like), sd.Counter(7)(*level, like))
     assert torch.equal(noise.shifted()(*level, like), sd.Counter(7).shifted()(*level, like))
+
+
+def _recording(model: sd.ScoreModel, **options: Any) -> sd.Sampler:
+    """A sampler that records its loops, around the network as it is."""
+    sampler = sd.Sampler(model, graph=Again, **options)
+    sampler.compile = True
+    return sampler
+
+
+def test_a_solver_with_noise_of_its_own_takes_the_plain_loop() -> None:
+    """`sde` makes its Brownian path from the seed, of which a recorded loop has none: every seed gave path 0."""
+    model, before = _model(), Again.made
+    sampler = _recording(model, solver="sde", steps=3)
+    for seed in (0, 5):
+        assert torch.equal(sampler((5, 4), seed=seed), sd.sample(model, (5, 4), seed=seed, solver="sde", steps=3))
+    assert Again.made == before
+    assert not sd.solver("predictor_corrector", predictor="sde", corrector="langevin").recordable
+    _recording(model, solver="ddim", steps=3)((5, 4))
+    assert Again.made == before + 1
+
+
+def test_a_replay_that_is_not_finite_is_refused() -> None:
+    model = _model()
+    sampler = _recording(model, solver="ddim", steps=3)
+    sampler((5, 4))
+    with torch.no_grad():
+        model.net.inner.weight.fill_(float("nan"))
+    with pytest.raises(sd.SolverError, match="reached NaN or infinity in step 1"):
+        sampler((5, 4))
+
+
+@pytest.mark.parametrize("asked", [None, torch.float32, torch.bfloat16])
+def test_a_replay_has_the_type_of_the_plain_run(asked: torch.dtype | None) -> None:
+    x = torch.linspace(-1, 1, 20).reshape(5, 4).half()
+    options = {"solver": "ddim", "steps": 3, "dtype": asked}
+    found, plain = _recording(_model(), **options)(x=x), sd.sample(_model(), x=x, **options)
+    assert found.dtype is plain.dtype is (asked or torch.float16)
+
+
+def test_normals_for_a_replay_are_drawn_for_many_steps_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler = _recording(_model(), solver="ancestral", steps=12)
+    sampler((5, 4))
+    draws = []
+    plain = counter.normals
+    monkeypatch.setattr(counter, "normals", lambda *a: (draws.append(a), plain(*a))[1])
+    sampler((5, 4), seed=1)
+    assert len(draws) <= 3  # the start, and twelve steps together
 
 
 @pytest.mark.gpu

@@ -5,6 +5,7 @@ import torch
 
 import sdediff as sd
 from sdediff.sampling.run import make_plan
+from sdediff.solvers import Restart
 from tests.grids.counted import Counted
 
 F64 = torch.float64
@@ -87,6 +88,14 @@ def test_steps_and_calls_together_or_beside_times_are_refused():
     for extra in ({"steps": 3}, {"calls": 4}):
         with pytest.raises(ValueError, match="the grid's times were given: leave steps and calls out"):
             calls_of("ddim", sd.VP(), grid=[1.0, 0.5, 0.1], **extra)
+
+
+def test_calls_that_a_solver_does_not_know_are_refused_for_what_they_are():
+    restarted = Restart(sd.solver("dpm_fast"))
+    with pytest.raises(sd.SolverError, match="cannot count its calls: write steps= in place of calls=20"):
+        calls_of(restarted, sd.VP(), calls=20)
+    with pytest.raises(sd.SolverError, match="set rtol and atol in place of calls=20"):
+        calls_of("rk_adaptive", sd.VP(), calls=20)
 
 
 def test_default_grids_are_the_solvers_then_the_processs():

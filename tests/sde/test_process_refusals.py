@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import torch
 
 import sdediff as sd
 
@@ -30,3 +31,20 @@ import sdediff as sd
 def test_arguments_that_make_no_process_are_refused(make, message):
     with pytest.raises(sd.SDEError, match=message):
         make()
+
+
+@pytest.mark.parametrize("t", [-0.1, 1.5, [0.5, 2000.0], math.nan])
+@pytest.mark.parametrize("name", ["lam", "schedule", "diffusion", "marginal"])
+@pytest.mark.parametrize("sde", [sd.VP(), sd.RectifiedFlow(), sd.Table.from_betas([0.1, 0.2])], ids=repr)
+def test_times_outside_of_a_process_are_refused(sde, name, t):
+    late = t if t != 1.5 else sde.T * 1.5
+    with pytest.raises(sd.SDEError, match=rf"lies outside of the times of {type(sde).__name__}, \[0, {sde.T}\]"):
+        getattr(sde, name)(late)
+    getattr(sde, name)([0.3, sde.t_max])
+
+
+def test_prior_samples_come_from_states():
+    with pytest.raises(sd.Error, match="z is a list, needed is a tensor"):
+        sd.VP().prior_sample([1.0])
+    z = torch.ones(2, 3)
+    assert torch.equal(sd.VE(sigma_max=3.0).prior_sample(z), 3 * z)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 import sdediff as sd
 from sdediff import integrate
+from sdediff._utils.errors import MissingPackageError
 from sdediff.solvers import ReverseSDE
 from tests.solvers.draws import draws
 
@@ -48,3 +50,14 @@ def test_every_black_box_ode_method_integrates(method: str) -> None:
     found = integrate.odeint(field, x, 0.0, 2.0, method, 1e-7, 1e-7, steps=200)
     gap = (found / x - math.exp(math.sin(2.0))).abs().max().item()
     assert gap < {"euler": 2e-2}.get(method, 2e-4)
+
+
+def test_a_library_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchode", None)
+    with pytest.raises(MissingPackageError, match=r"torchode_dopri5 needs torchode.*pip install torchode"):
+        integrate.odeint(lambda t, x: x, torch.ones(2, 2), 0.0, 1.0, "torchode_dopri5")
+
+
+def test_gradients_that_are_not_known_are_refused() -> None:
+    with pytest.raises(sd.Error, match="unknown kind of gradient 'Direct': that is 'direct' here"):
+        integrate.odeint(lambda t, x: x, torch.ones(2, 2), 0.0, 1.0, gradient="Direct")

@@ -47,6 +47,20 @@ def test_a_network_without_gradients_is_refused_where_they_are_asked_for(cut) ->
     assert torch.equal(sd.sample(sd.ScoreModel(net, sd.VP()), x=START, solver="ddim", steps=3), right)
 
 
+@pytest.mark.parametrize("solver", ["ddim", "dpmpp_2m", "heun"])
+def test_a_constant_network_has_the_gradient_of_the_states_alone(solver: str) -> None:
+    """The same as of a network that is constant and has a graph: 0 times x."""
+    constants = (lambda x, t: torch.full_like(x, 0.5).detach(), lambda x, t: 0.5 + 0 * x)
+    plain, with_graph = (_gradient(net, solver) for net in constants)
+    assert torch.equal(plain, with_graph)
+    assert plain.abs().min() > 0
+    model = sd.ScoreModel(constants[0], sd.VP())
+    x = START.clone().requires_grad_()
+    assert sd.sample(model, x=x, solver="ddim", steps=3, grad=True, full=True).calls == 4
+    with pytest.raises(sd.Error, match="nothing that the samples depend on requires a gradient"):
+        sd.sample(model, x=START, solver="ddim", steps=3, grad=True)
+
+
 def test_a_network_that_takes_a_gradient_inside_leaves_the_states_alone() -> None:
     def energy(x: Tensor, t: Tensor) -> Tensor:
         with torch.enable_grad():
@@ -64,6 +78,21 @@ def test_a_network_that_writes_later_on_is_refused() -> None:
     def net(x: Tensor, t: Tensor) -> Tensor:
         calls.append(t)
         return PLAIN(x.div_(2) if len(calls) > 3 else x / 2, t)
+
+    with pytest.raises(sd.ModelError, match=r"wrote into its input.*let it write into x.clone\(\)"):
+        sd.sample(sd.ScoreModel(net, sd.VP()), x=START, solver="ddim", steps=6)
+
+
+@pytest.mark.parametrize("view", ["data", "numpy"])
+def test_a_network_that_writes_later_on_past_the_version_is_refused(view: str) -> None:
+    calls = []
+
+    def net(x: Tensor, t: Tensor) -> Tensor:
+        calls.append(t)
+        there = x.data if view == "data" else x.numpy()
+        if len(calls) > 3:
+            there *= 0.5
+        return PLAIN(x, t)
 
     with pytest.raises(sd.ModelError, match=r"wrote into its input.*let it write into x.clone\(\)"):
         sd.sample(sd.ScoreModel(net, sd.VP()), x=START, solver="ddim", steps=6)

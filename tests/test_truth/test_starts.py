@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import warnings
 
 import pytest
 import torch
@@ -32,9 +34,9 @@ ON_GRIDS = [n for n, s in sd.list_solvers().items() if not s.adaptive and not s.
 ROUGH = ("annealed_langevin", "euler_maruyama", "reverse_diffusion", "ddpm", "predictor_corrector")
 
 
-def _radius(sde: sd.LinearSDE, name: str, steps: int) -> float:
+def _radius(sde: sd.LinearSDE, name: str, steps: int, **options: str) -> float:
     """The median radius of samples of the ring, 1.414 in truth."""
-    x = sd.sample(sd.target("ring").model(sde), (256, 2), solver=name, steps=steps, dtype=F64, seed=1)
+    x = sd.sample(sd.target("ring").model(sde), (256, 2), solver=name, steps=steps, dtype=F64, seed=1, **options)
     return x.norm(dim=1).median().item()
 
 
@@ -43,6 +45,36 @@ def _radius(sde: sd.LinearSDE, name: str, steps: int) -> float:
 def test_ten_steps_on_a_table_that_ends_near_zero_alpha(name: str, table: sd.Table) -> None:
     """pndm gave a radius of 373,656 here: it began at alpha = 5e-5 and extrapolated eps over the first step."""
     assert abs(_radius(table, name, 10) / math.sqrt(2) - 1) < 0.25
+
+
+@pytest.mark.parametrize("steps", [3, 5, 7, 10])
+@pytest.mark.parametrize(
+    "sde", [COSINE, ZERO_SNR, sd.VP(), sd.Cosine(), sd.RectifiedFlow()], ids=lambda v: type(v).__name__
+)
+@pytest.mark.parametrize("name", ["pndm", "plms", "seeds"])
+def test_steps_that_a_solver_does_not_bear_are_warned_of_with_what_to_write(name, sde, steps):
+    """At five steps pndm gave a radius of 62 on the cosine table and seeds one of 1,980, without a word."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = _radius(sde, name, steps)
+    if not caught:
+        assert abs(found / math.sqrt(2) - 1) < 0.35
+        return
+    assert [warning.category for warning in caught] == [sd.StepsWarning]
+    count = int(re.search(r"is not stable .*: write grid='log_snr' and steps=(\d+), or", str(caught[0].message))[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert abs(_radius(sde, name, count, grid="log_snr") / math.sqrt(2) - 1) < 0.15
+
+
+def test_the_worst_cases_are_warned_of_and_good_runs_are_not():
+    for name, table, steps in (("pndm", COSINE, 5), ("seeds", COSINE, 5), ("seeds", sd.VP(), 5)):
+        with pytest.warns(sd.StepsWarning, match="times as long as its errors bear"):
+            assert not 1 < _radius(table, name, steps) < 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name in ("pndm", "seeds", "dpmpp_2m", "ddim"):
+            sd.sample(sd.target("ring").model(COSINE), (2, 2), solver=name, steps=10)
 
 
 def test_the_start_is_the_last_knot_that_serves() -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import sdediff as sd
 from sdediff.model.score_model import ScoreModel
 from sdediff.nets import MLP, UNet
 from sdediff.sde.processes import VE, VP
@@ -90,8 +91,37 @@ def test_faults_of_training_are_named():
         train(model, iter([torch.ones(2, 1)]), TrainingSettings(updates=1), _diverged)
     with pytest.raises(TrainingError, match=r"needs an nn\.Module"):
         train(ScoreModel(lambda x, t: x, VP()), iter([torch.zeros(2, 1)]), TrainingSettings(updates=1))
-    with pytest.raises(TrainingError, match="updates=0"):
-        TrainingSettings(updates=0)
-    with pytest.raises(TrainingError, match="average=1"):
-        TrainingSettings(average=1.0)
     assert isinstance(model.net, nn.Module)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("updates", v) for v in (0, 2.5, "a", True)], *[("rate", v) for v in ("a", -1, 0.0, math.nan)],
+        *[("warmup", v) for v in (-1, 1.5)], *[("clip", v) for v in (-1, 0.0, math.inf)],
+        *[("average", v) for v in (1.0, -0.1)], *[("floor", v) for v in (5, -1)], *[("seed", v) for v in (-1, 0.5)],
+    ],
+)  # fmt: skip
+def test_settings_without_a_meaning_are_refused(name, value):
+    with pytest.raises(sd.Error, match=f"^{name}={value!r}.*: give "):
+        TrainingSettings(**{name: value})
+    assert TrainingSettings(warmup=0, average=0.0, floor=1.0).rate_at(0) == 2e-3
+
+
+def test_a_network_is_no_model_and_batches_may_end():
+    net = MLP(1, 8, 1)
+    with pytest.raises(sd.Error, match=r"needed is a ScoreModel: write sd\.ScoreModel\(net"):
+        train(net, iter([torch.zeros(2, 1)]), TrainingSettings(updates=1))
+    with pytest.raises(sd.Error, match=r"give an iterator of tensors \(B, \.\.\.\), such as iter\(batches\)"):
+        train(ScoreModel(net, VP()), [torch.zeros(2, 1)], TrainingSettings(updates=1))
+    with pytest.raises(TrainingError, match="batches gave 2 batches, needed are 3"):
+        train(ScoreModel(net, VP()), iter([torch.zeros(2, 1)] * 2), TrainingSettings(updates=3))
+
+
+@pytest.mark.parametrize(
+    ("gives", "match"),
+    [("a", r"weighting\(level\)='a': give real numbers"), (torch.ones(3), r"give a weight for 2 times")],
+)
+def test_what_a_weighting_gives_is_a_weight(gives, match):
+    with pytest.raises(sd.Error, match=match):
+        default_loss(ScoreModel(MLP(1, 8, 1), VP()), torch.zeros(2, 1), weighting=lambda level: gives)
