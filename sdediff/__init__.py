@@ -16,9 +16,23 @@ from sdediff.sde import EDM, SDE, VE, VP, Cosine, LinearSDE, RectifiedFlow, SDEE
 from sdediff.solvers import Solver, SolverError, list_solvers, solver
 
 if TYPE_CHECKING:
-    from sdediff import analysis, benchmark, datasets, hub, jobs, likelihood, metrics, nets, targets, testing, training
+    from sdediff import (
+        analysis,
+        benchmark,
+        bridges,
+        datasets,
+        hub,
+        jobs,
+        likelihood,
+        metrics,
+        nets,
+        targets,
+        testing,
+        training,
+    )
     from sdediff.analysis import analyse, recommend
     from sdediff.benchmark import bench
+    from sdediff.bridges import from_diffusers
     from sdediff.hub import data, load, models, save
     from sdediff.jobs import likelihood_job
     from sdediff.likelihood import (
@@ -55,11 +69,12 @@ _LAZY = {
     "recommend": "analysis",
     "target": "targets",
     "bench": "benchmark",
+    "from_diffusers": "bridges",
     "loss": "training",
 }
 _ROOMS = (
-    "analysis", "benchmark", "datasets", "hub", "jobs", "likelihood", "metrics", "nets", "targets", "testing",
-    "training",
+    "analysis", "benchmark", "bridges", "datasets", "hub", "jobs", "likelihood", "metrics", "nets", "targets",
+    "testing", "training",
 )  # fmt: skip
 
 __all__ = [
@@ -67,11 +82,11 @@ __all__ = [
     "Likelihood", "LikelihoodSettings", "LinearSDE", "ModelError", "Noise", "PathStatistics", "Prediction",
     "RectifiedFlow", "SDEError", "SampleRecord", "Sampler", "ScoreModel", "Solver", "SolverError", "State",
     "Statistics", "StepsWarning", "Stream", "SubVP", "Table", "analyse", "analysis", "bench", "benchmark",
-    "bits_per_dim", "data", "datasets", "decode", "encode", "grid", "grids", "guidance", "hub", "iterate", "jobs",
-    "latent", "level", "levels", "likelihood", "likelihood_job", "list_solvers", "load", "log_likelihood", "loss",
-    "metrics", "model", "models", "nets", "noise", "path_statistics", "recommend", "reschedule", "sample",
-    "sample_with_log_prob", "sampling", "save", "sde", "solver", "solvers", "statistics", "target", "targets",
-    "testing", "training",
+    "bits_per_dim", "bridges", "data", "datasets", "decode", "encode", "from_diffusers", "grid", "grids", "guidance",
+    "hub", "iterate", "jobs", "latent", "level", "levels", "likelihood", "likelihood_job", "list_solvers", "load",
+    "log_likelihood", "loss", "metrics", "model", "models", "nets", "noise", "path_statistics", "recommend",
+    "reschedule", "sample", "sample_with_log_prob", "sampling", "save", "sde", "solver", "solvers", "statistics",
+    "target", "targets", "testing", "training",
 ]  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import torch
 
 from sdediff._utils.checks import known
 from sdediff._utils.suggestions import meant
+from sdediff.bridges import from_diffusers, is_diffusers_folder
 from sdediff.datasets import DataSet
 from sdediff.hub import config as configs
 from sdediff.hub import weights
@@ -92,6 +93,8 @@ def load(name: str | Path, device: str | torch.device = "cpu", dtype: torch.dtyp
     damaged, incomplete or foreign files with their path.
     """
     folder = _folder(str(name))
+    if is_diffusers_folder(folder):
+        return from_diffusers(folder, device=device, dtype=dtype)
     model = _load(folder)
     model.net.to(device=device, dtype=dtype)  # type: ignore[attr-defined]
     return model
