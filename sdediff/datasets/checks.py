@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,23 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff._utils.errors import Error, MissingPackageError
+from sdediff.datasets.errors import DataError
+from sdediff.datasets.stored_rows import StoredRows
 
 Range = tuple[float, float]
 # Number of values handled at once: memory-mapped sets may be larger than the memory.
 _AT_ONCE = 1 << 18
-
-
-class DataError(Error, ValueError):
-    """Data that cannot be used: one sentence with the file, what was given, what is needed, what to write."""
-
-
-def needed(module: str, install: str) -> Any:
-    """The module of that name, imported now; MissingPackageError with the line to write where it is absent."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingPackageError(f"this needs {module}, not importable here: pip install '{install}'") from error
 
 
 def interval(given: Sequence[float], what: str) -> Range:
@@ -41,12 +29,12 @@ def interval(given: Sequence[float], what: str) -> Range:
     return low, high
 
 
-def numbers(given: Any, name: str, axes: int = 2) -> np.ndarray:
-    """An array (a memory map stays one) of real numbers; DataError when empty or with fewer axes than `axes`."""
+def numbers(given: Any, name: str, axes: int = 2) -> Any:
+    """Real numbers as an array, a memory map or StoredRows as it is; DataError when empty or with too few axes."""
     if isinstance(given, Tensor):
         given = given.detach().cpu()
         given = given.float() if given.dtype == torch.bfloat16 else given
-    x: np.ndarray = given if isinstance(given, np.ndarray) else np.asarray(given)
+    x: Any = given if isinstance(given, np.ndarray | StoredRows) else np.asarray(given)
     if x.dtype.kind not in "iuf":
         raise DataError(f"{name}: values of type {x.dtype}: give integers or real numbers")
     if x.ndim < axes:
@@ -62,7 +50,7 @@ def pieces(rows: int, dims: int) -> Iterator[slice]:
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
 
-def checked(x: np.ndarray, levels: int | None, bounds: Range | None, name: str) -> list[int]:
+def checked(x: Any, levels: int | None, bounds: Range | None, name: str) -> list[int]:
     """The rows of x (N, *shape) with NaN or Inf; DataError for values outside `bounds` or off its levels."""
     if x.dtype.kind in "iu" and _always_valid(np.iinfo(x.dtype), levels, bounds):
         return []

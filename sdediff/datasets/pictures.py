@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from sdediff.datasets.checks import DataError, Range, interval, needed
+from sdediff.datasets.checks import Range, interval
+from sdediff.datasets.errors import DataError, needed
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sdediff.datasets.checks import DataError, Range, checked, interval, numbers, pieces
+from sdediff.datasets.stored_rows import StoredRows
 from sdediff.noise.counter import uniforms
 
 Rows = Sequence[int] | np.ndarray | None
@@ -30,7 +31,7 @@ class DataSet:
     levels: the number L of integer levels, None for continuous data. range: the raw values of the first
     and the last level, (0, L - 1) by default; for continuous data the raw range that `tensor` maps.
     labels: (N, ...) or None. Rows with NaN or Inf are refused, or with allow_bad=True kept and listed in
-    `bad_rows`. A memory-mapped x stays on disk; it is read once, in pieces, to be checked.
+    `bad_rows`. A memory-mapped x and a StoredRows stay on disk; they are read once, in pieces, to be checked.
     DataError: an empty set, values outside the declared range or off its levels, labels of another length.
     """
 
@@ -123,6 +124,14 @@ class DataSet:
             raise DataError(f"{self.name}: fraction={fraction} of {len(self)} rows leaves one part empty")
         order = np.argsort(uniforms(seed, np.arange(len(self)), _SPLIT, ()), kind="stable")
         return self._subset(order[size:], "train"), self._subset(order[:size], "test")
+
+    def head(self, count: int) -> DataSet:
+        """The first `count` rows, which stay where they are: mapped, in a file, or in memory."""
+        if count >= len(self):
+            return self
+        x = self.x.head(count) if isinstance(self.x, StoredRows) else self.x[:count]
+        labels = None if self.labels is None else self.labels[:count]
+        return DataSet(x, self.levels, self.range, labels, self.name, self.allow_bad)
 
     def _subset(self, rows: np.ndarray, part: str) -> DataSet:
         rows = np.sort(rows)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from sdediff.datasets import DataError, DataSet
+from sdediff.datasets import DataError, DataSet, with_channel, without_channel
 from sdediff.datasets.checks import pieces
 from sdediff.jobs.locks import Say
 from sdediff.model.data_card import DataCard
@@ -42,9 +42,9 @@ def _with_axes(data: DataSet, card: DataCard) -> DataSet:
     if shape is None or shape == given:
         return data
     if shape == (1, *given):
-        x = data.x[:, None]
+        x = with_channel(data.x)
     elif given == (1, *shape):
-        x = data.x[:, 0]
+        x = without_channel(data.x)
     else:
         raise DataError(f"{data.name} has samples of shape {given}, the model takes {shape}")
     return DataSet(x, data.levels, data.range, data.labels, data.name, data.allow_bad)

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff.datasets import DataError, DataSet, read
+from sdediff.datasets import DataError, DataSet, as_samples, read
 from sdediff.datasets.checks import pieces
-from sdediff.datasets.readers import as_samples
 
 Range = tuple[float, float]
 
@@ -32,9 +31,7 @@ def data_set(
     if isinstance(data, DataSet):
         if (levels, range, key) != (None, None, None):
             raise DataError(f"{data.name} declares its own levels and range: leave levels=, range= and key= out")
-        if limit is None or limit >= len(data):
-            return data
-        return DataSet(data.x[:limit], data.levels, data.range, None, data.name, data.allow_bad)
+        return data if limit is None else data.head(limit)
     if isinstance(data, str | Path):
         return read(data, levels, range, key, limit, allow_bad=True)
     if key is not None:

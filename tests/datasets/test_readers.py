@@ -82,8 +82,10 @@ def test_parquet_columns(tmp_path):
     data = read(path, key="b,a", labels=[0, 1, 1], limit=2)
     assert np.array_equal(data.x, [[4, 1], [5, 2]])
     assert data.labels.tolist() == [0, 1]
-    assert read(path, allow_bad=True).x.shape == (3, 3)
+    assert read(path, key="?", allow_bad=True).x.shape == (3, 3)
     with pytest.raises(DataError, match="row 1 holds NaN or Inf"):
+        read(path, key="a,c")
+    with pytest.raises(DataError, match=r"columns a, name, b, c: name those of a sample, such as key='a,b'"):
         read(path)
     with pytest.raises(DataError, match=r"no numeric column 'name'"):
         read(path, key="name")
