@@ -6,10 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from sdediff import grids, guidance, model, noise, sampling, sde, solvers
-from sdediff._utils.errors import DataWarning, Error, StepsWarning
+from sdediff._utils.errors import DataWarning, Error, NameWarning, StepsWarning
 from sdediff.grids import Level, grid, level
 from sdediff.grids.levels import levels
-from sdediff.model import ModelError, Prediction, ScoreModel, Statistics, reschedule, statistics
+from sdediff.model import Clock, ModelError, Prediction, ScoreModel, Statistics, reschedule, statistics
 from sdediff.noise import Brownian, Counter, Noise, Stream
 from sdediff.sampling import Sampler, SampleRecord, State, decode, encode, iterate, latent, sample
 from sdediff.sde import EDM, SDE, VE, VP, Cosine, LinearSDE, RectifiedFlow, SDEError, SubVP, Table
@@ -78,9 +78,9 @@ _ROOMS = (
 )  # fmt: skip
 
 __all__ = [
-    "EDM", "SDE", "VE", "VP", "Brownian", "Cosine", "Counter", "DataWarning", "Discrete", "Error", "Level",
-    "Likelihood", "LikelihoodSettings", "LinearSDE", "ModelError", "Noise", "PathStatistics", "Prediction",
-    "RectifiedFlow", "SDEError", "SampleRecord", "Sampler", "ScoreModel", "Solver", "SolverError", "State",
+    "EDM", "SDE", "VE", "VP", "Brownian", "Clock", "Cosine", "Counter", "DataWarning", "Discrete", "Error",
+    "Level", "Likelihood", "LikelihoodSettings", "LinearSDE", "ModelError", "NameWarning", "Noise", "PathStatistics",
+    "Prediction", "RectifiedFlow", "SDEError", "SampleRecord", "Sampler", "ScoreModel", "Solver", "SolverError", "State",
     "Statistics", "StepsWarning", "Stream", "SubVP", "Table", "analyse", "analysis", "bench", "benchmark",
     "bits_per_dim", "bridges", "data", "datasets", "decode", "encode", "from_diffusers", "grid", "grids", "guidance",
     "hub", "iterate", "jobs", "latent", "level", "levels", "likelihood", "likelihood_job", "list_solvers", "load",

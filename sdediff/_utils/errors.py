@@ -25,3 +25,7 @@ class DataWarning(UserWarning):
 
 class StepsWarning(UserWarning):
     """Steps larger than a solver is stable for: the message says which step, and how many steps are needed."""
+
+
+class NameWarning(UserWarning):
+    """A name that stands for two things: the message says which was taken, and how to write the other."""

@@ -1,11 +1,12 @@
 """A network with its process, its parametrisation and its clock; what it predicts; the data's statistics."""
 
 from sdediff.model.bound import BoundModel
-from sdediff.model.clock import CLOCKS
+from sdediff.model.clock import CLOCKS, Clock
 from sdediff.model.data_card import DataCard
 from sdediff.model.data_check import check_data
 from sdediff.model.data_statistics import Axes, Statistics, statistics
-from sdediff.model.prediction import PARAMETRISATIONS, ModelError, Prediction
+from sdediff.model.parametrisations import PARAMETRISATIONS
+from sdediff.model.prediction import ModelError, Prediction
 from sdediff.model.score_model import Change, Model, ScoreModel, reschedule
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Axes",
     "BoundModel",
     "Change",
+    "Clock",
     "DataCard",
     "Model",
     "ModelError",

@@ -10,19 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff._utils.tensors import per_sample, times64
+from sdediff._utils.tensors import per_sample
 from sdediff.grids.levels import Evaluation, Level, level
-from sdediff.model.clock import CLOCKS, read_clock
+from sdediff.model.clock import clock_rows, clock_tensors, finite_reading, no_reading, reading_at
 from sdediff.model.data_statistics import Statistics
 from sdediff.model.network import Border, wrote
-from sdediff.model.prediction import (
-    PARAMETRISATIONS,
-    GeneralPrediction,
-    LinearPrediction,
-    ModelError,
-    Prediction,
-    edm_scale,
-)
+from sdediff.model.outputs import choosing, plain_output, refused_output
+from sdediff.model.parametrisations import ALIASES, affine_pair, edm_scale, signed
+from sdediff.model.prediction import GeneralPrediction, LinearPrediction, ModelError, Prediction
 from sdediff.sde.base import SDE, linear
 
 # How the network is read at one level: the factor of its input (None for 1), its clock (B,), and the pair of
@@ -48,6 +43,8 @@ class Bindable(Protocol):
     def sigma_data(self) -> float: ...
     @property
     def offset(self) -> int: ...
+    @property
+    def output(self) -> str | int | None: ...
     @property
     def cond(self) -> dict[str, Any]: ...
     @property
@@ -81,7 +78,7 @@ class BoundModel:
         self.first: Prediction | None = None
         self.dtype, self.device = (torch.float64, torch.device("cpu")) if x is None else (x.dtype, x.device)
         self.shape = torch.Size() if x is None else x.shape[1:]
-        self._net, self._linear = model.net, model.sde.linear
+        self._net, self._linear = choosing(model.net, model.output), model.sde.linear
         self._border, self._plain = Border(), False
         self._border.dtypes = dtypes
         self._evaluation, self._batch = evaluation, -1 if x is None else len(x)
@@ -89,9 +86,10 @@ class BoundModel:
         if evaluation is not None and x is not None:
             self.readings = readings or read_levels(model, evaluation)
             scales, clocks, a, b = self.readings
-            self._rows = list(zip(scales, _clocks(clocks, x), a, b, strict=True))
+            self._rows = list(zip(scales, clock_tensors(model.time, clocks, x), a, b, strict=True))
         # After rescheduling the output is none of the quantities of the new process, apart from x0 and eps.
-        self._output = None if model.trained is not None and model.predicts not in ("x0", "eps") else model.predicts
+        lost = model.trained is not None and signed(model.predicts)[0] not in ("x0", "eps")
+        self._output = None if lost else ALIASES.get(model.predicts, model.predicts)
         # Each change is given the model under those before it.
         self._changes: list[tuple[Any, BoundModel]] = []
         for i, change in enumerate(model.changes if changes is None else changes):
@@ -150,8 +148,7 @@ def read_levels(model: Bindable, evaluation: Evaluation) -> Readings:
         trained, levels = source.columns(), source.levels
     with np.errstate(all="ignore"):
         scale, a, b = _affine(model, columns, trained)
-        clock = model.time
-        readings = [clock(v) for v in levels[:n]] if callable(clock) else _reading(model, trained).tolist()
+        readings = clock_rows(model, trained, levels[:n])
     scales = scale.tolist() if isinstance(scale, np.ndarray) else [scale] * n
     rows_a = a.tolist() if isinstance(a, np.ndarray) else [a] * n
     rows_b = b.tolist() if isinstance(b, np.ndarray) else [b] * n
@@ -166,22 +163,22 @@ def _row(model: Bindable, t: Level, x: Tensor) -> Row:
         scale, a, b = _affine(model, t, trained)
     except ZeroDivisionError:
         scale = a = b = None
-    if a is not None and not _finite(a):
+    if a is not None and not finite_reading(a):
         a = None
     try:
-        reading = read_clock(model.time, trained, len(x)) if callable(model.time) else _reading(model, trained)
+        reading = reading_at(model, trained, len(x))
     except ZeroDivisionError:
-        raise _no_reading(model, math.inf, t.time) from None
-    return scale, _clocks([reading], x)[0], a, b
+        raise no_reading(model, math.inf, t.time) from None
+    return scale, clock_tensors(model.time, [reading], x)[0], a, b
 
 
 def _affine(model: Bindable, t: Level, trained: Level) -> tuple[Any, Any, Any]:
     """The input's factor and the pair (a, b) at a level of floats, arrays or tensors, on two processes of equal lam."""
     if not model.sde.linear:
         return None, 0.0, 0.0
-    a, b = PARAMETRISATIONS[model.predicts](trained, model.sigma_data)
+    a, b = affine_pair(model.predicts, trained, model.sigma_data)
     scale = None
-    if model.predicts == "edm":
+    if signed(model.predicts)[0] == "edm":
         scale = 1 / edm_scale(trained, model.sigma_data)
     if model.trained is None:
         return scale, a, b
@@ -189,49 +186,15 @@ def _affine(model: Bindable, t: Level, trained: Level) -> tuple[Any, Any, Any]:
     return shrink if scale is None else scale * shrink, a * shrink, b
 
 
-def _reading(model: Bindable, trained: Level) -> Any:
-    """What a named clock reads at a level of the process that the network was trained on."""
-    reading = CLOCKS[str(model.time)](trained)
-    if not _finite(reading):
-        readings, times = (times64(v).detach().cpu().reshape(-1) for v in (reading, trained.time))
-        first = torch.isfinite(readings).int().argmin()
-        raise _no_reading(model, readings[first].item(), times[first].item())
-    return reading - model.offset if model.time == "index" else reading
-
-
-def _no_reading(model: Bindable, reading: float, time: Any) -> ModelError:
-    hint = "start below it (start=sde.t_max)" if time > model.sde.T / 2 else "end above it, at t_min"
-    return ModelError(f"the clock {model.time!r} reads {reading} at t={time}: {hint}")
-
-
-def _finite(value: Any) -> bool:
-    """Whether a number, an array or a tensor is finite; inside of vmap, where numbers have no truth, it is."""
-    if isinstance(value, Tensor):
-        return torch._C._functorch.is_functorch_wrapped_tensor(value) or bool(torch.isfinite(value).all())
-    return bool(np.isfinite(value).all())
-
-
-def _clocks(readings: list[Any], x: Tensor) -> list[Tensor]:
-    """What the network reads at every level, each (B,), on the states' device; floats travel together.
-
-    Every run has its own, since a network may write into them.
-    """
-    if Tensor in set(map(type, readings)):
-        dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
-        return [torch.as_tensor(r).to(device=x.device, dtype=dtype).expand(len(x)) for r in readings]
-    rows = np.array(readings, dtype=np.float64 if x.dtype is torch.float64 else np.float32)
-    return list(torch.from_numpy(rows.repeat(len(x)).reshape(len(rows), -1)).to(x.device).unbind())
-
-
 def _checked(output: Any, x: Tensor) -> tuple[Tensor, Any]:
     """F and what came with it, checked against the state."""
     extra = None
     if not isinstance(output, Tensor):
-        output = getattr(output, "sample", output)
-        if isinstance(output, tuple):
+        output = plain_output(output)
+        if isinstance(output, tuple) and output:
             output, extra = output[0], output[1:]
     if not isinstance(output, Tensor):
-        raise ModelError(f"the network returned {type(output).__name__}, needed: a tensor of shape {tuple(x.shape)}")
+        raise refused_output(output, x.shape)
     if output.shape != x.shape:
         if output.ndim == x.ndim > 1 and output.shape[1] == 2 * x.shape[1] and output.shape[0] == x.shape[0]:
             output, extra = output.split(x.shape[1], dim=1)

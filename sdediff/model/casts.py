@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff.model.outputs import plain_output
 from sdediff.model.prediction import ModelError
 
 HALF = (torch.float16, torch.bfloat16)
@@ -18,13 +19,14 @@ Types = tuple[torch.dtype | None, torch.dtype | None]
 _CLOCK_ERROR = 0.01
 
 
-def attempts(x: Tensor, kinds: tuple[torch.dtype, ...]) -> list[Types]:
+def attempts(x: Tensor, clock: Tensor, kinds: tuple[torch.dtype, ...]) -> list[Types]:
     """Types of input and clock to try in turn, None for as they are, for a network with parameters of `kinds`.
 
-    Half precision does not tell the training times of a table from each other, so clocks are float32 where the network
+    A clock of whole numbers stays one. Half precision does not tell the training times of a table from each other, so clocks are float32 where the network
     takes them.
     """
-    others = [pair for kind in kinds if kind != x.dtype for pair in _pairs(kind)]
+    floats = clock.is_floating_point()
+    others = [pair for kind in kinds if kind != x.dtype for pair in (_pairs(kind) if floats else [(kind, None)])]
     certain = len(kinds) == 1 and (kinds[0] in HALF or kinds[0] is torch.float64)
     return others if others and certain else [(None, None), *others]
 
@@ -84,16 +86,16 @@ def cast(x: Tensor, clock: Tensor, types: Types) -> tuple[Tensor, Tensor]:
 
 
 def tensors_of(output: Any) -> list[Tensor]:
-    """The tensors of a network's output: a tensor, a tuple of them, or an object with a `sample`."""
-    output = getattr(output, "sample", output) if not isinstance(output, Tensor) else output
+    """The tensors of a network's output: a tensor, a tuple of them, or what `plain_output` reads."""
+    output = plain_output(output)
     return [v for v in (output if isinstance(output, tuple) else (output,)) if isinstance(v, Tensor)]
 
 
 def ours(output: Any, dtype: torch.dtype | None) -> Any:
     """The output in fresh memory, in a type if one is given; what is neither a tensor nor holds one as it is."""
-    output = getattr(output, "sample", output) if not isinstance(output, Tensor) else output
+    output = plain_output(output)
     if isinstance(output, tuple):
-        return tuple(ours(v, dtype) if isinstance(v, Tensor) else v for v in output)
+        return tuple(ours(v, dtype if v.is_floating_point() else None) if isinstance(v, Tensor) else v for v in output)
     if not isinstance(output, Tensor):
         return output
     return output.clone() if dtype is None else output.to(dtype, copy=True)

@@ -13,6 +13,7 @@ from sdediff._utils.errors import DataWarning, InputError, InputTypeError
 from sdediff.grids.levels import level
 from sdediff.model.data_card import TOLERANCE, DataCard, Range, check_statistics
 from sdediff.model.data_statistics import Statistics
+from sdediff.model.parametrisations import signed
 from sdediff.model.score_model import ScoreModel, check_card
 
 # From the middle of the range, in half widths: no data of it, noised or not, come that far.
@@ -113,7 +114,7 @@ def _off_process(model: ScoreModel, extent: Extent) -> Finding | None:
             f"{end.sigma:.4g}, which is the prior alone",
             False,
         )
-    edm = model.predicts == "edm"
+    edm = signed(model.predicts)[0] == "edm"
     scale = model.sigma_data if edm else float(end.sigma)
     if extent.rms > _FAR * scale:
         expected = f"sigma_data={scale:g}" if edm else f"the process ends in noise of std {scale:.4g}"

@@ -116,7 +116,7 @@ class Border:
         kinds = look(net).dtypes if self.dtypes is None else self.dtypes
         versions = versions_of(cond) if cond else None
         if kinds and kinds != (x.dtype,):
-            output, self._types, given, read = fit(net, x, clock, cond, attempts(x, kinds))
+            output, self._types, given, read = fit(net, x, clock, cond, attempts(x, clock, kinds))
         else:
             given, read = x.clone(), clock.clone()
             try:

@@ -1,14 +1,9 @@
-"""What a network's output means: parametrisations as affine pairs, and the record of one prediction.
-
-Every parametrisation is one affine pair, x0 = a x + b F with F the raw output; every property of a
-prediction is one linear combination of x and F with float64 coefficients.
-"""
+"""The record of one prediction: every quantity is a linear combination of x and F with float64 coefficients."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,40 +20,6 @@ VARIANCES = ("small", "large", "learned_range", "learned")
 
 class ModelError(Error, ValueError):
     """A network and what was said about it do not fit; the message names the mismatch and the mend."""
-
-
-# Products and square roots are rounded alike for floats, arrays and tensors; a float's powers are not.
-def edm_scale(t: Level, sigma_data: float) -> Any:
-    """The standard deviation of x_t for data of standard deviation sigma_data."""
-    data = t.alpha * sigma_data
-    variance = data * data + t.sigma * t.sigma
-    return math.sqrt(variance) if isinstance(variance, float) else variance**0.5
-
-
-def _edm(t: Level, sigma_data: float) -> tuple[Any, Any]:
-    w = edm_scale(t, sigma_data)
-    return t.alpha * (sigma_data * sigma_data) / (w * w), t.sigma * sigma_data / w
-
-
-def _velocity(t: Level, sigma_data: float) -> tuple[Any, Any]:
-    w = t.alpha * t.sigma_dot - t.alpha_dot * t.sigma
-    return t.sigma_dot / w, -t.sigma / w
-
-
-def _v(t: Level, sigma_data: float) -> tuple[Any, Any]:
-    w2 = t.alpha * t.alpha + t.sigma * t.sigma
-    return t.alpha / w2, -t.sigma / w2
-
-
-# x0 = a x + b F: the whole definition of a parametrisation, from a level and sigma_data to (a, b).
-PARAMETRISATIONS: dict[str, Callable[[Level, float], tuple[Any, Any]]] = {
-    "x0": lambda t, sigma_data: (0.0, 1.0),
-    "eps": lambda t, sigma_data: (1 / t.alpha, -t.sigma / t.alpha),
-    "score": lambda t, sigma_data: (1 / t.alpha, t.sigma * t.sigma / t.alpha),
-    "v": _v,
-    "edm": _edm,
-    "velocity": _velocity,
-}
 
 
 class Prediction(ABC):
@@ -152,8 +113,8 @@ def _at_zero(sigma: Any) -> bool:
 class LinearPrediction(Prediction):
     """A prediction under a process with alpha and sigma, x0 = a x + b F.
 
-    output: the quantity that F is, None where it is none of this process. Raises SDEError where alpha = 0 and F does
-    not determine what is asked for (a is None).
+    output: the quantity that F is, with a minus where its sign is reversed; None where it is none of this process.
+    Raises SDEError where alpha = 0 and F does not determine what is asked for (a is None).
     """
 
     __slots__ = ("_a", "_b", "_output")
@@ -165,6 +126,8 @@ class LinearPrediction(Prediction):
     def pair(self, name: str) -> tuple[Any, Any]:
         if name == self._output:
             return 0.0, 1.0
+        if "-" + name == self._output:
+            return 0.0, -1.0
         t, a, b = self.level, self._a, self._b
         if (a is None or name != "x0") and _at_zero(t.sigma):
             raise SDEError(f"at t={t.time} sigma is 0, the output does not determine {name}: end above it, at t_min")

@@ -16,11 +16,12 @@ from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.suggestions import nearest
 from sdediff.grids.levels import Level
 from sdediff.model.bound import BoundModel
-from sdediff.model.clock import CLOCKS, check_clock
+from sdediff.model.clock import CLOCKS, WITHOUT_END, Clock, base_of, check_clock
 from sdediff.model.conditions import as_tensors
 from sdediff.model.data_card import DataCard, check_statistics
 from sdediff.model.data_statistics import Statistics
-from sdediff.model.prediction import PARAMETRISATIONS, ModelError, Prediction
+from sdediff.model.parametrisations import PARAMETRISATIONS, signed, spellings
+from sdediff.model.prediction import ModelError, Prediction
 from sdediff.sde.base import SDE
 from sdediff.sde.checks import check_process
 
@@ -35,19 +36,20 @@ class ScoreModel:
     """A network with its process, its parametrisation and its clock: model(x, t) -> Prediction.
 
     net: any callable (x, clock, **cond) -> F shaped like x. predicts: x0, eps, score, v, edm (input and
-    output preconditioned with sigma_data) or velocity. time: what the clock reads: t, index (t - offset:
-    DDPM's networks count from 0, the knots from 1), lam, log_snr, sigma (sigma/alpha), c_noise, or a
-    function of the level; by default t, for edm c_noise. stats: the data's mean and covariance
-    (`statistics`), for solvers that whiten and for likelihoods. trained: the process that the network was
+    output preconditioned with sigma_data) or velocity, "-eps" and so on for the reversed sign, or "sigma*score".
+    time: what the clock reads: t, index (t - offset: DDPM's networks count from 0, the knots from 1), lam,
+    log_snr, sigma (sigma/alpha), c_noise, a `Clock` or a function of the level; by default t, for edm c_noise.
+    output: the key, attribute or index of F where the network returns several things. stats: the data's mean and
+    covariance (`statistics`), for solvers that whiten and for likelihoods. trained: the process that the network was
     trained on, where it is used on another (`reschedule`). changes: functions (prediction, model) -> prediction,
     applied in turn (`sdediff.guidance`). per_sample, shared: names of conditions that have a row a sample, or are the
-    same for all, where their shape leaves both open.
+    same for all, where their shape leaves both open. origin: where `sdediff.load` took the model from.
     """
 
     net: Net
     sde: SDE
     predicts: str = "eps"
-    time: str | Callable[[Level], Any] | None = None
+    time: str | Clock | Callable[[Level], Any] | None = None
     sigma_data: float = 1.0
     offset: int = 1
     cond: dict[str, Any] = field(default_factory=dict)
@@ -57,26 +59,30 @@ class ScoreModel:
     changes: tuple[Change, ...] = ()
     per_sample: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
+    output: str | int | None = None
+    origin: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         _check_kinds(self)
-        if not known(self.predicts, PARAMETRISATIONS):
+        if not known(self.predicts, spellings()):
             raise ModelError(nearest(self.predicts, PARAMETRISATIONS, "parametrisation"))
+        quantity = signed(self.predicts)[0]
         if self.time is None:
-            object.__setattr__(self, "time", "c_noise" if self.predicts == "edm" else "t")
+            object.__setattr__(self, "time", "c_noise" if quantity == "edm" else "t")
         if isinstance(self.time, str) and self.time not in CLOCKS:
             raise ModelError(nearest(self.time, CLOCKS, "clock"))
         source = self.trained or self.sde
-        if self.time == "index" and not hasattr(source, "n"):
-            raise ModelError(f'time="index" needs a Table, given {type(source).__name__}: use time="t"')
+        if base_of(self.time) == "index" and not hasattr(source, "n"):
+            raise ModelError(f'the clock "index" needs a Table, given {type(source).__name__}: use time="t"')
         if not source.linear and (self.predicts != "score" or self.trained or self.time != "t"):
             raise ModelError('a process without alpha and sigma takes predicts="score" and time="t" alone')
-        if self.sigma_data != 1 and self.predicts in ("x0", "eps", "score", "v", "velocity"):
+        if self.sigma_data != 1 and quantity in ("x0", "eps", "score", "v", "velocity"):
             raise ModelError(
                 f'sigma_data={self.sigma_data} has no effect with predicts={self.predicts!r}: it is for "edm"'
             )
         if self.offset != 1 and self.time != "index":
-            raise ModelError(f'offset={self.offset} has no effect with time={self.time!r}: it is for time="index"')
+            own = ", write the clock's own offset" if isinstance(self.time, Clock) else ""
+            raise ModelError(f'offset={self.offset} has no effect with time={self.time!r}: it is for time="index"{own}')
         if callable(self.time):
             check_clock(self.time, source)
         object.__setattr__(self, "cond", as_tensors(self.cond))
@@ -95,7 +101,7 @@ class ScoreModel:
         return BoundModel(self)(x, t)
 
     def __repr__(self) -> str:
-        names = ("predicts", "time", "sigma_data", "offset", "trained", "changes")
+        names = ("predicts", "time", "sigma_data", "offset", "trained", "changes", "output")
         shown = [f"{n}={getattr(self, n)!r}" for n in names if getattr(self, n) != _DEFAULTS.get(n)]
         conditions = [f"cond={sorted(self.cond)}"] if self.cond else []
         net = self.net if isinstance(self.net, types.FunctionType) else None
@@ -120,10 +126,10 @@ class ScoreModel:
     @property
     def at_zero_alpha(self) -> bool:
         """Whether the clock reads, and the output determines x0, where alpha = 0."""
-        return self.predicts not in ("eps", "score") and self.time not in ("lam", "log_snr", "sigma", "c_noise")
+        return signed(self.predicts)[0] not in ("eps", "score") and base_of(self.time) not in WITHOUT_END
 
 
-_DEFAULTS: dict[str, Any] = {"sigma_data": 1.0, "offset": 1, "trained": None, "changes": ()}
+_DEFAULTS: dict[str, Any] = {"sigma_data": 1.0, "offset": 1, "trained": None, "changes": (), "output": None}
 
 
 def _check_kinds(model: ScoreModel) -> None:
@@ -137,8 +143,12 @@ def _check_kinds(model: ScoreModel) -> None:
         check_process(model.trained, "trained")
     if not isinstance(model.predicts, str):
         raise InputTypeError(f"predicts={shown(model.predicts)}: write one of {', '.join(PARAMETRISATIONS)}")
-    if not (model.time is None or isinstance(model.time, str) or callable(model.time)):
-        raise InputTypeError(f"time={shown(model.time)}: write one of {', '.join(CLOCKS)}, or a function of the level")
+    if not (model.time is None or isinstance(model.time, str | Clock) or callable(model.time)):
+        raise InputTypeError(
+            f"time={shown(model.time)}: write one of {', '.join(CLOCKS)}, an sd.Clock, or a function of the level"
+        )
+    if isinstance(model.output, bool) or not isinstance(model.output, str | int | None):
+        raise InputTypeError(f"output={shown(model.output)}: give the name or the index of the network's output")
     if number("sigma_data", model.sigma_data) <= 0:
         raise ModelError(f"sigma_data={model.sigma_data}: it is a standard deviation, give a positive one")
     whole("offset", model.offset)

@@ -121,7 +121,7 @@ class SubVP(_LinearBeta):
 class VE(_Process):
     """Variance exploding: alpha = 1, sigma = sigma_min (sigma_max/sigma_min)^(t/T). Song et al. 2021.
 
-    zero_start=True is the variant with sigma(0) = 0, sqrt(sigma^2 - sigma_min^2).
+    zero_start=True is the variant with sigma(0) = 0, sqrt(sigma^2 - sigma_min^2), of which `exponential` is one.
     """
 
     sigma_min: float = 0.01
@@ -134,6 +134,14 @@ class VE(_Process):
         super().__post_init__()
         rising = self.sigma_max > self.sigma_min > 0
         _require(rising, f"sigma_min={self.sigma_min}, sigma_max={self.sigma_max}: needed is 0 < sigma_min < sigma_max")
+
+    @staticmethod
+    def exponential(base: float = 25.0, T: float = 1.0, t_min: float | None = None) -> VE:
+        """dx = base^t dw: alpha = 1, sigma^2 = (base^(2t) - 1)/(2 log base). Song's score-based tutorial, base 25."""
+        if number("base", base) <= 1:
+            raise SDEError(f"base={base}: needed is base > 1, so that the noise rises")
+        start = 1 / math.sqrt(2 * math.log(base))
+        return VE(start, start * base**T, True, T, VE.t_min if t_min is None else t_min)
 
     def alpha(self, t: Tensor) -> Tensor:
         return torch.ones_like(t)

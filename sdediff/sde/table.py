@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff._utils.checks import real_tensor
+from sdediff._utils.checks import flag, real_tensor
 from sdediff._utils.tensors import times64
 from sdediff.sde.base import LinearSDE, SDEError
 
@@ -23,10 +23,12 @@ class Table(LinearSDE):
     """A discrete chain of N knots t = 1..N; between knots lam is linear in t, beyond the ends it is constant.
 
     Made by `from_betas`, `from_alpha_bars` (DDPM: alpha^2 + sigma^2 = 1) or `from_sigmas` (NCSN: alpha = 1).
+    descending: the network counts its labels from the most noise: time="index" reads n - t, 0 at the largest sigma.
     """
 
     lams: tuple[float, ...] = field(repr=False)
     preserving: bool = True
+    descending: bool = False
 
     grid = "strided"
 
@@ -43,7 +45,8 @@ class Table(LinearSDE):
 
     def __repr__(self) -> str:
         kind = "alpha_bars" if self.preserving else "sigmas"
-        return f"Table.from_{kind}(<{self.n}>, lam {self.lams[0]:.6g} to {self.lams[-1]:.6g})"
+        labels = ", descending=True" if self.descending else ""
+        return f"Table.from_{kind}(<{self.n}>, lam {self.lams[0]:.6g} to {self.lams[-1]:.6g}{labels})"
 
     @staticmethod
     def from_betas(betas: Sequence[float] | Tensor, zero_terminal_snr: bool = False) -> Table:
@@ -70,17 +73,29 @@ class Table(LinearSDE):
         return Table(tuple((0.5 * (torch.log(bars) - torch.log1p(-bars))).tolist()))
 
     @staticmethod
-    def from_sigmas(sigmas: Sequence[float] | Tensor) -> Table:
-        """NCSN's table, alpha = 1: positive sigmas in ascending order. Song and Ermon 2019."""
+    def from_sigmas(sigmas: Sequence[float] | Tensor, descending: bool = False) -> Table:
+        """NCSN's table, alpha = 1: positive sigmas in ascending order. Song and Ermon 2019.
+
+        descending: in descending order, as NCSN stores them, and label 0 is the largest sigma for the clock "index".
+        """
+        flag("descending", descending)
         sigma = _row("sigmas", sigmas)
         if bool((sigma <= 0).any()):
             raise SDEError("sigmas must be positive")
+        if descending:
+            sigma = sigma.flip(0)
         if bool((sigma.diff() <= 0).any()):
-            raise SDEError("from_sigmas takes ascending sigmas: flip the list")
-        return Table(tuple((-torch.log(sigma)).tolist()), preserving=False)
+            hint = (
+                "turn descending off"
+                if descending
+                else "flip the list, or write descending=True if label 0 is the largest"
+            )
+            order = "descending" if descending else "ascending"
+            raise SDEError(f"from_sigmas takes {order} sigmas here: {hint}")
+        return Table(tuple((-torch.log(sigma)).tolist()), preserving=False, descending=descending)
 
     def __hash__(self) -> int:
-        return hash((self.lams[0], self.lams[-1], len(self.lams), self.preserving))
+        return hash((self.lams[0], self.lams[-1], len(self.lams), self.preserving, self.descending))
 
     @property
     def n(self) -> int:

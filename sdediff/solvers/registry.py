@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from typing import Any
 
-from sdediff._utils.errors import InputTypeError
+from sdediff._utils.errors import InputError, InputTypeError
+from sdediff._utils.references import imported, is_reference, plugin, plugins
 from sdediff._utils.suggestions import nearest
 from sdediff.solvers import adams
 from sdediff.solvers.adaptive import AdaptiveRK, DPMAdaptive
@@ -107,18 +107,34 @@ REGISTRY: dict[str, Callable[..., Solver]] = {
 }
 
 
-def _plugins() -> dict[str, Any]:
-    return {entry.name: entry for entry in entry_points(group="sdediff.solvers")}
-
-
 def names() -> list[str]:
     """Every registered name, plug-ins included."""
-    return list(dict.fromkeys([*REGISTRY, *_plugins()]))
+    return list(dict.fromkeys([*REGISTRY, *plugins("solvers")]))
+
+
+def maker(name: str) -> Any:
+    """What a solver's name stands for: a class or function that makes it, or a solver. SolverError: unknown names."""
+    if name in REGISTRY:
+        return REGISTRY[name]
+    try:
+        if is_reference(name):
+            made = imported(name, "solver")
+        else:
+            registered = plugins("solvers")
+            if name not in registered:
+                raise SolverError(nearest(name, names(), "solver"))
+            made = plugin("solvers", registered[name])
+    except InputError as error:
+        raise SolverError(str(error)) from error
+    if not callable(made) and not isinstance(made, Solver):
+        raise SolverError(f"{name} is a {type(made).__name__}, needed is a subclass of sdediff.Solver")
+    return made
 
 
 def solver(kind: str | Solver, /, **options: Any) -> Solver:
     """A solver by name with its hyper-parameters, e.g. solver("ddim", eta=0.5); solver objects pass through.
 
+    A name is one of the registry, one that an installed package registers, or a reference package.module:MySolver.
     Unknown names are answered with the nearest ones, unknown options with those that the solver takes.
     """
     if isinstance(kind, Solver):
@@ -129,18 +145,15 @@ def solver(kind: str | Solver, /, **options: Any) -> Solver:
         raise InputTypeError(
             f"a solver is a name or a Solver object, given {type(kind).__name__}: make it with MySolver()"
         )
-    make = REGISTRY.get(kind)
-    if make is None:
-        plugins = _plugins()
-        if kind not in plugins:
-            raise SolverError(nearest(kind, names(), "solver"))
-        make = plugins[kind].load()
+    make = maker(kind)
+    if isinstance(make, Solver):
+        return solver(make, **options)
     try:
         built = make(**options)
     except (TypeError, AttributeError) as error:
         raise SolverError(f"solver {kind!r}: {error}") from error
     if not isinstance(built, Solver):
-        raise SolverError(f"the plug-in {kind!r} gave {type(built).__name__}, needed: a sdediff.solvers.Solver")
+        raise SolverError(f"{kind!r} gave {type(built).__name__}, needed: a sdediff.solvers.Solver")
     if options:
         check_fields(built)
     return built

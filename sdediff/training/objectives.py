@@ -14,7 +14,8 @@ from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import per_sample
 from sdediff.grids.levels import Level, level
-from sdediff.model.prediction import PARAMETRISATIONS, ModelError
+from sdediff.model.parametrisations import PARAMETRISATIONS, signed
+from sdediff.model.prediction import ModelError
 from sdediff.model.score_model import ScoreModel, check_card, check_model
 from sdediff.sde.base import LinearSDE, linear
 
@@ -114,12 +115,13 @@ def loss(
 def _weight(model: ScoreModel, weighting: Any, last: float) -> Callable[[Level], Any]:
     """The weight on the error in x0 at a level."""
     ends = not math.isfinite(linear(model.sde).lam([last]).item())
-    if model.predicts == "velocity" and ends and hasattr(model.sde, "n"):
+    quantity = signed(model.predicts)[0]
+    if quantity == "velocity" and ends and hasattr(model.sde, "n"):
         raise ModelError(
             'the velocity of a table is not finite where its alpha falls to 0: train a network of predicts="v" or "x0"'
         )
     if weighting is None:
-        weighting = model.predicts if ends else "simple"
+        weighting = quantity if ends else "simple"
     if callable(weighting):
         return lambda t: _given(weighting, t) * _snr(t)
     _check_end(model, weighting, ends)
