@@ -5,8 +5,7 @@ from sdediff.model.clock import CLOCKS, Clock
 from sdediff.model.data_card import DataCard
 from sdediff.model.data_check import check_data
 from sdediff.model.data_statistics import Axes, Statistics, statistics
-from sdediff.model.parametrisations import PARAMETRISATIONS
-from sdediff.model.prediction import ModelError, Prediction
+from sdediff.model.prediction import PARAMETRISATIONS, ModelError, Prediction
 from sdediff.model.score_model import Change, Model, ScoreModel, reschedule
 
 __all__ = [

@@ -10,14 +10,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff._utils.tensors import per_sample
+from sdediff._utils.tensors import per_sample, times64
 from sdediff.grids.levels import Evaluation, Level, level
-from sdediff.model.clock import clock_rows, clock_tensors, finite_reading, no_reading, reading_at
+from sdediff.model.clock import CLOCKS, Clock, read_clock
 from sdediff.model.data_statistics import Statistics
+from sdediff.model.general_prediction import GeneralPrediction
 from sdediff.model.network import Border, wrote
-from sdediff.model.outputs import choosing, plain_output, refused_output
-from sdediff.model.parametrisations import ALIASES, affine_pair, edm_scale, signed
-from sdediff.model.prediction import GeneralPrediction, LinearPrediction, ModelError, Prediction
+from sdediff.model.outputs import checked_output, choosing
+from sdediff.model.prediction import (
+    ALIASES,
+    PARAMETRISATIONS,
+    LinearPrediction,
+    ModelError,
+    Prediction,
+    edm_scale,
+    signed,
+)
 from sdediff.sde.base import SDE, linear
 
 # How the network is read at one level: the factor of its input (None for 1), its clock (B,), and the pair of
@@ -78,7 +86,9 @@ class BoundModel:
         self.first: Prediction | None = None
         self.dtype, self.device = (torch.float64, torch.device("cpu")) if x is None else (x.dtype, x.device)
         self.shape = torch.Size() if x is None else x.shape[1:]
-        self._net, self._linear = choosing(model.net, model.output), model.sde.linear
+        self._net, self._linear = model.net, model.sde.linear
+        if model.output is not None:
+            self._net = choosing(model.net, model.output)
         self._border, self._plain = Border(), False
         self._border.dtypes = dtypes
         self._evaluation, self._batch = evaluation, -1 if x is None else len(x)
@@ -86,7 +96,7 @@ class BoundModel:
         if evaluation is not None and x is not None:
             self.readings = readings or read_levels(model, evaluation)
             scales, clocks, a, b = self.readings
-            self._rows = list(zip(scales, clock_tensors(model.time, clocks, x), a, b, strict=True))
+            self._rows = list(zip(scales, _clocks(model.time, clocks, x), a, b, strict=True))
         # After rescheduling the output is none of the quantities of the new process, apart from x0 and eps.
         lost = model.trained is not None and signed(model.predicts)[0] not in ("x0", "eps")
         self._output = None if lost else ALIASES.get(model.predicts, model.predicts)
@@ -122,7 +132,7 @@ class BoundModel:
             raw = (border.later if border.tried else border.first)(self._net, given, clock, self.cond)
             self._plain = border.plain
         if type(raw) is not Tensor or raw.shape != shape or raw.dtype is not x.dtype:
-            raw, extra = _checked(raw, x)
+            raw, extra = checked_output(raw, x)
         prediction: Prediction
         if self._linear:
             prediction = LinearPrediction(x, raw, t, a, b, self._output, extra)
@@ -148,7 +158,8 @@ def read_levels(model: Bindable, evaluation: Evaluation) -> Readings:
         trained, levels = source.columns(), source.levels
     with np.errstate(all="ignore"):
         scale, a, b = _affine(model, columns, trained)
-        readings = clock_rows(model, trained, levels[:n])
+        clock = model.time
+        readings = [clock(v) for v in levels[:n]] if callable(clock) else _reading(model, trained).tolist()
     scales = scale.tolist() if isinstance(scale, np.ndarray) else [scale] * n
     rows_a = a.tolist() if isinstance(a, np.ndarray) else [a] * n
     rows_b = b.tolist() if isinstance(b, np.ndarray) else [b] * n
@@ -163,22 +174,25 @@ def _row(model: Bindable, t: Level, x: Tensor) -> Row:
         scale, a, b = _affine(model, t, trained)
     except ZeroDivisionError:
         scale = a = b = None
-    if a is not None and not finite_reading(a):
+    if a is not None and not _finite(a):
         a = None
     try:
-        reading = reading_at(model, trained, len(x))
+        reading = read_clock(model.time, trained, len(x)) if callable(model.time) else _reading(model, trained)
     except ZeroDivisionError:
-        raise no_reading(model, math.inf, t.time) from None
-    return scale, clock_tensors(model.time, [reading], x)[0], a, b
+        raise _no_reading(model, math.inf, t.time) from None
+    return scale, _clocks(model.time, [reading], x)[0], a, b
 
 
 def _affine(model: Bindable, t: Level, trained: Level) -> tuple[Any, Any, Any]:
     """The input's factor and the pair (a, b) at a level of floats, arrays or tensors, on two processes of equal lam."""
     if not model.sde.linear:
         return None, 0.0, 0.0
-    a, b = affine_pair(model.predicts, trained, model.sigma_data)
+    quantity, sign = signed(model.predicts)
+    a, b = PARAMETRISATIONS[quantity](trained, model.sigma_data)
+    if sign < 0:
+        b = -b
     scale = None
-    if signed(model.predicts)[0] == "edm":
+    if quantity == "edm":
         scale = 1 / edm_scale(trained, model.sigma_data)
     if model.trained is None:
         return scale, a, b
@@ -186,22 +200,45 @@ def _affine(model: Bindable, t: Level, trained: Level) -> tuple[Any, Any, Any]:
     return shrink if scale is None else scale * shrink, a * shrink, b
 
 
-def _checked(output: Any, x: Tensor) -> tuple[Tensor, Any]:
-    """F and what came with it, checked against the state."""
-    extra = None
-    if not isinstance(output, Tensor):
-        output = plain_output(output)
-        if isinstance(output, tuple) and output:
-            output, extra = output[0], output[1:]
-    if not isinstance(output, Tensor):
-        raise refused_output(output, x.shape)
-    if output.shape != x.shape:
-        if output.ndim == x.ndim > 1 and output.shape[1] == 2 * x.shape[1] and output.shape[0] == x.shape[0]:
-            output, extra = output.split(x.shape[1], dim=1)
-        else:
-            raise ModelError(f"the network returned shape {tuple(output.shape)} for states {tuple(x.shape)}")
-    if output.dtype != x.dtype:
-        if torch.promote_types(output.dtype, x.dtype) != x.dtype:
-            raise ModelError(f"the network returned {output.dtype} for {x.dtype} states: cast one of them")
-        output = output.to(x.dtype)
-    return output, extra
+def _reading(model: Bindable, trained: Level) -> Any:
+    """What a named clock reads at a level of the process that the network was trained on."""
+    clock: Any = model.time
+    base = clock.base if type(clock) is Clock else clock
+    reading = CLOCKS[base](trained)
+    if not _finite(reading):
+        readings, times = (times64(v).detach().cpu().reshape(-1) for v in (reading, trained.time))
+        first = torch.isfinite(readings).int().argmin()
+        raise _no_reading(model, readings[first].item(), times[first].item())
+    if base == "index":
+        source: Any = model.trained or model.sde
+        reading = (source.n + 1 - reading if getattr(source, "descending", False) else reading) - model.offset
+    return clock.scale * reading + clock.offset if type(clock) is Clock else reading
+
+
+def _no_reading(model: Bindable, reading: float, time: Any) -> ModelError:
+    hint = "start below it (start=sde.t_max)" if time > model.sde.T / 2 else "end above it, at t_min"
+    return ModelError(f"the clock {model.time!r} reads {reading} at t={time}: {hint}")
+
+
+def _finite(value: Any) -> bool:
+    """Whether a number, an array or a tensor is finite; inside of vmap, where numbers have no truth, it is."""
+    if isinstance(value, Tensor):
+        return torch._C._functorch.is_functorch_wrapped_tensor(value) or bool(torch.isfinite(value).all())
+    return bool(np.isfinite(value).all())
+
+
+def _clocks(clock: Any, readings: list[Any], x: Tensor) -> list[Tensor]:
+    """What the network reads at every level, each (B,), on the states' device; floats travel together.
+
+    Every run has its own, since a network may write into them. Those of a whole clock are int64.
+    """
+    whole = type(clock) is Clock and clock.whole
+    if Tensor in set(map(type, readings)):
+        kind = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
+        rows = [times64(r).to(x.device).expand(len(x)) for r in readings]
+        return [r.round().to(torch.int64) if whole else r.to(kind) for r in rows]
+    if whole:
+        numbers = np.rint(np.array(readings, dtype=np.float64)).astype(np.int64)
+    else:
+        numbers = np.array(readings, dtype=np.float64 if x.dtype is torch.float64 else np.float32)
+    return list(torch.from_numpy(numbers.repeat(len(x)).reshape(len(numbers), -1)).to(x.device).unbind())

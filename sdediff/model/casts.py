@@ -22,8 +22,8 @@ _CLOCK_ERROR = 0.01
 def attempts(x: Tensor, clock: Tensor, kinds: tuple[torch.dtype, ...]) -> list[Types]:
     """Types of input and clock to try in turn, None for as they are, for a network with parameters of `kinds`.
 
-    A clock of whole numbers stays one. Half precision does not tell the training times of a table from each other, so clocks are float32 where the network
-    takes them.
+    A clock of whole numbers stays one. Half precision does not tell the training times of a table from each other, so
+    clocks are float32 where the network takes them.
     """
     floats = clock.is_floating_point()
     others = [pair for kind in kinds if kind != x.dtype for pair in (_pairs(kind) if floats else [(kind, None)])]

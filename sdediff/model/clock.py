@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from sdediff._utils.checks import flag, known, number, shown
 from sdediff._utils.suggestions import nearest
-from sdediff._utils.tensors import times64
 from sdediff.grids.levels import Level, level
 from sdediff.model.prediction import ModelError
 from sdediff.sde.base import SDE
@@ -57,22 +55,11 @@ class Clock:
 
     def __repr__(self) -> str:
         fields = [repr(self.base)]
-        fields += [f"scale={self.scale:.17g}"] if self.scale != 1 else []
-        fields += [f"offset={self.offset:.17g}"] if self.offset else []
+        for name, default in (("scale", 1.0), ("offset", 0.0)):
+            value = getattr(self, name)
+            if value != default:
+                fields.append(f"{name}={int(value) if value.is_integer() else value!r}")
         return f"Clock({', '.join([*fields, 'whole=True'] if self.whole else fields)})"
-
-
-class Clocked(Protocol):
-    """What is read of a ScoreModel."""
-
-    @property
-    def sde(self) -> SDE: ...
-    @property
-    def trained(self) -> SDE | None: ...
-    @property
-    def time(self) -> Any: ...
-    @property
-    def offset(self) -> int: ...
 
 
 def base_of(time: Any) -> str | None:
@@ -94,16 +81,8 @@ def check_clock(clock: Callable[[Level], Any], sde: SDE) -> None:
         raise ModelError(f"the clock {clock!r} read {value} at t={time:.6g}: needed is a finite number")
 
 
-def clock_rows(model: Clocked, columns: Level, levels: Sequence[Level]) -> list[Any]:
-    """The readings at levels, which are given in columns too."""
-    return [model.time(v) for v in levels] if callable(model.time) else _reading(model, columns).tolist()
-
-
-def reading_at(model: Clocked, at: Level, batch: int) -> Any:
-    """The reading of a level of floats or of (B,) tensors: a number, or one a sample."""
-    clock = model.time
-    if not callable(clock):
-        return _reading(model, at)
+def read_clock(clock: Callable[[Level], Any], at: Level, batch: int) -> Any:
+    """A function's reading of a level of floats or of (B,) tensors: a number, or one a sample."""
     try:
         reading = clock(at)
     except ZeroDivisionError:
@@ -116,52 +95,6 @@ def reading_at(model: Clocked, at: Level, batch: int) -> Any:
     if isinstance(reading, Tensor) and reading.shape not in ((), (1,), (batch,)):
         raise ModelError(f"the clock {clock!r} read shape {tuple(reading.shape)}: needed is one number a sample")
     return reading
-
-
-def _reading(model: Clocked, trained: Level) -> Any:
-    """What a named clock reads at a level of the process that the network was trained on."""
-    base = str(base_of(model.time))
-    reading = CLOCKS[base](trained)
-    if not finite_reading(reading):
-        readings, times = (times64(v).detach().cpu().reshape(-1) for v in (reading, trained.time))
-        first = torch.isfinite(readings).int().argmin()
-        raise no_reading(model, readings[first].item(), times[first].item())
-    if base == "index":
-        source: Any = model.trained or model.sde
-        reading = (source.n + 1 - reading if getattr(source, "descending", False) else reading) - model.offset
-    clock = model.time
-    return clock.scale * reading + clock.offset if isinstance(clock, Clock) else reading
-
-
-def no_reading(model: Clocked, reading: float, time: Any) -> ModelError:
-    """The refusal of a level at which a clock is not finite."""
-    hint = "start below it (start=sde.t_max)" if time > model.sde.T / 2 else "end above it, at t_min"
-    return ModelError(f"the clock {model.time!r} reads {reading} at t={time}: {hint}")
-
-
-def finite_reading(value: Any) -> bool:
-    """Whether a number, an array or a tensor is finite; inside of vmap, where numbers have no truth, it is."""
-    if isinstance(value, Tensor):
-        return torch._C._functorch.is_functorch_wrapped_tensor(value) or bool(torch.isfinite(value).all())
-    return bool(np.isfinite(value).all())
-
-
-def clock_tensors(time: Any, readings: list[Any], x: Tensor) -> list[Tensor]:
-    """What the network reads at every level, each (B,), on the states' device; floats travel together.
-
-    Every run has its own, since a network may write into them.
-    """
-    whole = isinstance(time, Clock) and time.whole
-    if Tensor in set(map(type, readings)):
-        dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
-        made = [times64(r).to(device=x.device).expand(len(x)) for r in readings]
-        return [r.round().to(torch.int64) if whole else r.to(dtype) for r in made]
-    exact = np.array(readings, dtype=np.float64)
-    rows = np.rint(exact).astype(np.int64) if whole else exact.astype(_NUMPY.get(x.dtype, np.float32))
-    return list(torch.from_numpy(rows.repeat(len(x)).reshape(len(rows), -1)).to(x.device).unbind())
-
-
-_NUMPY: dict[torch.dtype, Any] = {torch.float64: np.float64}
 
 
 def _single(reading: Any) -> bool:

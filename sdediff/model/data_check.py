@@ -13,7 +13,7 @@ from sdediff._utils.errors import DataWarning, InputError, InputTypeError
 from sdediff.grids.levels import level
 from sdediff.model.data_card import TOLERANCE, DataCard, Range, check_statistics
 from sdediff.model.data_statistics import Statistics
-from sdediff.model.parametrisations import signed
+from sdediff.model.prediction import signed
 from sdediff.model.score_model import ScoreModel, check_card
 
 # From the middle of the range, in half widths: no data of it, noised or not, come that far.

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sdediff._utils.suggestions import hint
@@ -29,10 +30,8 @@ def plain_output(output: Any) -> Any:
     return tensors[0] if len(tensors) == 1 else output
 
 
-def choosing(net: Callable[..., Any], part: str | int | None) -> Callable[..., Any]:
-    """The network with one part of its output alone: a key, an attribute or an index; None for all of it."""
-    if part is None:
-        return net
+def choosing(net: Callable[..., Any], part: str | int) -> Callable[..., Any]:
+    """The network with one part of its output alone: a key, an attribute or an index."""
 
     def chosen(x: Tensor, clock: Tensor, **cond: Any) -> Any:
         return _part(net(x, clock, **cond), part)
@@ -40,7 +39,28 @@ def choosing(net: Callable[..., Any], part: str | int | None) -> Callable[..., A
     return chosen
 
 
-def refused_output(output: Any, shape: Any) -> ModelError:
+def checked_output(output: Any, x: Tensor) -> tuple[Tensor, Any]:
+    """F and what came with it, checked against the state."""
+    extra = None
+    if not isinstance(output, Tensor):
+        output = plain_output(output)
+        if isinstance(output, tuple) and output:
+            output, extra = output[0], output[1:]
+    if not isinstance(output, Tensor):
+        raise _refused(output, x.shape)
+    if output.shape != x.shape:
+        if output.ndim == x.ndim > 1 and output.shape[1] == 2 * x.shape[1] and output.shape[0] == x.shape[0]:
+            output, extra = output.split(x.shape[1], dim=1)
+        else:
+            raise ModelError(f"the network returned shape {tuple(output.shape)} for states {tuple(x.shape)}")
+    if output.dtype != x.dtype:
+        if torch.promote_types(output.dtype, x.dtype) != x.dtype:
+            raise ModelError(f"the network returned {output.dtype} for {x.dtype} states: cast one of them")
+        output = output.to(x.dtype)
+    return output, extra
+
+
+def _refused(output: Any, shape: Any) -> ModelError:
     """The refusal of an output in which F is not to be found."""
     needed = f"needed: a tensor of shape {tuple(shape)}"
     names = [name for name, value in _fields(output).items() if isinstance(value, Tensor)]
@@ -60,7 +80,9 @@ def _part(output: Any, part: str | int) -> Any:
         return fields[part] if part in fields else getattr(output, str(part))
     except (IndexError, AttributeError, TypeError, KeyError):
         kind, names = type(output).__name__, [str(name) for name in fields]
-        have = f" with {', '.join(names)}" if names else f" of length {len(output)}" if hasattr(output, "__len__") else ""
+        have = (
+            f" with {', '.join(names)}" if names else f" of length {len(output)}" if hasattr(output, "__len__") else ""
+        )
         near = hint(part, names) if isinstance(part, str) and names else ""
         raise ModelError(f"the network returned {kind}{have}, which has no output {part!r}{near}") from None
 

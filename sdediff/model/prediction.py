@@ -1,25 +1,76 @@
-"""The record of one prediction: every quantity is a linear combination of x and F with float64 coefficients."""
+"""What a network's output means: parametrisations as affine pairs, and the record of one prediction.
+
+Every parametrisation is one affine pair, x0 = a x + b F with F the raw output; every property of a
+prediction is one linear combination of x and F with float64 coefficients.
+"""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sdediff._utils.errors import Error
-from sdediff._utils.tensors import combine, per_sample
+from sdediff._utils.tensors import combine
 from sdediff.grids.levels import Level
-from sdediff.sde.base import SDE, SDEError
-from sdediff.sde.checks import drift_of
+from sdediff.sde.base import SDEError
 
 VARIANCES = ("small", "large", "learned_range", "learned")
 
 
 class ModelError(Error, ValueError):
     """A network and what was said about it do not fit; the message names the mismatch and the mend."""
+
+
+# Products and square roots are rounded alike for floats, arrays and tensors; a float's powers are not.
+def edm_scale(t: Level, sigma_data: float) -> Any:
+    """The standard deviation of x_t for data of standard deviation sigma_data."""
+    data = t.alpha * sigma_data
+    variance = data * data + t.sigma * t.sigma
+    return math.sqrt(variance) if isinstance(variance, float) else variance**0.5
+
+
+def _edm(t: Level, sigma_data: float) -> tuple[Any, Any]:
+    w = edm_scale(t, sigma_data)
+    return t.alpha * (sigma_data * sigma_data) / (w * w), t.sigma * sigma_data / w
+
+
+def _velocity(t: Level, sigma_data: float) -> tuple[Any, Any]:
+    w = t.alpha * t.sigma_dot - t.alpha_dot * t.sigma
+    return t.sigma_dot / w, -t.sigma / w
+
+
+def _v(t: Level, sigma_data: float) -> tuple[Any, Any]:
+    w2 = t.alpha * t.alpha + t.sigma * t.sigma
+    return t.alpha / w2, -t.sigma / w2
+
+
+# x0 = a x + b F: the whole definition of a parametrisation, from a level and sigma_data to (a, b).
+PARAMETRISATIONS: dict[str, Callable[[Level, float], tuple[Any, Any]]] = {
+    "x0": lambda t, sigma_data: (0.0, 1.0),
+    "eps": lambda t, sigma_data: (1 / t.alpha, -t.sigma / t.alpha),
+    "score": lambda t, sigma_data: (1 / t.alpha, t.sigma * t.sigma / t.alpha),
+    "v": _v,
+    "edm": _edm,
+    "velocity": _velocity,
+}
+# Another name of a parametrisation of the reversed sign: sigma times the score is minus the noise.
+ALIASES = {"sigma*score": "-eps"}
+
+
+def spellings() -> list[str]:
+    """All that `predicts` may say: the parametrisations, those of reversed sign, and their other names."""
+    return [*PARAMETRISATIONS, *(f"-{name}" for name in PARAMETRISATIONS), *ALIASES]
+
+
+def signed(predicts: str) -> tuple[str, int]:
+    """The quantity that the output is, and its sign: ("eps", -1) of "-eps" and of "sigma*score"."""
+    name = ALIASES.get(predicts, predicts)
+    return (name[1:], -1) if name.startswith("-") else (name, 1)
 
 
 class Prediction(ABC):
@@ -177,37 +228,3 @@ class LinearPrediction(Prediction):
         if abs(p) > abs(q):
             return p, torch.add(self.x, self.raw, alpha=q / p)
         return q, self.raw if p == 0.0 else torch.add(self.raw, self.x, alpha=p / q)
-
-
-class GeneralPrediction(Prediction):
-    """A prediction under a process without alpha and sigma: score and velocity alone."""
-
-    __slots__ = ("_sde",)
-
-    def __init__(self, x: Tensor, raw: Tensor, t: Level, sde: SDE, extra: Any = None) -> None:
-        super().__init__(x, raw, t, extra)
-        self._sde = sde
-
-    def pair(self, name: str) -> tuple[Any, Any]:
-        """(0, 1) for the score; the other quantities are no combination of x and F."""
-        return (0.0, 1.0) if name == "score" else (self.level.alpha, self.level.sigma)
-
-    def mix(self, c: Any = 0.0, **weights: Any) -> Tensor:
-        total = c * self.x
-        for name, weight in weights.items():
-            total = torch.add(total, self._quantity(name), alpha=weight)
-        return total
-
-    def scaled(self, **weights: float) -> tuple[float, Tensor]:
-        return 1.0, self.mix(0.0, **weights)
-
-    def factored(self, name: str) -> tuple[float, Tensor]:
-        return 1.0, self._quantity(name)
-
-    def _quantity(self, name: str) -> Tensor:
-        """The score as it is; the velocity, drift - g^2 score / 2."""
-        if name != "velocity":
-            self.pair(name)
-            return self.raw
-        drift = drift_of(self._sde, self.x, self.level.time)
-        return drift - per_sample(self.level.g2 / 2, self.x) * self.raw

@@ -20,8 +20,7 @@ from sdediff.model.clock import CLOCKS, WITHOUT_END, Clock, base_of, check_clock
 from sdediff.model.conditions import as_tensors
 from sdediff.model.data_card import DataCard, check_statistics
 from sdediff.model.data_statistics import Statistics
-from sdediff.model.parametrisations import PARAMETRISATIONS, signed, spellings
-from sdediff.model.prediction import ModelError, Prediction
+from sdediff.model.prediction import PARAMETRISATIONS, ModelError, Prediction, signed, spellings
 from sdediff.sde.base import SDE
 from sdediff.sde.checks import check_process
 
@@ -73,7 +72,7 @@ class ScoreModel:
             raise ModelError(nearest(self.time, CLOCKS, "clock"))
         source = self.trained or self.sde
         if base_of(self.time) == "index" and not hasattr(source, "n"):
-            raise ModelError(f'the clock "index" needs a Table, given {type(source).__name__}: use time="t"')
+            raise ModelError(f'time="index" needs a Table, given {type(source).__name__}: use time="t"')
         if not source.linear and (self.predicts != "score" or self.trained or self.time != "t"):
             raise ModelError('a process without alpha and sigma takes predicts="score" and time="t" alone')
         if self.sigma_data != 1 and quantity in ("x0", "eps", "score", "v", "velocity"):
@@ -126,7 +125,8 @@ class ScoreModel:
     @property
     def at_zero_alpha(self) -> bool:
         """Whether the clock reads, and the output determines x0, where alpha = 0."""
-        return signed(self.predicts)[0] not in ("eps", "score") and base_of(self.time) not in WITHOUT_END
+        clock = getattr(self.time, "base", self.time)
+        return self.predicts.lstrip("-") not in ("eps", "score", "sigma*score") and clock not in WITHOUT_END
 
 
 _DEFAULTS: dict[str, Any] = {"sigma_data": 1.0, "offset": 1, "trained": None, "changes": (), "output": None}

@@ -85,13 +85,11 @@ class Table(LinearSDE):
         if descending:
             sigma = sigma.flip(0)
         if bool((sigma.diff() <= 0).any()):
-            hint = (
-                "turn descending off"
-                if descending
-                else "flip the list, or write descending=True if label 0 is the largest"
+            if descending:
+                raise SDEError("from_sigmas(descending=True) takes descending sigmas: flip the list")
+            raise SDEError(
+                "from_sigmas takes ascending sigmas: flip the list, or write descending=True (NCSN's labels)"
             )
-            order = "descending" if descending else "ascending"
-            raise SDEError(f"from_sigmas takes {order} sigmas here: {hint}")
         return Table(tuple((-torch.log(sigma)).tolist()), preserving=False, descending=descending)
 
     def __hash__(self) -> int:

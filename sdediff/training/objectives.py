@@ -14,8 +14,7 @@ from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import per_sample
 from sdediff.grids.levels import Level, level
-from sdediff.model.parametrisations import PARAMETRISATIONS, signed
-from sdediff.model.prediction import ModelError
+from sdediff.model.prediction import PARAMETRISATIONS, ModelError, signed
 from sdediff.model.score_model import ScoreModel, check_card, check_model
 from sdediff.sde.base import LinearSDE, linear
 

@@ -18,7 +18,7 @@ from sdediff.cli.app import app
 from sdediff.grids import GRIDS
 from sdediff.hub.config import SDES
 from sdediff.model.clock import CLOCKS
-from sdediff.model.parametrisations import PARAMETRISATIONS
+from sdediff.model.prediction import PARAMETRISATIONS
 
 SOLVERS = sd.solvers.names()
 OURS: dict[str, Collection[str]] = {

@@ -13,7 +13,7 @@ import torch
 import sdediff as sd
 from sdediff.guidance.changes import map_prediction, of_x0
 from sdediff.hub import HubError
-from sdediff.model.parametrisations import PARAMETRISATIONS
+from sdediff.model.prediction import PARAMETRISATIONS
 from sdediff.testing.gaussian import gaussian_model
 
 F64 = torch.float64

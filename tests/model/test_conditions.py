@@ -4,7 +4,7 @@ import torch
 
 import sdediff as sd
 from sdediff.model.bound import BoundModel
-from sdediff.model.parametrisations import PARAMETRISATIONS
+from sdediff.model.prediction import PARAMETRISATIONS
 
 F64 = torch.float64
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import sdediff as sd
-from sdediff.model.parametrisations import PARAMETRISATIONS
+from sdediff.model.prediction import PARAMETRISATIONS
 from tests.model.truth import edm_output
 
 F64 = torch.float64

@@ -5,7 +5,7 @@ import torch
 
 import sdediff as sd
 from sdediff.model.bound import BoundModel
-from sdediff.model.parametrisations import PARAMETRISATIONS
+from sdediff.model.prediction import PARAMETRISATIONS
 from tests.model.truth import edm_output
 
 F64 = torch.float64

@@ -11,7 +11,7 @@ import torch
 
 import sdediff as sd
 from sdediff.model.clock import CLOCKS
-from sdediff.model.parametrisations import PARAMETRISATIONS
+from sdediff.model.prediction import PARAMETRISATIONS
 from sdediff.testing import check_sde, check_solver, measured_order
 from sdediff.testing.gaussian import gaussian_model
 from sdediff.testing.solvers import processes
