@@ -80,8 +80,8 @@ _ROOMS = (
 __all__ = [
     "EDM", "SDE", "VE", "VP", "Brownian", "Clock", "Cosine", "Counter", "DataWarning", "Discrete", "Error",
     "Level", "Likelihood", "LikelihoodSettings", "LinearSDE", "ModelError", "NameWarning", "Noise", "PathStatistics",
-    "Prediction", "RectifiedFlow", "SDEError", "SampleRecord", "Sampler", "ScoreModel", "Solver", "SolverError", "State",
-    "Statistics", "StepsWarning", "Stream", "SubVP", "Table", "analyse", "analysis", "bench", "benchmark",
+    "Prediction", "RectifiedFlow", "SDEError", "SampleRecord", "Sampler", "ScoreModel", "Solver", "SolverError",
+    "State", "Statistics", "StepsWarning", "Stream", "SubVP", "Table", "analyse", "analysis", "bench", "benchmark",
     "bits_per_dim", "bridges", "data", "datasets", "decode", "encode", "from_diffusers", "grid", "grids", "guidance",
     "hub", "iterate", "jobs", "latent", "level", "levels", "likelihood", "likelihood_job", "list_solvers", "load",
     "log_likelihood", "loss", "metrics", "model", "models", "nets", "noise", "path_statistics", "recommend",
