@@ -40,10 +40,10 @@ def test_import_brings_torch_and_numpy_alone() -> None:
     assert _python(code) == "['sdediff']"
 
 
-def test_import_takes_under_a_second_on_top_of_torch() -> None:
+def test_import_takes_under_a_second_of_the_processor_on_top_of_torch() -> None:
     code = (
-        "import time, torch, numpy, importlib.metadata, torch.nn.functional; t = time.perf_counter();"
-        "import sdediff; print(time.perf_counter() - t)"
+        "import time, torch, numpy, importlib.metadata, torch.nn.functional; t = time.process_time();"
+        "import sdediff; print(time.process_time() - t)"
     )
     assert min(float(_python(code)) for _ in range(2)) < 1.0
 
