@@ -62,6 +62,10 @@ class MLP(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
+    def null_conditions(self) -> dict[str, Any]:
+        """What stands for no condition, by name."""
+        return {"label": self.classes} if self.classes else {}
+
     def forward(self, x: Tensor, clock: Tensor, label: Tensor | int | None = None) -> Tensor:
         """F at states x (B, ...) and clock (B,); with input="ve" the score. Shaped like x."""
         flat = x.reshape(x.shape[0], -1)

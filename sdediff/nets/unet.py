@@ -124,6 +124,10 @@ class UNet(nn.Module):
             if level:
                 self.grow.append(nn.Conv2d(width, width, 3, padding=1))
 
+    def null_conditions(self) -> dict[str, Any]:
+        """What stands for no condition, by name."""
+        return {"label": self.classes} if self.classes else {}
+
     def forward(self, x: Tensor, clock: Tensor, label: Tensor | int | None = None) -> Tensor:
         """F at states x (B, C, H, W) and clock (B,); with input="ve" the score. Shaped like x."""
         divisor = 2 ** (len(self.down) - 1)

@@ -1,16 +1,35 @@
 """Training: objectives, and a small loop with warm-up, cosine decay, gradient clipping and averaged weights."""
 
+from sdediff.training.denoising import loss
+from sdediff.training.draws import Draws
 from sdediff.training.loop import TrainingError, TrainingLog, TrainingSettings, build, dequantised, train
-from sdediff.training.objectives import WEIGHTINGS, loss, training_times
+from sdediff.training.objective import Objective, TrainingObjective
+from sdediff.training.spreads import SPREADS, Mixture, Shifted, lam_weight, training_times
+from sdediff.training.times import LogitNormal, LogNormalSigma, Mode, TimeDistribution, Uniform, UniformLam
+from sdediff.training.weightings import WEIGHTINGS, output_weight
 
 __all__ = [
+    "SPREADS",
     "WEIGHTINGS",
+    "Draws",
+    "LogNormalSigma",
+    "LogitNormal",
+    "Mixture",
+    "Mode",
+    "Objective",
+    "Shifted",
+    "TimeDistribution",
     "TrainingError",
     "TrainingLog",
+    "TrainingObjective",
     "TrainingSettings",
+    "Uniform",
+    "UniformLam",
     "build",
     "dequantised",
+    "lam_weight",
     "loss",
+    "output_weight",
     "train",
     "training_times",
 ]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sdediff._utils.checks import number, shown, whole
 from sdediff._utils.errors import Error, InputTypeError
 from sdediff.model.score_model import ScoreModel, check_model
-from sdediff.training.objectives import loss
+from sdediff.training.denoising import loss
 
 Objective = Callable[[ScoreModel, Tensor, torch.Generator], Tensor]
 

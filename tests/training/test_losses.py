@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import sdediff as sd
-from sdediff.training.objectives import WEIGHTINGS, training_times
+from sdediff.training import WEIGHTINGS, training_times
 
 F64 = torch.float64
 MEAN = torch.tensor([0.5, -1.0, 0.0], dtype=F64)

@@ -1,0 +1,40 @@
+"""Dropping conditions in training: all of a sample's together, each replaced by its null row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sdediff._utils.errors import InputError
+from sdediff.model.network import look
+
+
+def null_rows(net: Callable[..., Any]) -> dict[str, Any]:
+    """What a network's conditions are where there is none, by its method `null_conditions`; empty without one."""
+    for module in look(net).modules:
+        for part in module.modules():
+            method = getattr(part, "null_conditions", None)
+            if callable(method):
+                return dict(method())
+    return {}
+
+
+def dropped(cond: dict[str, Any], without: Tensor, null: dict[str, Any]) -> dict[str, Any]:
+    """Conditions (B, ...) with the rows where `without` (B,) is True replaced by `null` (a row, or one number)."""
+    lacking = [name for name in cond if name not in null]
+    if lacking:
+        raise InputError(
+            f"drop needs to know what stands for no {lacking[0]!r}: write null={{{lacking[0]!r}: value}}, a row of it"
+        )
+    return {name: _replaced(name, value, without, null[name]) for name, value in cond.items()}
+
+
+def _replaced(name: str, value: Any, without: Tensor, null: Any) -> Tensor:
+    if not isinstance(value, Tensor) or value.ndim == 0 or len(value) != len(without):
+        raise InputError(f"condition {name!r} has no row a sample, so it cannot be dropped: give a tensor (B, ...)")
+    row = torch.as_tensor(null).to(value)
+    where = without.to(value.device).reshape(-1, *[1] * (value.ndim - 1))
+    return torch.where(where, row, value)
