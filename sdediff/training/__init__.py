@@ -4,6 +4,7 @@ from sdediff.training.denoising import loss
 from sdediff.training.draws import Draws
 from sdediff.training.loop import TrainingError, TrainingLog, TrainingSettings, build, dequantised, train
 from sdediff.training.objective import Objective, TrainingObjective
+from sdediff.training.score_matching import ImplicitScoreMatching
 from sdediff.training.spreads import SPREADS, Mixture, Shifted, lam_weight, training_times
 from sdediff.training.times import LogitNormal, LogNormalSigma, Mode, TimeDistribution, Uniform, UniformLam
 from sdediff.training.weightings import WEIGHTINGS, output_weight
@@ -12,6 +13,7 @@ __all__ = [
     "SPREADS",
     "WEIGHTINGS",
     "Draws",
+    "ImplicitScoreMatching",
     "LogNormalSigma",
     "LogitNormal",
     "Mixture",
