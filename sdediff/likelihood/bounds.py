@@ -15,6 +15,7 @@ from sdediff._utils.progress import track
 from sdediff.grids.grids import grid
 from sdediff.grids.levels import Level, levels
 from sdediff.grids.levels import level as level_at
+from sdediff.likelihood.chain_terms import decoder_variances, posterior, step_divergence
 from sdediff.likelihood.decoder import gaussian_log_prob, level_log_prob
 from sdediff.likelihood.ends import prior_divergence, prior_name
 from sdediff.likelihood.network import Network
@@ -148,18 +149,13 @@ def _chain_levels(task: Task) -> tuple[Level, ...]:
 
 def _transition(bound: _Bound, t: Level, s: Level, number: int) -> Tensor:
     """KL(q(x_s | x_t, data) || p(x_s | x_t)), (draws, b)."""
-    (scale, variance), (scale_s, variance_s) = bound.data.kernel(t), bound.data.kernel(s)
-    noise = variance - (scale / scale_s) ** 2 * variance_s
-    small, weight = noise * variance_s / variance, noise * scale_s / variance
+    step = posterior(bound.data.kernel(t), bound.data.kernel(s))
     divergences = []
     for draw in range(bound.task.noises):
         prediction = bound.net.at(bound.noised(t, number, draw), t, bound.rows)
-        distance = (weight * (bound.x - bound.data.denoised(prediction))).square()
-        log_variance = prediction.log_variance(bound.task.variance, small, noise)
-        log_variance = torch.as_tensor(log_variance, dtype=torch.float64)
-        ratio = math.log(small) - log_variance
-        per_dim = (ratio.exp() - 1 - ratio + distance * (-log_variance).exp()) / 2
-        divergences.append(per_dim.expand_as(distance).flatten(1).sum(1))
+        squared = (step.weight * (bound.x - bound.data.denoised(prediction))).square()
+        log_variance = prediction.log_variance(bound.task.variance, step.small, step.large)
+        divergences.append(step_divergence(squared, step.small, log_variance))
     return torch.stack(divergences)
 
 
@@ -178,12 +174,8 @@ def _decoder(bound: _Bound, chain_levels: tuple[Level, ...]) -> Tensor:
             log_probs.append(level_log_prob(bound.x, noised, last, task.discrete))
             continue
         prediction = bound.net.at(noised, last, bound.rows)
-        scale, variance = bound.data.kernel(last)
-        small = large = variance / scale**2
-        if task.end != "t0" and len(chain_levels) > 1:
-            scale_above, variance_above = bound.data.kernel(chain_levels[-2])
-            small = variance / variance_above * (variance_above - (scale_above / scale) ** 2 * variance)
-            large = small if task.variance == "large" else variance
+        above = bound.data.kernel(chain_levels[-2]) if task.end != "t0" and len(chain_levels) > 1 else None
+        small, large = decoder_variances(bound.data.kernel(last), above, task.variance == "large")
         log_std = prediction.log_variance(task.variance, small, large) / 2
         log_probs.append(gaussian_log_prob(bound.x, bound.data.denoised(prediction), log_std, task.discrete))
     return torch.stack(log_probs)

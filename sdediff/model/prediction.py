@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sdediff._utils.errors import Error
-from sdediff._utils.tensors import combine
+from sdediff._utils.tensors import combine, per_sample
 from sdediff.grids.levels import Level
 from sdediff.sde.base import SDEError
 
@@ -107,14 +107,14 @@ class Prediction(ABC):
     @abstractmethod
     def _quantity(self, name: str) -> Tensor: ...
 
-    def log_variance(self, kind: str, small: float, large: float) -> Any:
-        """log of the variance of an ancestral step between the bounds small and large: a number, or shaped like x.
+    def log_variance(self, kind: str, small: Any, large: Any) -> Any:
+        """log of the variance of an ancestral step between the bounds small and large, numbers or (B,) tensors.
 
         kind: "small", "large", or by what the network returned beside F: "learned_range", exp(v log large +
         (1 - v) log small) with v = (output + 1)/2 (Nichol and Dhariwal 2021, eq. 15), "learned", the logarithm itself.
         """
         if kind in ("small", "large"):
-            return math.log(small if kind == "small" else large)
+            return _log(small if kind == "small" else large, self.x)
         learned = self.extra[0] if isinstance(self.extra, tuple) and len(self.extra) == 1 else self.extra
         if not isinstance(learned, Tensor) or learned.shape != self.x.shape:
             given = f"of shape {tuple(learned.shape)}" if isinstance(learned, Tensor) else type(learned).__name__
@@ -125,7 +125,8 @@ class Prediction(ABC):
         learned = learned.to(self.x.dtype)
         if kind == "learned":
             return learned
-        return (math.log(large) + math.log(small)) / 2 + (math.log(large) - math.log(small)) / 2 * learned
+        low, high = _log(small, self.x), _log(large, self.x)
+        return (high + low) / 2 + (high - low) / 2 * learned
 
     @property
     def x0(self) -> Tensor:
@@ -151,6 +152,11 @@ class Prediction(ABC):
     def velocity(self) -> Tensor:
         """The probability flow's dx/dt: alpha' x0 + sigma' eps = f x - g^2 score / 2."""
         return self._quantity("velocity")
+
+
+def _log(variance: Any, x: Tensor) -> Any:
+    """The logarithm of a number, or of (B,) numbers shaped to meet states x."""
+    return per_sample(torch.log(variance), x) if isinstance(variance, Tensor) else math.log(variance)
 
 
 def _at_zero(sigma: Any) -> bool:

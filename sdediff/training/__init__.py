@@ -3,10 +3,12 @@
 from sdediff.training.denoising import loss
 from sdediff.training.draws import Draws
 from sdediff.training.loop import TrainingError, TrainingLog, TrainingSettings, build, dequantised, train
+from sdediff.training.loss_history import LossHistory
 from sdediff.training.objective import Objective, TrainingObjective
 from sdediff.training.score_matching import ImplicitScoreMatching
 from sdediff.training.spreads import SPREADS, Mixture, Shifted, lam_weight, training_times
 from sdediff.training.times import LogitNormal, LogNormalSigma, Mode, TimeDistribution, Uniform, UniformLam
+from sdediff.training.variational import VariationalBound, bound_terms
 from sdediff.training.weightings import WEIGHTINGS, output_weight
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "ImplicitScoreMatching",
     "LogNormalSigma",
     "LogitNormal",
+    "LossHistory",
     "Mixture",
     "Mode",
     "Objective",
@@ -27,6 +30,8 @@ __all__ = [
     "TrainingSettings",
     "Uniform",
     "UniformLam",
+    "VariationalBound",
+    "bound_terms",
     "build",
     "dequantised",
     "lam_weight",

@@ -45,10 +45,12 @@ class Draws:
     def stratified(self, batch: int, stream: int = TIMES) -> Tensor:
         """Uniform numbers, one in each of the `total` cells of [0, 1), all shifted alike: (B,) float64.
 
-        Kingma et al. 2021, appendix I.1: one shift for the global batch.
+        Kingma et al. 2021, appendix I.1: one shift for the global batch. Its samples take the cells in random order.
         """
-        shift = uniforms(self.seed, np.zeros(1, dtype=np.int64), (self.update, _UNIFORMS + stream), ())[0]
-        return torch.from_numpy((shift + self.index(batch) / (self.total or batch)) % 1)
+        total = self.total or self.first + batch
+        numbers = uniforms(self.seed, np.arange(total + 1), (self.update, _UNIFORMS + stream), ())
+        cells = np.argsort(np.argsort(numbers[:total], kind="stable"))[self.index(batch)]
+        return torch.from_numpy((numbers[total] + cells / total) % 1)
 
     def signs(self, like: Tensor, stream: int = PROJECTIONS) -> Tensor:
         """Independent signs, -1 or 1, shaped like `like` (B, ...): Rademacher probes."""
