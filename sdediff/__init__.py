@@ -12,7 +12,7 @@ from sdediff.grids.levels import levels
 from sdediff.model import Clock, ModelError, Prediction, ScoreModel, Statistics, reschedule, statistics
 from sdediff.noise import Brownian, Counter, Noise, Stream
 from sdediff.sampling import Sampler, SampleRecord, State, decode, encode, iterate, latent, sample
-from sdediff.sde import EDM, SDE, VE, VP, Cosine, LinearSDE, RectifiedFlow, SDEError, SubVP, Table
+from sdediff.sde import EDM, SDE, VE, VP, Cosine, LearnedVP, LinearSDE, RectifiedFlow, SDEError, SubVP, Table
 from sdediff.solvers import Solver, SolverError, list_solvers, solver
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ _ROOMS = (
 
 __all__ = [
     "EDM", "SDE", "VE", "VP", "Brownian", "Clock", "Cosine", "Counter", "DataWarning", "Discrete", "Error",
-    "Level", "Likelihood", "LikelihoodSettings", "LinearSDE", "ModelError", "NameWarning", "Noise", "PathStatistics",
+    "LearnedVP", "Level", "Likelihood", "LikelihoodSettings", "LinearSDE", "ModelError", "NameWarning", "Noise", "PathStatistics",
     "Prediction", "RectifiedFlow", "SDEError", "SampleRecord", "Sampler", "ScoreModel", "Solver", "SolverError",
     "State", "Statistics", "StepsWarning", "Stream", "SubVP", "Table", "analyse", "analysis", "bench", "benchmark",
     "bits_per_dim", "bridges", "data", "datasets", "decode", "encode", "from_diffusers", "grid", "grids", "guidance",

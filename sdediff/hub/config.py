@@ -17,6 +17,7 @@ from sdediff.hub.errors import HubError
 from sdediff.nets import NETS
 from sdediff.sde import processes
 from sdediff.sde.base import SDE, ClassDefault, SDEError
+from sdediff.sde.learned import LearnedVP
 from sdediff.sde.table import Table
 
 FORMAT = 1
@@ -25,7 +26,7 @@ SDES: dict[str, type[SDE]] = {
     name: kind
     for name, kind in {**vars(processes), "Table": Table}.items()
     if isinstance(kind, type) and issubclass(kind, SDE) and dataclasses.is_dataclass(kind) and not isabstract(kind)
-}
+} | {"LearnedVP": LearnedVP}
 _TABLES: dict[str, Callable[[list[float]], Table]] = {
     "betas": Table.from_betas,
     "alpha_bars": Table.from_alpha_bars,
@@ -42,6 +43,8 @@ def sde_config(sde: SDE) -> dict[str, Any]:
         raise HubError(f"a {name} cannot be saved: give one of {', '.join(sorted(SDES))}, or save the net alone")
     if name == "Table":
         return {"class": name, **_table_config(sde)}
+    if not dataclasses.is_dataclass(sde):
+        return {"class": name, **sde.fields}  # type: ignore[attr-defined]
     fields = {f.name: getattr(sde, f.name) for f in dataclasses.fields(sde) if f.init}  # type: ignore[arg-type]
     # What was not given stays so: a default of the class is no statement about the network.
     return {"class": name, **{key: None if isinstance(v, ClassDefault) else v for key, v in fields.items()}}
@@ -66,6 +69,8 @@ def sde_from(config: Any, where: Path | str) -> SDE:
             if kind not in _TABLES:
                 raise HubError(f"{where}: {nearest(kind, _TABLES, 'kind of table')}")
             return _TABLES[kind]([float(v) for v in fields["values"]])
+        if name == "LearnedVP":
+            return _learned(fields)
         valid = {f.name: f.default for f in dataclasses.fields(SDES[name]) if f.init}  # type: ignore[arg-type]
         for key, value in fields.items():
             if key not in valid:
@@ -79,6 +84,12 @@ def sde_from(config: Any, where: Path | str) -> SDE:
         if isinstance(error, HubError):
             raise
         raise HubError(f"{where}: the process {name} cannot be made ({error}): mend its fields") from error
+
+
+def _learned(fields: dict[str, Any]) -> LearnedVP:
+    process = LearnedVP(**fields)
+    process.requires_grad_(False)
+    return process
 
 
 def net_config(net: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Processes: how data becomes noise."""
 
 from sdediff.sde.base import SDE, Kernel, LinearSDE, Reverse, Schedule, SDEError, linear
+from sdediff.sde.learned import LearnedVP, first_gamma
 from sdediff.sde.processes import EDM, VE, VP, Cosine, RectifiedFlow, SubVP
 from sdediff.sde.table import Table
 
@@ -11,6 +12,7 @@ __all__ = [
     "VP",
     "Cosine",
     "Kernel",
+    "LearnedVP",
     "LinearSDE",
     "RectifiedFlow",
     "Reverse",
@@ -18,5 +20,6 @@ __all__ = [
     "Schedule",
     "SubVP",
     "Table",
+    "first_gamma",
     "linear",
 ]

@@ -9,6 +9,7 @@ from sdediff.training.score_matching import ImplicitScoreMatching
 from sdediff.training.spreads import SPREADS, Mixture, Shifted, lam_weight, training_times
 from sdediff.training.times import LogitNormal, LogNormalSigma, Mode, TimeDistribution, Uniform, UniformLam
 from sdediff.training.variational import VariationalBound, bound_terms
+from sdediff.training.vdm import VariationalDiffusion
 from sdediff.training.weightings import WEIGHTINGS, output_weight
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Uniform",
     "UniformLam",
     "VariationalBound",
+    "VariationalDiffusion",
     "bound_terms",
     "build",
     "dequantised",
