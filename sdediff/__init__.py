@@ -79,7 +79,8 @@ _ROOMS = (
 
 __all__ = [
     "EDM", "SDE", "VE", "VP", "Brownian", "Clock", "Cosine", "Counter", "DataWarning", "Discrete", "Error",
-    "LearnedVP", "Level", "Likelihood", "LikelihoodSettings", "LinearSDE", "ModelError", "NameWarning", "Noise", "PathStatistics",
+    "LearnedVP", "Level", "Likelihood", "LikelihoodSettings", "LinearSDE", "ModelError", "NameWarning", "Noise",
+    "PathStatistics",
     "Prediction", "RectifiedFlow", "SDEError", "SampleRecord", "Sampler", "ScoreModel", "Solver", "SolverError",
     "State", "Statistics", "StepsWarning", "Stream", "SubVP", "Table", "analyse", "analysis", "bench", "benchmark",
     "bits_per_dim", "bridges", "data", "datasets", "decode", "encode", "from_diffusers", "grid", "grids", "guidance",

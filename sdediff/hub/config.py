@@ -45,7 +45,7 @@ def sde_config(sde: SDE) -> dict[str, Any]:
         return {"class": name, **_table_config(sde)}
     if not dataclasses.is_dataclass(sde):
         return {"class": name, **sde.fields}  # type: ignore[attr-defined]
-    fields = {f.name: getattr(sde, f.name) for f in dataclasses.fields(sde) if f.init}  # type: ignore[arg-type]
+    fields = {f.name: getattr(sde, f.name) for f in dataclasses.fields(sde) if f.init}
     # What was not given stays so: a default of the class is no statement about the network.
     return {"class": name, **{key: None if isinstance(v, ClassDefault) else v for key, v in fields.items()}}
 
