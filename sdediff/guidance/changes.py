@@ -13,6 +13,7 @@ from sdediff._utils.errors import InputTypeError
 from sdediff._utils.tensors import per_sample
 from sdediff.model.prediction import LinearPrediction, ModelError, Prediction
 from sdediff.model.score_model import Change, Model, ScoreModel, check_model
+from sdediff.model.velocity_only import WHY
 
 
 def map_prediction(model: ScoreModel, change: Change) -> ScoreModel:
@@ -21,7 +22,8 @@ def map_prediction(model: ScoreModel, change: Change) -> ScoreModel:
     A changed prediction is usually `of_x0(prediction, x0)`. Give a plain value, such as a frozen dataclass
     with __call__, to have the change show in the model's repr. Changes add up, the last is applied last.
     """
-    check_model(model)
+    if check_model(model).velocity_only:
+        raise ModelError(f"{WHY}, nor what is guided by it: sample it without guidance")
     if not callable(change):
         raise InputTypeError(f"change={shown(change)}: give a function (prediction, model) -> prediction")
     return replace(model, changes=(*model.changes, change))

@@ -59,6 +59,7 @@ def save(
         "time": model.time,
         "sigma_data": model.sigma_data,
         "offset": model.offset,
+        "velocity_only": model.velocity_only,
         "net": configs.net_config(model.net),
         "data": data,
         "card": {key: value for key, value in card.items() if key not in ("data", "name")},
@@ -148,7 +149,13 @@ def _statistics(folder: Path, config: dict[str, Any]) -> Statistics | None:
 
 def _fields(config: dict[str, Any], where: Path) -> dict[str, Any]:
     """The fields of ScoreModel other than its network and process."""
-    kinds: dict[str, Any] = {"predicts": str, "time": str, "sigma_data": int | float, "offset": int}
+    kinds: dict[str, Any] = {
+        "predicts": str,
+        "time": str,
+        "sigma_data": int | float,
+        "offset": int,
+        "velocity_only": bool,
+    }
     fields = {key: config[key] for key in kinds if key in config}
     for key, value in fields.items():
         if not isinstance(value, kinds[key]) or (key == "sigma_data" and not value > 0):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sdediff._utils.checks import state_device, state_dtype, whole
+from sdediff._utils.errors import InputError
 from sdediff._utils.progress import track
 from sdediff.likelihood.ends import Prior, prior_name
 from sdediff.likelihood.settings import NODES, LikelihoodSettings
@@ -20,6 +21,7 @@ from sdediff.likelihood.trace import TRACES, most_probes
 from sdediff.likelihood.units import Discrete
 from sdediff.model.conditions import as_tensors, rows_of_conditions
 from sdediff.model.score_model import ScoreModel
+from sdediff.model.velocity_only import WHY
 from sdediff.noise.counter import Counter, indices
 from sdediff.sampling.run import check_eval, placement
 from sdediff.sde.base import linear
@@ -81,6 +83,8 @@ def prepare(
     """The task for states of a shape (B, ...), and all conditions, those bound to the model too, by rows."""
     check_eval(model)
     sde = linear(model.sde)
+    if model.velocity_only and (settings.values()["method"] != "ode" or settings.values()["end"] != "t0"):
+        raise InputError(f'{WHY}: write method="ode", end="t0", which follow the flow alone')
     micro_batch = whole("micro_batch", micro_batch, 1)
     Counter(seed)  # refuses a seed that is not an integer in [0, 2**64)
     every = {**model.cond, **as_tensors({} if cond is None else cond)}

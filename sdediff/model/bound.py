@@ -26,6 +26,7 @@ from sdediff.model.prediction import (
     edm_scale,
     signed,
 )
+from sdediff.model.velocity_only import VelocityOnly
 from sdediff.sde.base import SDE, linear
 
 # How the network is read at one level: the factor of its input (None for 1), its clock (B,), and the pair of
@@ -58,6 +59,8 @@ class Bindable(Protocol):
     @property
     def stats(self) -> Statistics | None: ...
     @property
+    def velocity_only(self) -> bool: ...
+    @property
     def changes(self) -> tuple[Callable[[Prediction, Any], Prediction], ...]: ...
 
 
@@ -89,7 +92,7 @@ class BoundModel:
         self._net, self._linear = model.net, model.sde.linear
         if model.output is not None:
             self._net = choosing(model.net, model.output)
-        self._border, self._plain = Border(), False
+        self._border, self._plain, self._velocity_only = Border(), False, model.velocity_only
         self._border.dtypes = dtypes
         self._evaluation, self._batch = evaluation, -1 if x is None else len(x)
         self._rows: list[Row] = []
@@ -138,6 +141,8 @@ class BoundModel:
             prediction = LinearPrediction(x, raw, t, a, b, self._output, extra)
         else:
             prediction = GeneralPrediction(x, raw, t, self.sde, extra)
+        if self._velocity_only:
+            prediction = VelocityOnly(prediction)
         for change, plain in self._changes:
             prediction = change(prediction, plain)
             if not isinstance(prediction, Prediction):

@@ -11,7 +11,7 @@ from typing import Any, Union
 import numpy as np
 from torch import Tensor
 
-from sdediff._utils.checks import known, number, shown, whole
+from sdediff._utils.checks import flag, known, number, shown, whole
 from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.suggestions import nearest
 from sdediff.grids.levels import Level
@@ -42,7 +42,8 @@ class ScoreModel:
     covariance (`statistics`), for solvers that whiten and for likelihoods. trained: the process that the network was
     trained on, where it is used on another (`reschedule`). changes: functions (prediction, model) -> prediction,
     applied in turn (`sdediff.guidance`). per_sample, shared: names of conditions that have a row a sample, or are the
-    same for all, where their shape leaves both open. origin: where `sdediff.load` took the model from.
+    same for all, where their shape leaves both open. velocity_only: True where training paired noise with data, so that
+    what needs a score is refused. origin: where `sdediff.load` took the model from.
     """
 
     net: Net
@@ -59,6 +60,7 @@ class ScoreModel:
     per_sample: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     output: str | int | None = None
+    velocity_only: bool = False
     origin: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -82,6 +84,9 @@ class ScoreModel:
         if self.offset != 1 and self.time != "index":
             own = ", write the clock's own offset" if isinstance(self.time, Clock) else ""
             raise ModelError(f'offset={self.offset} has no effect with time={self.time!r}: it is for time="index"{own}')
+        flag("velocity_only", self.velocity_only)
+        if self.velocity_only and quantity != "velocity":
+            raise ModelError(f'velocity_only=True with predicts={self.predicts!r}: it is for "velocity"')
         if callable(self.time):
             check_clock(self.time, source)
         object.__setattr__(self, "cond", as_tensors(self.cond))
@@ -100,7 +105,7 @@ class ScoreModel:
         return BoundModel(self)(x, t)
 
     def __repr__(self) -> str:
-        names = ("predicts", "time", "sigma_data", "offset", "trained", "changes", "output")
+        names = ("predicts", "time", "sigma_data", "offset", "trained", "changes", "output", "velocity_only")
         shown = [f"{n}={getattr(self, n)!r}" for n in names if getattr(self, n) != _DEFAULTS.get(n)]
         conditions = [f"cond={sorted(self.cond)}"] if self.cond else []
         net = self.net if isinstance(self.net, types.FunctionType) else None
@@ -129,7 +134,14 @@ class ScoreModel:
         return self.predicts.lstrip("-") not in ("eps", "score", "sigma*score") and clock not in WITHOUT_END
 
 
-_DEFAULTS: dict[str, Any] = {"sigma_data": 1.0, "offset": 1, "trained": None, "changes": (), "output": None}
+_DEFAULTS: dict[str, Any] = {
+    "sigma_data": 1.0,
+    "offset": 1,
+    "trained": None,
+    "changes": (),
+    "velocity_only": False,
+    "output": None,
+}
 
 
 def _check_kinds(model: ScoreModel) -> None:

@@ -21,6 +21,7 @@ from sdediff.model.network import placement as placement
 from sdediff.model.network import wrote
 from sdediff.model.prediction import Prediction
 from sdediff.model.score_model import ScoreModel
+from sdediff.model.velocity_only import WHY
 from sdediff.noise.brownian import Brownian
 from sdediff.noise.counter import Counter, Noise
 from sdediff.noise.stream import Stream
@@ -67,6 +68,8 @@ def make_plan(
             f"{solver!r} needs alpha and sigma, which {type(sde).__name__} does not give: "
             "use euler_maruyama, euler, heun or a black-box solver"
         )
+    if model.velocity_only and (solver.stochastic or solver.corrector):
+        raise SolverError(f"{solver!r} needs a score, and {WHY}: take an ODE solver, such as dpmpp_2m or heun")
     denoise = denoise and sde.linear
     fixed = grid is not None and not isinstance(grid, str) and not callable(grid)
     if fixed and (steps is not None or calls is not None):

@@ -4,6 +4,7 @@ from sdediff.training.denoising import loss
 from sdediff.training.draws import Draws
 from sdediff.training.loop import TrainingError, TrainingLog, TrainingSettings, build, dequantised, train
 from sdediff.training.loss_history import LossHistory
+from sdediff.training.ncsn import ladder_ratio, ladder_size, langevin_step, largest_distance, noise_ladder
 from sdediff.training.objective import Objective, TrainingObjective
 from sdediff.training.score_matching import ImplicitScoreMatching
 from sdediff.training.spreads import SPREADS, Mixture, Shifted, lam_weight, training_times
@@ -36,8 +37,13 @@ __all__ = [
     "bound_terms",
     "build",
     "dequantised",
+    "ladder_ratio",
+    "ladder_size",
     "lam_weight",
+    "langevin_step",
+    "largest_distance",
     "loss",
+    "noise_ladder",
     "output_weight",
     "train",
     "training_times",

@@ -14,6 +14,7 @@ from sdediff.grids.levels import level
 from sdediff.model.score_model import ScoreModel
 from sdediff.sde.base import LinearSDE, linear
 from sdediff.training.conditions import dropped, null_rows
+from sdediff.training.coupling import check_coupling, paired_noise
 from sdediff.training.denoising import check_weighting, last_time, noised, weighted_error
 from sdediff.training.draws import DROPPING, Draws
 from sdediff.training.spreads import time_distribution, training_times
@@ -42,7 +43,8 @@ class Objective(TrainingObjective):
     lowest: the first training time, by default t_min. importance: True divides by the density of the times over the
     uniform one, so that `spread` changes the variance of the loss alone. drop: the probability with which a sample
     loses all of its conditions together, for classifier-free guidance (Ho and Salimans 2022); null: what stands in
-    their place, by default what the network names.
+    their place, by default what the network names. coupling: "independent" noise, or "ot", data and noise of a batch
+    paired by optimal transport of squared distances (Tong et al. 2023), for models marked velocity_only.
     """
 
     weighting: Weighting | None = None
@@ -51,6 +53,7 @@ class Objective(TrainingObjective):
     importance: bool = False
     drop: float = 0.0
     null: dict[str, Any] = field(default_factory=dict)
+    coupling: str = "independent"
 
     def __post_init__(self) -> None:
         check_weighting(self.weighting)
@@ -59,6 +62,7 @@ class Objective(TrainingObjective):
             raise InputError(f"lowest={self.lowest}: give a time above 0")
         if not 0 <= number("drop", self.drop) < 1:
             raise InputError(f"drop={self.drop}: give a probability in [0, 1)")
+        check_coupling(self.coupling)
         if self.null and not self.drop:
             raise InputError("null has no effect without drop: give a probability, such as drop=0.1")
 
@@ -66,7 +70,7 @@ class Objective(TrainingObjective):
         states("x0", x0)
         sde, last = linear(model.sde), last_time(model)
         t = self.times(model, draws.stratified(len(x0)))
-        noisy, eps = level(sde, t), draws.normals(x0)
+        noisy, eps = level(sde, t), paired_noise(model, x0, draws.normals(x0), self.coupling)
         bound = model.given(**self.conditions(model, cond, len(x0), draws)) if cond else model
         prediction = bound(noised(x0, noisy, eps), noisy)
         weight = weight_on_x0(model, self.weighting, last)(noisy)

@@ -61,7 +61,9 @@ def test_loading_leaves_the_global_random_state(folder):
 def test_every_process_round_trips(name):
     sde = Table((2.0, 1.0, -math.inf)) if name == "Table" else SDES[name]()
     written = json.loads(json.dumps(sde_config(sde), allow_nan=False))
-    assert sde_from(written, "here") == sde
+    again = sde_from(written, "here")
+    assert type(again) is type(sde)
+    assert again == sde or (name == "LearnedVP" and again.fields == sde.fields)  # modules are equal by identity
 
 
 def test_tables_by_hand():
