@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         targets,
         testing,
         training,
+        wiring,
     )
     from sdediff.analysis import analyse, recommend
     from sdediff.benchmark import bench
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     )
     from sdediff.targets import target
     from sdediff.training import loss
+    from sdediff.wiring import WiringReport, check
 
 __version__ = "0.1.0"
 
@@ -71,23 +73,25 @@ _LAZY = {
     "bench": "benchmark",
     "from_diffusers": "bridges",
     "loss": "training",
+    "WiringReport": "wiring",
+    "check": "wiring",
 }
 _ROOMS = (
     "analysis", "benchmark", "bridges", "datasets", "hub", "jobs", "likelihood", "metrics", "nets", "targets",
-    "testing", "training",
+    "testing", "training", "wiring",
 )  # fmt: skip
 
 __all__ = [
     "EDM", "SDE", "VE", "VP", "Brownian", "Clock", "Cosine", "Counter", "DataWarning", "Discrete", "Error",
     "LearnedVP", "Level", "Likelihood", "LikelihoodSettings", "LinearSDE", "ModelError", "NameWarning", "Noise",
-    "PathStatistics",
-    "Prediction", "RectifiedFlow", "SDEError", "SampleRecord", "Sampler", "ScoreModel", "Solver", "SolverError",
-    "State", "Statistics", "StepsWarning", "Stream", "SubVP", "Table", "analyse", "analysis", "bench", "benchmark",
-    "bits_per_dim", "bridges", "data", "datasets", "decode", "encode", "from_diffusers", "grid", "grids", "guidance",
-    "hub", "iterate", "jobs", "latent", "level", "levels", "likelihood", "likelihood_job", "list_solvers", "load",
-    "log_likelihood", "loss", "metrics", "model", "models", "nets", "noise", "path_statistics", "recommend",
-    "reschedule", "sample", "sample_with_log_prob", "sampling", "save", "sde", "solver", "solvers", "statistics",
-    "target", "targets", "testing", "training",
+    "PathStatistics", "Prediction", "RectifiedFlow", "SDEError", "SampleRecord", "Sampler", "ScoreModel",
+    "Solver", "SolverError", "State", "Statistics", "StepsWarning", "Stream", "SubVP", "Table", "WiringReport",
+    "analyse", "analysis", "bench", "benchmark", "bits_per_dim", "bridges", "check", "data", "datasets", "decode",
+    "encode", "from_diffusers", "grid", "grids", "guidance", "hub", "iterate", "jobs", "latent", "level",
+    "levels", "likelihood", "likelihood_job", "list_solvers", "load", "log_likelihood", "loss", "metrics",
+    "model", "models", "nets", "noise", "path_statistics", "recommend", "reschedule", "sample",
+    "sample_with_log_prob", "sampling", "save", "sde", "solver", "solvers", "statistics", "target", "targets",
+    "testing", "training", "wiring",
 ]  # fmt: skip
 
 

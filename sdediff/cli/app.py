@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 
 from sdediff.cli.bench import bench
+from sdediff.cli.check import check
 from sdediff.cli.config_file import with_config
+from sdediff.cli.conformance import conformance
 from sdediff.cli.likelihood import likelihood
-from sdediff.cli.lists import check, models, solvers
+from sdediff.cli.lists import models, solvers
 from sdediff.cli.recommend import recommend
 from sdediff.cli.sample import sample
 
@@ -38,5 +40,5 @@ def root(
         print(context.get_help())
 
 
-for command in (solvers, models, sample, likelihood, recommend, bench, check):
+for command in (solvers, models, sample, likelihood, recommend, bench, check, conformance):
     app.command()(with_config(command))

@@ -15,9 +15,10 @@ import typer
 
 import sdediff as sd
 from sdediff._utils.suggestions import nearest
+from sdediff.cli.data import Key, Levels, Range, Split, data_set
 from sdediff.cli.options import BadInput, Device, Dtype, Json, Out, Seed, naming, pair, placed, writable
 from sdediff.cli.output import emit, listed
-from sdediff.datasets import DataError, DataSet, read
+from sdediff.datasets import DataError
 from sdediff.integrate import ODES
 from sdediff.jobs import JobError, Stopped, Summary, paired
 from sdediff.jobs.worker import first_rank
@@ -36,12 +37,10 @@ def _option(name: str, **limits: Any) -> Any:
 def likelihood(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `sdediff models`, a folder, or a hub id.")],
     data: Annotated[str, typer.Argument(metavar="DATA", help="digits, or a file or folder of data.")],
-    split: Annotated[str, typer.Option(help="test or train, of data inside the package.")] = "test",
-    levels: Annotated[
-        int | None, typer.Option(min=2, help="Number of integer levels of the data, such as 256.")
-    ] = None,
-    range_: Annotated[str | None, typer.Option("--range", help="low,high: values of the lowest and top level.")] = None,
-    key: Annotated[str | None, typer.Option(help="The array of an .npz, or columns a,b of a Parquet file.")] = None,
+    split: Split = "test",
+    levels: Levels = None,
+    range_: Range = None,
+    key: Key = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Score the first rows alone.")] = None,
     draws: Annotated[int, typer.Option(min=1, help="Dequantisations a sample, weighted: a tighter bound.")] = 1,
     method: Annotated[str | None, typer.Option(help=_HELP["method"] + " An integrator stands for ode.")] = None,
@@ -92,7 +91,7 @@ def likelihood(
     with naming("--t0"):
         for network in (scored, other or scored):
             settings.start_time(network.sde)
-    rows = _data(data, split, levels, pair(range_, "--range"), key, limit)
+    rows = data_set(data, split, levels, pair(range_, "--range"), key, limit)
     folder = writable(out)
 
     def run(network: ScoreModel, to: Path) -> Summary:
@@ -157,18 +156,6 @@ def _job_errors(folder: Path) -> Iterator[None]:
         raise BadInput(f"interrupted: {stop}; go on with: {command}", stop.code) from stop
     except (DataError, ValueError, TypeError) as error:
         raise BadInput(f"DATA: {error}") from error
-
-
-def _data(
-    name: str, split: str, levels: int | None, bounds: tuple[float, float] | None, key: str | None, limit: int | None
-) -> DataSet:
-    if Path(name).expanduser().exists() or "/" in name or Path(name).suffix:
-        with naming("DATA"):
-            return read(name, levels, bounds, key, limit, allow_bad=True)
-    if levels is not None or bounds is not None or key is not None:
-        raise BadInput(f"--levels, --range, --key: {name!r} is data of the package, which has its own: leave them out")
-    with naming("--split" if split not in ("train", "test") else "DATA"):
-        return sd.data(name, split)
 
 
 def _print(report: dict[str, Any]) -> None:

@@ -105,7 +105,7 @@ def make_solver(
         if key not in takes:
             known = nearest(key, takes, f"option of {name}") if takes else f"{name} takes no options, given {key!r}"
             raise BadInput(f"{option_flag}: {known}")
-        values[key] = _value(value)
+        values[key] = value_of(value)
         default = takes[key].default
         if isinstance(default, int | float) and not isinstance(values[key], int | float):
             raise BadInput(f"{option_flag}: {key}={value!r} must be a number, such as {default}")
@@ -113,7 +113,8 @@ def make_solver(
         return solver(name, **values)
 
 
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
+    """A number, list or other literal from text; other text as it is."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

@@ -3,7 +3,7 @@
 from sdediff.model.bound import BoundModel
 from sdediff.model.clock import CLOCKS, Clock
 from sdediff.model.data_card import DataCard
-from sdediff.model.data_check import check_data
+from sdediff.model.data_check import check_data, ranged
 from sdediff.model.data_statistics import Axes, Statistics, statistics
 from sdediff.model.prediction import PARAMETRISATIONS, ModelError, Prediction
 from sdediff.model.score_model import Change, Model, ScoreModel, reschedule
@@ -22,6 +22,7 @@ __all__ = [
     "ScoreModel",
     "Statistics",
     "check_data",
+    "ranged",
     "reschedule",
     "statistics",
 ]

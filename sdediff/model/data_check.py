@@ -13,7 +13,7 @@ from sdediff._utils.errors import DataWarning, InputError, InputTypeError
 from sdediff.grids.levels import level
 from sdediff.model.data_card import TOLERANCE, DataCard, Range, check_statistics
 from sdediff.model.data_statistics import Statistics
-from sdediff.model.prediction import signed
+from sdediff.model.prediction import ModelError, signed
 from sdediff.model.score_model import ScoreModel, check_card
 
 # From the middle of the range, in half widths: no data of it, noised or not, come that far.
@@ -71,6 +71,19 @@ def check_data(model: ScoreModel, x: Tensor, name: str = "x", depth: int = 3) ->
     if finding.impossible:
         raise InputError(sentence)
     warnings.warn(sentence, DataWarning, stacklevel=depth)
+
+
+def ranged(model: ScoreModel, bounds: Range) -> ScoreModel:
+    """The model with the range of values that its network was trained on. ModelError: its card says another."""
+    said = DataCard.of(model.card).range
+    card = {**model.card, "data": {**(model.card.get("data") or {}), "range": list(bounds)}}
+    given = DataCard.of(card).range
+    if said is not None and said != given:
+        raise ModelError(
+            f"the network was trained on data in [{said[0]:g}, {said[1]:g}] by its card, given is the range {bounds}: "
+            "leave it out"
+        )
+    return model._with(card=card)
 
 
 def compare(model: ScoreModel, extent: Extent) -> Finding | None:

@@ -65,13 +65,13 @@ BAD = [
     (["bench", "--task", "ring", "--distance", "mdd"], ["--distance", "mmd"]),
     (["bench", "--task", "ring", "--solver", "heun", "--calls", "1", "--out", "b"], ["calls=1", "at least 3"]),
     (["bench", "--task", "ring", "--out", "points.npy"], ["--out"]),
-    (["check"], ["SOLVER"]),
-    (["check", "huen"], ["SOLVER", "heun"]),
-    (["check", "nowhere.at_all:Mine"], ["SOLVER", "nowhere"]),
-    (["check", "plugin:Absent"], ["SOLVER", "Absent"]),
-    (["check", "plugin:Needy"], ["SOLVER", "without arguments"]),
-    (["check", "plugin:process"], ["SOLVER", "VP"]),
-    (["check", "torn:Mine"], ["SOLVER", "SyntaxError"]),
+    (["conformance"], ["SOLVER"]),
+    (["conformance", "huen"], ["SOLVER", "heun"]),
+    (["conformance", "nowhere.at_all:Mine"], ["SOLVER", "nowhere"]),
+    (["conformance", "plugin:Absent"], ["SOLVER", "Absent"]),
+    (["conformance", "plugin:Needy"], ["SOLVER", "without arguments"]),
+    (["conformance", "plugin:process"], ["SOLVER", "VP"]),
+    (["conformance", "torn:Mine"], ["SOLVER", "SyntaxError"]),
 ]
 
 

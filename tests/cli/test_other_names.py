@@ -5,7 +5,7 @@ import pytest
 import sdediff as sd
 from tests.cli.output import parsed
 
-COMMANDS = ("solvers", "models", "sample", "likelihood", "recommend", "bench", "check")
+COMMANDS = ("solvers", "models", "sample", "likelihood", "recommend", "bench", "check", "conformance")
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_recommend_measures_the_solver_on_its_grid(run):
 
 
 def test_check_takes_a_name_without_a_grid(run):
-    assert parsed(run("check", "DDIM", "--json"))["solver"] == repr(sd.solver("ddim"))
+    assert parsed(run("conformance", "DDIM", "--json"))["solver"] == repr(sd.solver("ddim"))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,10 @@ def test_check_takes_a_name_without_a_grid(run):
         (["sample", "points", "--solver", "Eulr"], "--solver: unknown solver 'Eulr': did you mean 'euler'"),
         (["sample", "points", "--solver", "rk45"], "--solver: unknown solver 'rk45': that is 'ode' with method='RK45'"),
         (["sample", "points", "--grid", "sgm_uniform"], "--grid: unknown grid 'sgm_uniform': that is 'uniform' here"),
-        (["check", "DPM++ 2M Karras"], "names the grid 'karras' too, which this command does not take: write dpmpp_2m"),
+        (
+            ["conformance", "DPM++ 2M Karras"],
+            "names the grid 'karras' too, which this command does not take: write dpmpp_2m",
+        ),
         (["bench", "--solver", "LMS Karras"], "names the grid 'karras' too, which this command does not take"),
         (["sample", "points", "--num-inference-steps", "5"], "'--num-inference-steps': that is '--steps' here"),
         (["sample", "points", "--nfe", "5"], "unknown option of sdediff sample '--nfe': that is '--calls' here"),

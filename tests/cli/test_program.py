@@ -13,7 +13,7 @@ from sdediff.cli.output import plain
 def test_help_names_every_command(run):
     code, out, _ = run()
     assert code == 0
-    for name in ("solvers", "models", "sample", "likelihood", "bench", "check"):
+    for name in ("solvers", "models", "sample", "likelihood", "bench", "check", "conformance"):
         assert name in out
         assert run(name, "--help")[0] == 0
     assert run("--version") == (0, f"sdediff {sd.__version__}\n", "")

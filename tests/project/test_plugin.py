@@ -54,7 +54,7 @@ def test_it_is_listed_and_runs_by_its_name(site: Path) -> None:
 
 
 def test_the_command_line_checks_it_by_its_name(site: Path) -> None:
-    said = json.loads(_run(site, "-m", "sdediff", "check", "ab2", "--json"))
+    said = json.loads(_run(site, "-m", "sdediff", "conformance", "ab2", "--json"))
     assert said["solver"] == "AB2()"
     assert {"value", "order", "resumes"} <= {check["name"] for check in said["passed"]}
 

@@ -1,4 +1,4 @@
-"""The commands `bench` and `check`."""
+"""The commands `bench` and `conformance`."""
 
 import sdediff as sd
 from sdediff.benchmark import Report
@@ -22,7 +22,7 @@ def test_bench_writes_a_table_a_picture_and_a_file(run, tmp_path):
     assert said["skipped"][0]["budget"] == 2
 
 
-def test_check_runs_the_kit_on_own_and_registered_solvers(run, monkeypatch):
+def test_conformance_runs_the_kit_on_own_and_registered_solvers(run, monkeypatch):
     from sdediff import testing
 
     seen = []
@@ -32,20 +32,20 @@ def test_check_runs_the_kit_on_own_and_registered_solvers(run, monkeypatch):
         return [testing.Check("shapes", "all")]
 
     monkeypatch.setattr(testing, "check_solver", kit)
-    assert parsed(run("check", "plugin:Own", "--json")) == {
+    assert parsed(run("conformance", "plugin:Own", "--json")) == {
         "solver": "Own()", "passed": [{"name": "shapes", "detail": "all"}]
     }  # fmt: skip
-    code, out, _ = run("check", "heun")
+    code, out, _ = run("conformance", "heun")
     assert code == 0
     assert "passes 1 checks" in out
     assert seen == [seen[0], sd.solver("heun")]
 
 
-def test_check_that_fails_says_which_in_one_line(run, monkeypatch):
+def test_conformance_that_fails_says_which_in_one_line(run, monkeypatch):
     from sdediff import testing
 
     def kit(solver):
         raise testing.ConformanceError("Own() fails 'order':\n measured 0.5")
 
     monkeypatch.setattr(testing, "check_solver", kit)
-    assert run("check", "plugin:Own") == (1, "", "sdediff: plugin:Own: Own() fails 'order': measured 0.5\n")
+    assert run("conformance", "plugin:Own") == (1, "", "sdediff: plugin:Own: Own() fails 'order': measured 0.5\n")

@@ -1,0 +1,7 @@
+"""Is the network wired right? `check` measures it on data; `infer` finds a wiring that is."""
+
+from sdediff.wiring.checking import check
+from sdediff.wiring.readings import Estimate, Reading
+from sdediff.wiring.report import LevelRow, WiringReport
+
+__all__ = ["Estimate", "LevelRow", "Reading", "WiringReport", "check"]

@@ -1,0 +1,135 @@
+"""The data of a check: rows that are denoised, and others that the Gaussian denoiser is fitted on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdediff._utils.checks import samples
+from sdediff._utils.errors import InputError
+from sdediff.datasets import DataSet, read
+from sdediff.datasets.readers import as_samples
+from sdediff.model.data_card import DataCard, Range
+from sdediff.model.data_check import Extent, compare
+from sdediff.model.score_model import ScoreModel, check_card
+
+# The most rows that the Gaussian denoiser is fitted on.
+_MOST_FITTED = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """x (n, *shape), the rows that are denoised, their numbers in the data, and other rows (m, D); float64.
+
+    total: how many rows the data have. findings: what speaks against the data's preparation, a sentence each.
+    """
+
+    x: Tensor
+    index: np.ndarray
+    others: Tensor
+    total: int
+    findings: tuple[str, ...]
+
+    @property
+    def dims(self) -> int:
+        """The number D of values in a sample."""
+        return math.prod(self.x.shape[1:])
+
+    @property
+    def std(self) -> float:
+        """The isotropic scale of the data: the root of the mean variance over dimensions, of all rows read."""
+        every = torch.cat([self.x.flatten(1), self.others])
+        return math.sqrt(every.var(0).mean().item()) if len(every) > 1 else 0.0
+
+
+def rows_of(model: ScoreModel, data: Any, most: int, seed: int) -> Rows:
+    """The rows of data for a check of this model: at most `most` to denoise, evenly spread over the data.
+
+    data: a DataSet, which is mapped to the network's range and dequantised where it has levels, a path to one, an
+    array of bytes, or values (N, ...) as the network takes them.
+    """
+    data = _data_set(data)
+    card = DataCard.of(model.card)
+    bounds, total = card.bounds, len(data)
+    chosen = _spread(total, most)
+    rest = np.setdiff1d(np.arange(total), chosen)
+    rest = rest[_spread(len(rest), _MOST_FITTED)] if len(rest) else rest
+    x, others = (_mapped(data, index, bounds, seed) for index in (chosen, rest))
+    for part, index in ((x, chosen), (others, rest)):
+        _refuse_bad(part, index)
+    check_card(model, x.shape)
+    every = torch.cat([x, others])
+    findings = [*_levels(card, data, every), *_range(model, every)]
+    return Rows(x, chosen, others.flatten(1), total, tuple(findings))
+
+
+def _data_set(data: Any) -> Any:
+    """A DataSet, or a tensor of states."""
+    if isinstance(data, str | Path):
+        return read(data)
+    if isinstance(data, DataSet):
+        return data
+    x = samples("data", data)
+    if x.dtype is torch.uint8:
+        return DataSet(*as_samples(x.numpy(), None, None))
+    if x.ndim < 2 or not x.numel():
+        raise InputError(f"data of the shape {tuple(x.shape)}: give samples (N, ...), as the network takes them")
+    if not x.is_floating_point():
+        raise InputError(
+            f"data of {x.dtype}: declare their levels, sdediff.datasets.DataSet(data, levels=256), or give them as the "
+            "network takes them, floating-point numbers"
+        )
+    return x
+
+
+def _spread(total: int, most: int) -> np.ndarray:
+    """At most so many of the numbers below `total`, evenly spread."""
+    if total <= most:
+        return np.arange(total)
+    return np.linspace(0, total - 1, most).round().astype(np.int64)
+
+
+def _mapped(data: Any, index: np.ndarray, bounds: Range, seed: int) -> Tensor:
+    if isinstance(data, Tensor):
+        return data[torch.from_numpy(index)].double().cpu()
+    if data.levels is not None:
+        return data.dequantised(seed=seed, index=index, range=bounds, dtype=torch.float64)
+    return data.tensor(range=bounds, index=index, dtype=torch.float64)
+
+
+def _refuse_bad(x: Tensor, index: np.ndarray) -> None:
+    bad = (~torch.isfinite(x.flatten(1)).all(1)).nonzero().flatten().tolist()
+    if bad:
+        raise InputError(f"row {index[bad[0]]} of the data holds NaN or Inf: leave such rows out")
+
+
+def _levels(card: DataCard, data: Any, x: Tensor) -> list[str]:
+    """What speaks against the number of levels: another than the card's, or values that are not dequantised."""
+    if isinstance(data, DataSet):
+        if card.levels is not None and data.levels != card.levels:
+            given = "continuous" if data.levels is None else f"of {data.levels} levels"
+            return [f"the data are {given}, by its card the network was trained on {card.levels} levels"]
+        return []
+    most = card.levels or 256
+    if x.numel() < 4 * most:
+        return []
+    distinct = len(torch.unique(x))
+    if distinct > most:
+        return []
+    trained = "" if card.levels is None else f", and by its card the network was trained on {card.levels}"
+    return [
+        f"the values are {distinct} distinct numbers{trained}: networks of data with levels are trained on dequantised "
+        "values, DataSet(...).dequantised()"
+    ]
+
+
+def _range(model: ScoreModel, x: Tensor) -> list[str]:
+    """What speaks against the values, by the card's range or else by the process."""
+    finding = compare(model, Extent.of(x))
+    return [] if finding is None else [f"the data hold {finding.fault}"]

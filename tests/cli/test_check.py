@@ -1,0 +1,65 @@
+"""The command `check`."""
+
+import numpy as np
+import pytest
+import torch
+
+import sdediff as sd
+from tests.cli.output import parsed
+
+
+def test_check_prints_the_verdict_and_writes_a_picture(run, tmp_path):
+    code, out, err = run("check", "digits-vp", "digits", "--plot", tmp_path / "p.png")
+    assert (code, err) == (0, "")
+    assert "Trained and wired right" in out
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    said = parsed(run("check", "digits-vp", "digits", "--json"))
+    report = sd.check(sd.load("digits-vp"), sd.data("digits"))
+    assert said["status"] == report.status == "right"
+    assert said["gap"]["value"] == pytest.approx(report.gap.value)
+
+
+def test_a_network_that_does_not_fit_ends_with_1(run):
+    code, out, err = run("check", "pictures", "digits")
+    assert (code, err) == (1, "")
+    assert "Nothing that the network learnt" in out
+
+
+def test_without_data_the_ends_are_compared(run):
+    code, out, _ = run("check", "digits-vp")
+    assert code == 0
+    assert "without data" in out
+
+
+def test_conditions_are_labels_files_or_values(run, home, tmp_path):
+    torch.manual_seed(0)
+    from sdediff.nets import UNet
+
+    net = UNet(1, width=8, multiples=[1], blocks=1, classes=10).eval()
+    sd.save(sd.ScoreModel(net, sd.VP()), tmp_path / "labelled", data={"shape": [1, 8, 8], "range": [-1, 1]})
+    np.save(tmp_path / "labels.npy", sd.data("digits").labels)
+    first = run("check", tmp_path / "labelled", "digits", "--cond", "label=labels", "--json")
+    again = run("check", tmp_path / "labelled", "digits", "--cond", f"label={tmp_path / 'labels.npy'}", "--json")
+    assert first[0] == again[0] == 1
+    assert first[1].partition('"seconds"')[0] == again[1].partition('"seconds"')[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["check"], "MODEL"),
+        (["check", "digtis-vp", "digits"], "digits-vp"),
+        (["check", "digits-vp", "digist"], "DATA"),
+        (["check", "digits-vp", "points.npy"], "DATA"),
+        (["check", "points", "nan.npy"], "DATA"),
+        (["check", "digits-vp", "digits", "--rows", "3"], "--rows"),
+        (["check", "digits-vp", "digits", "--cond", "label"], "--cond"),
+        (["check", "points", "points.npy", "--cond", "label=labels"], "--cond"),
+        (["check", "digits-vp", "digits", "--model-range", "0,1"], "--model-range"),
+        (["check", "digits-vp", "--plot", "p.png"], "--plot"),
+    ],
+)
+def test_bad_input_is_one_line(run, arguments, words):
+    code, out, err = run(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert words in err
