@@ -37,7 +37,8 @@ def network(sde: sd.LinearSDE, predicts: str, sigma_data: float = 0.5) -> Callab
         x0 = denoised(state, t)
         eps = (state - alpha * x0) / sigma
         h = 1e-6
-        slopes = [((f(t.double() + h) - f(t.double() - h)) / (2 * h)).reshape(-1, 1, 1, 1) for f in (sde.alpha, sde.sigma)]  # fmt: skip
+        later, earlier = t.double() + h, t.double() - h
+        slopes = [((f(later) - f(earlier)) / (2 * h)).reshape(-1, 1, 1, 1) for f in (sde.alpha, sde.sigma)]
         outputs = {
             "x0": x0, "eps": eps, "score": -eps / sigma, "v": alpha * eps - sigma * x0,
             "velocity": slopes[0] * x0 + slopes[1] * eps,
