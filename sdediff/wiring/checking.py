@@ -13,6 +13,7 @@ from sdediff._utils.errors import InputError
 from sdediff.model.conditions import as_tensors
 from sdediff.model.data_card import Range
 from sdediff.model.data_check import ranged
+from sdediff.model.prediction import signed
 from sdediff.model.score_model import ScoreModel, check_model
 from sdediff.sde.base import linear
 from sdediff.wiring.ends import end_points, scale_of
@@ -98,7 +99,8 @@ def _right_reading(model: ScoreModel, found: tuple[Reading, ...], info: float) -
     best, own = found[0], next(reading for reading in found if reading.predicts == model.predicts)
     if info <= KNOWS or best.predicts == model.predicts or best.gap > min(2 * RIGHT, own.gap / 2):
         return None
-    return _as_written(best.predicts, model._with(predicts=best.predicts).sigma_data)
+    # Where the input is preconditioned, or is to be, another measurement says.
+    return None if is_edm(best.predicts) != is_edm(model.predicts) else _as_written(best.predicts, model.sigma_data)
 
 
 def _preconditioned(
@@ -106,7 +108,8 @@ def _preconditioned(
 ) -> tuple[str | None, int]:
     """What to write where the network wants its input preconditioned, or not: measured anew on some of the rows."""
     few = Rows(given.x[:FEWEST], given.index[:FEWEST], given.others, given.total, ())
-    if model.predicts == "edm":
+    preconditioned = is_edm(model.predicts)
+    if preconditioned:
         others = [model._with(predicts="eps", sigma_data=1.0)]
     else:
         scales = sorted({float(f"{given.std:.1g}"), 0.5, 1.0}, key=lambda scale: abs(math.log(scale / given.std)))
@@ -116,17 +119,19 @@ def _preconditioned(
         moments = measure(other, few, cond, *options, scales=SCALES[::2])
         references, calls = References.of(moments), calls + moments.calls
         for reading in readings(other, moments, references, given.std):
-            if (
-                references.info > KNOWS
-                and reading.gap < best[0]
-                and (reading.predicts == "edm") == (other.predicts == "edm")
-            ):
+            fits = is_edm(reading.predicts) != preconditioned
+            if references.info > KNOWS and reading.gap < best[0] and fits:
                 best = reading.gap, _as_written(reading.predicts, other.sigma_data)
     return best[1] or None, calls
 
 
+def is_edm(predicts: str) -> bool:
+    """Whether the network's input is preconditioned."""
+    return signed(predicts)[0] == "edm"
+
+
 def _as_written(predicts: str, sigma_data: float) -> str:
-    return f'predicts="{predicts}"' + (f", sigma_data={sigma_data:g}" if predicts == "edm" else "")
+    return f'predicts="{predicts}"' + (f", sigma_data={sigma_data:g}" if is_edm(predicts) else "")
 
 
 def _level_rows(

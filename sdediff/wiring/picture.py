@@ -54,7 +54,7 @@ def _errors(axes: Axes, report: WiringReport) -> None:
 
 
 def _gaps(axes: Axes, report: WiringReport) -> None:
-    readings = report.readings[::-1]
+    readings = report.shown[::-1]
     widths = [max(reading.gap, _LEAST * 1.5) for reading in readings]
     colours = [_OWN if reading.predicts == report.predicts else _OTHER for reading in readings]
     axes.barh([reading.predicts for reading in readings], widths, color=colours, left=_LEAST, zorder=2)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sdediff.model.bound import read_levels
-from sdediff.model.prediction import PARAMETRISATIONS
+from sdediff.model.prediction import PARAMETRISATIONS, signed
 from sdediff.model.score_model import ScoreModel
 from sdediff.wiring.moments import Moments
 
@@ -112,10 +112,12 @@ def _error(weights: Tensor, influence: Tensor, row: Tensor) -> float:
 
 
 def readings(model: ScoreModel, moments: Moments, references: References, std: float) -> tuple[Reading, ...]:
-    """The output read as every parametrisation, the least gap first and the model's own before its equals."""
-    found = []
-    for predicts in (model.predicts, *(name for name in PARAMETRISATIONS if name != model.predicts)):
-        sigma_data = model.sigma_data if predicts == model.predicts else float(f"{std:.1g}") if predicts == "edm" else 1
+    """The output read as every parametrisation of either sign, the least gap first, the model's own before equals."""
+    own, found = signed(model.predicts), []
+    others = [name for name in (*PARAMETRISATIONS, *map("-".__add__, PARAMETRISATIONS)) if signed(name) != own]
+    for predicts in (model.predicts, *others):
+        edm = signed(predicts)[0] == "edm"
+        sigma_data = 1.0 if not edm else model.sigma_data if own[0] == "edm" else float(f"{std:.1g}")
         errors = errors_of(model, moments, predicts, sigma_data)
         gap = gap_of(errors, references, moments.row).value
         found.append(Reading(predicts, gap, gain_of(errors, references, moments.row).value))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.text import Text
 
+_SHOWN = 6
 _COLUMNS = ("sigma/alpha", "over std", "t", "error", "Gaussian", "best reading", "info", "gap")
 
 
@@ -72,6 +73,12 @@ class WiringReport:
         lines = [*(_sentence(finding) for finding in self.findings), *wrong]
         return " ".join(lines) or None
 
+    @property
+    def shown(self) -> tuple[Reading, ...]:
+        """The best readings and the model's own."""
+        first = self.readings[:_SHOWN]
+        return first + tuple(reading for reading in self.readings[_SHOWN:] if reading.predicts == self.predicts)
+
     def __repr__(self) -> str:
         figures = "" if self.gap is None else f", gap {self.gap.value:.2g}"
         return f"WiringReport({self.status!r}{figures}, {len(self.findings)} findings, {self.rows} rows)"
@@ -112,7 +119,7 @@ class WiringReport:
     def _text(self) -> str:
         lines = [self.verdict, *map(_sentence, self.findings)]
         if self.readings:
-            gaps = ", ".join(f"{reading.predicts} {reading.gap:.2g}" for reading in self.readings)
+            gaps = ", ".join(f"{reading.predicts} {reading.gap:.2g}" for reading in self.shown)
             lines += [f"gap by reading: {gaps}", f"{self.rows} rows, {self.calls} evaluations, {self.seconds:.1f} s"]
         return "\n".join(lines)
 

@@ -19,7 +19,7 @@ def test_text_has_the_verdict_a_row_a_level_and_every_reading(report):
     text = str(report)
     assert report.verdict.split(":")[0] in " ".join(text.split())
     assert len([line for line in text.splitlines() if line.strip()[:2] in ("0.", "1.", "2.", "3.")]) >= 10
-    for reading in report.readings:
+    for reading in report.shown:
         assert reading.predicts in text
 
 

@@ -78,6 +78,14 @@ def test_wrongly_scaled_data_leave_a_gap(scaled):
     assert report.findings
 
 
+@pytest.mark.parametrize("truth", ["eps", "v", "velocity"])
+def test_a_reversed_sign_is_named(truth):
+    net = network(sd.VP(), truth)
+    report = sd.check(sd.ScoreModel(lambda x, t: -net(x, t), sd.VP(), predicts=truth), data(), rows=64)
+    assert report.write == f'predicts="-{truth}"'
+    assert sd.check(sd.ScoreModel(net, sd.VP(), predicts=f"-{truth}"), data(), rows=64).write == f'predicts="{truth}"'
+
+
 CLOCKS = {"1000 t": lambda t: 1000 * t.time, "t/1000": lambda t: t.time / 1000, "1 - t": lambda t: 1 - t.time}
 
 
