@@ -1,7 +1,8 @@
 """Small reference networks. `NETS` names them for configuration files."""
 
+from sdediff.nets.classifier import Classifier
 from sdediff.nets.mlp import MLP
 from sdediff.nets.registry import NETS
 from sdediff.nets.unet import UNet
 
-__all__ = ["MLP", "NETS", "UNet"]
+__all__ = ["MLP", "NETS", "Classifier", "UNet"]

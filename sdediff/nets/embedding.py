@@ -11,25 +11,33 @@ from sdediff._utils.errors import InputError
 
 CLOCKS = ("t", "index", "linear", "log")
 INPUTS = ("plain", "ve")
+FEATURES = ("sinusoidal", "fourier")
 
 
 class ClockEmbedding(nn.Module):
-    """Sinusoids of a clock (B,), then a two-layer perceptron: (B, width).
+    """Features of a clock (B,), then a two-layer perceptron: (B, width).
 
     kind: how the clock is scaled: "t" in [0, 1] (times 1000), "index" 0..999 or "linear" (times `scale`),
-    "log" for a positive clock over decades (sigma, or a t that goes down to 1e-5).
-    Vaswani et al. 2017, section 3.5.
+    "log" for a positive clock over decades (sigma, or a t that goes down to 1e-5). features: "sinusoidal" (Vaswani et
+    al. 2017, section 3.5) or "fourier", random frequencies for a clock of order 1 (Song et al. 2021, appendix C).
     """
 
     frequencies: Tensor
 
-    def __init__(self, width: int, kind: str = "t", scale: float = 1.0) -> None:
+    def __init__(self, width: int, kind: str = "t", scale: float = 1.0, features: str = "sinusoidal") -> None:
         super().__init__()
         if kind not in CLOCKS:
             raise InputError(f"clock={kind!r}: write one of {', '.join(CLOCKS)}")
-        self.kind, self.scale = kind, scale * {"t": 1000.0, "log": 100.0}.get(kind, 1.0)
-        half = torch.arange(width // 2, dtype=torch.float64) / (width // 2)
-        self.register_buffer("frequencies", torch.exp(-math.log(1e4) * half).float(), persistent=False)
+        if features not in FEATURES:
+            raise InputError(f"embedding={features!r}: write one of {', '.join(FEATURES)}")
+        fourier = features == "fourier"
+        self.kind, self.scale = kind, scale * (1.0 if fourier else {"t": 1000.0, "log": 100.0}.get(kind, 1.0))
+        if fourier:
+            frequencies = 2 * math.pi * 16 * torch.randn(width // 2)
+        else:
+            half = torch.arange(width // 2, dtype=torch.float64) / (width // 2)
+            frequencies = torch.exp(-math.log(1e4) * half).float()
+        self.register_buffer("frequencies", frequencies, persistent=fourier)
         self.mlp = nn.Sequential(nn.Linear(width // 2 * 2, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, clock: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ class Residual(nn.Module):
 class MLP(nn.Module):
     """A residual perceptron F(x, clock): x (B, D) or any (B, ...) of D numbers, clock (B,) -> shaped like x.
 
-    dim: D; width, blocks: its size; clock, clock_scale, input and classes as in UNet.
+    dim: D; width, blocks: its size; clock, clock_scale, input, classes, variance and embedding as in UNet.
     """
 
     def __init__(
@@ -44,20 +44,24 @@ class MLP(nn.Module):
         clock_scale: float = 1.0,
         input: str = "plain",
         classes: int = 0,
+        variance: bool = False,
+        embedding: str = "sinusoidal",
     ) -> None:
         super().__init__()
         if input not in INPUTS:
             raise InputError(f"input={input!r}: write one of {', '.join(INPUTS)}")
+        if variance and input == "ve":
+            raise InputError('input="ve" gives a score: leave variance out, or write input="plain"')
         self.config: dict[str, Any] = {
             "dim": dim, "width": width, "blocks": blocks, "clock": clock, "clock_scale": clock_scale,
-            "input": input, "classes": classes,
+            "input": input, "classes": classes, "variance": variance, "embedding": embedding,
         }  # fmt: skip
         self.input, self.classes = input, classes
-        self.embed = ClockEmbedding(width, clock, clock_scale)
+        self.embed = ClockEmbedding(width, clock, clock_scale, embedding)
         self.label = nn.Embedding(classes + 1, width) if classes else None
         self.first = nn.Linear(dim, width)
         self.blocks = nn.ModuleList(Residual(width, width) for _ in range(blocks))
-        self.last, self.gain = nn.Linear(width, dim), nn.Linear(width, 1)
+        self.last, self.gain = nn.Linear(width, dim * (2 if variance else 1)), nn.Linear(width, 1)
         for layer in (self.last, self.gain):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -79,5 +83,7 @@ class MLP(nn.Module):
         h = self.first(state)
         for block in self.blocks:
             h = block(h, functional.silu(features))
-        out = self.last(functional.silu(h)) + self.gain(features) * state
-        return (-out / sigma if self.input == "ve" else out).reshape(x.shape)
+        out, own = self.last(functional.silu(h)), self.gain(features) * state
+        if out.shape[1] != own.shape[1]:  # the second half is the variance's
+            return (out + functional.pad(own, (0, own.shape[1]))).reshape(len(x), 2 * x.shape[1], *x.shape[2:])
+        return (-(out + own) / sigma if self.input == "ve" else out + own).reshape(x.shape)
