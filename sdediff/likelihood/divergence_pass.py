@@ -15,7 +15,7 @@ from sdediff.likelihood.path_steps import PathSteps
 from sdediff.likelihood.quadrature import Indicator, indicator
 from sdediff.likelihood.student import Spread
 from sdediff.likelihood.task import Task
-from sdediff.likelihood.trace import most_probes, trace_error
+from sdediff.likelihood.trace import most_probes
 from sdediff.likelihood.whitened import Whitened
 
 _ROUNDS = 8
@@ -38,14 +38,15 @@ class Integrals(NamedTuple):
 
 
 class _Values(NamedTuple):
-    """At the nodes (n, q): the divergence, its variance and probes; that of the common probe, its spread; s (y' - f).
+    """At the nodes (n, q): the divergence and its spread; that of the common probe, its spread; s (y' - f).
 
-    spread: the root of |J^T v|^2 - (v^T J v)^2/D of the common probe v, from which the probes of finer panels follow.
+    variance, squares: as in `Spread`. spread: the root of |J^T v|^2 - (v^T J v)^2/D of the common probe v, from which
+    the probes of finer panels follow.
     """
 
     divergence: np.ndarray
     variance: np.ndarray
-    probes: np.ndarray
+    squares: np.ndarray
     common: np.ndarray
     spread: np.ndarray
     along: np.ndarray
@@ -85,7 +86,6 @@ def _integrals(panels: Panels, values: _Values, compared: Indicator, size: int) 
         return torch.from_numpy(_sums(panels.row, column.sum(1), size))
 
     weight, along = panels.weight, panels.weight * values.along
-    variance = weight**2 * values.variance
     corrections, step_row = (
         np.bincount(panels.step, along.sum(1)),
         np.zeros(panels.step.max(initial=-1) + 1, dtype=np.int64),
@@ -97,7 +97,7 @@ def _integrals(panels: Panels, values: _Values, compared: Indicator, size: int) 
     )
     return Integrals(
         total(weight * values.divergence), total(weight * values.common),
-        Spread(total(variance), total(variance**2 / (values.probes + 1))), -total(along),
+        Spread(total(weight**2 * values.variance), total(weight**4 * values.squares)), -total(along),
         torch.from_numpy(np.hypot(compared.reported, np.hypot(*path_error))),
     )  # fmt: skip
 
@@ -140,7 +140,7 @@ class _Evaluation:
 
     def _at(self, row: np.ndarray, step: np.ndarray, phi: np.ndarray, node: int, probes: int) -> np.ndarray:
         """The values (6, b) at nodes of different samples."""
-        task, coordinates, rows = self._task, self._coordinates, torch.from_numpy(row)
+        coordinates, rows = self._coordinates, torch.from_numpy(row)
         y, rate = self._steps.at(step, phi)
         level, dims = coordinates.level(torch.from_numpy(phi)), y[0].numel()
         output = self._net.traced(coordinates.unwhiten(y, level), level, rows, node, probes, common=True)
@@ -151,10 +151,9 @@ class _Evaluation:
         estimates = trivial + factor * output.trace if len(output.trace) else common[None]
         slope_error = rate.to(device) - coordinates.slope(output)
         along = (coordinates.score(output) * slope_error).flatten(1).sum(1)
-        variance = trace_error(task.trace, estimates, dims)
-        counts = torch.full_like(common, max(probes, 1))
+        fresh = output.spread.scaled(factor)
         spread = factor.abs() * (output.common_square - output.common**2 / dims).clamp(min=0).sqrt()
-        return torch.stack([estimates.mean(0), variance, counts, common, spread, along]).cpu().numpy()
+        return torch.stack([estimates.mean(0), fresh.variance, fresh.squares, common, spread, along]).cpu().numpy()
 
 
 def probe_counts(share: np.ndarray, mean: int, most: int) -> np.ndarray:

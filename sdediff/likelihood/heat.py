@@ -11,7 +11,6 @@ from sdediff.grids.levels import Level
 from sdediff.likelihood.ends import heat_term
 from sdediff.likelihood.network import Network
 from sdediff.likelihood.student import Spread
-from sdediff.likelihood.trace import trace_error
 
 # The node number of the heat term: no node of a path reaches it.
 NODE = 1 << 20
@@ -52,8 +51,7 @@ def heat(net: Network, x: Tensor, level: Level, rows: Tensor) -> Heat:
     line = -variance / 2 * square * once / (1 - _ratio(twice, once))
     curvature = spectrum + line
     error = torch.maximum(curvature.abs(), (spectrum.abs() + line.abs()) / 2)
-    probe_variance = trace_error(task.trace, estimates, dims)
-    return Heat(estimates.mean(0), Spread.of(probe_variance, len(estimates)), curvature, error)
+    return Heat(estimates.mean(0), output.spread.scaled(variance / 2 * q), curvature, error)
 
 
 def _ratio(second: Tensor, first: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from sdediff.grids.levels import Level
 from sdediff.grids.levels import level as level_at
+from sdediff.likelihood.probe_variance import probe_spread
+from sdediff.likelihood.student import Spread
 from sdediff.likelihood.task import Conditions, Task
 from sdediff.likelihood.trace import Moments, forward_moments, moments, probe_vectors
 from sdediff.likelihood.whitened import per_row
@@ -25,14 +27,15 @@ _COMMON = "rademacher"
 class TracedOutput(NamedTuple):
     """The output F at states x (b, ...) of a level, its pairs, and moments of J = dF/dx.
 
-    trace, square (P, b): estimates of tr J and |J|_F^2, one a probe. common, common_square (b,): those of the probe
-    that a sample has at all of its nodes; where the trace is exact, the same.
+    trace, square (P, b): estimates of tr J and |J|_F^2, one a probe. spread (b,): of the mean of the first. common,
+    common_square (b,): those of the probe that a sample has at all of its nodes; where the trace is exact, the same.
     """
 
     x: Tensor
     raw: Tensor
     trace: Tensor
     square: Tensor
+    spread: Spread
     common: Tensor
     common_square: Tensor
     level: Level
@@ -73,24 +76,32 @@ class Network:
         common: with the common probe beside them, or alone where probes is 0.
         """
         task, self._rows, x = self.task, rows, x.to(self._dtype)
+        graph = bool(task.gradient)
         vectors = self._probes(x, rows, node, probes, common)
         if task.autograd:
             with torch.enable_grad():
-                x = x.detach().requires_grad_(True)
+                x = x if graph and x.requires_grad else x.detach().requires_grad_(True)
                 prediction = self._model(x, level)
-                found = moments(prediction.raw, x, vectors, batch=task.padded_size or len(x))
-            raw, pair = prediction.raw.detach(), prediction.pair
+                found = moments(prediction.raw, x, vectors, graph, task.padded_size or len(x))
+            raw, pair = prediction.raw, prediction.pair
         else:
             raw, found, pair = self._central_differences(x, level, vectors)
         self._check_finite(raw, level, rows)
-        trace, square = (moment.detach() for moment in found)
-        fresh = probes if vectors is not None else 1
-        if task.trace == "gaussian" and vectors is not None and common:
+        trace, square = found.trace, found.square
+        if not graph:
+            x, raw, trace, square = x.detach(), raw.detach(), trace.detach(), square.detach()
+        if vectors is None or found.pulled is None:
+            spread = probe_spread(task.trace, None, None, trace[0].detach())
+            return TracedOutput(x, raw, trace, square, spread, trace[0], square[0], level, pair)
+        fresh, pulled = vectors[:probes], found.pulled.detach()
+        values = trace[:probes]
+        if task.trace == "gaussian" and common:
             # |v|^2 - D, of mean 0, times a trace that does not depend on v: it takes the isotropic part's noise away.
-            dims = x[0].numel()
-            length = vectors[:fresh].double().square().flatten(2).sum(2)
-            trace = torch.cat([trace[:fresh] - trace[-1] / dims * (length - dims), trace[-1:]])
-        return TracedOutput(x.detach(), raw, trace[:fresh], square[:fresh], trace[-1], square[-1], level, pair)
+            mean = trace[-1] / x[0].numel()
+            values = values - mean * (fresh.double().square().flatten(2).sum(2) - x[0].numel())
+            pulled = pulled - per_row(mean, x).to(pulled) * vectors
+        spread = probe_spread(task.trace, vectors, pulled, trace[-1].detach(), probes)
+        return TracedOutput(x, raw, values, square[:probes], spread, trace[-1], square[-1], level, pair)
 
     def along_score(self, output: TracedOutput, rows: Tensor) -> tuple[Tensor, Tensor]:
         """u^T J u and |J^T u|^2 (b,) for J = dF/dx and the score's direction u, |u|^2 = D: one more call."""
@@ -105,10 +116,11 @@ class Network:
             with torch.enable_grad():
                 x = output.x.requires_grad_(True)
                 raw = self._model(x, output.level).raw
-                trace, square = moments(raw, x, vectors, batch=self.task.padded_size or len(x))
+                found = moments(raw, x, vectors, bool(self.task.gradient), self.task.padded_size or len(x))
         else:
-            _, (trace, square), _ = self._central_differences(output.x, output.level, vectors)
-        return trace[0].detach(), square[0].detach()
+            _, found, _ = self._central_differences(output.x, output.level, vectors)
+        trace, square = found.trace[0], found.square[0]
+        return (trace, square) if self.task.gradient else (trace.detach(), square.detach())
 
     def _probes(self, x: Tensor, rows: Tensor, node: int, probes: int, common: bool) -> Tensor | None:
         """The fresh probes of a node and the common one (P, b, ...); None for the exact trace."""

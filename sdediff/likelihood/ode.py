@@ -15,16 +15,16 @@ from sdediff import integrate
 from sdediff.grids.levels import Level
 from sdediff.grids.levels import level as level_at
 from sdediff.likelihood.decoder import flow_start
-from sdediff.likelihood.ends import heat_term, log_prior, prior_name
+from sdediff.likelihood.ends import log_prior, prior_name
 from sdediff.likelihood.heat import heat
 from sdediff.likelihood.network import Network
 from sdediff.likelihood.prior_error import prior_mismatch
+from sdediff.likelihood.probe_variance import probe_spread
 from sdediff.likelihood.result import Likelihood, joined
 from sdediff.likelihood.student import Spread
 from sdediff.likelihood.task import Conditions, Task, from_row
-from sdediff.likelihood.trace import divergence, probe_vectors, trace_error
+from sdediff.likelihood.trace import Moments, moments, probe_vectors
 from sdediff.likelihood.whitened import per_row
-from sdediff.model.prediction import Prediction
 from sdediff.model.score_model import ScoreModel
 from sdediff.sde.base import LinearSDE, linear
 
@@ -60,9 +60,9 @@ def score(task: Task, x: Tensor, index: np.ndarray, cond: Conditions) -> Likelih
             return joined([first, score(task, x[half:], index[half:], from_row(cond, half))])
         nan = torch.full((1,), math.nan, dtype=torch.float64, device=x.device)
         latent = torch.full_like(x.double(), math.nan)
-        end_terms = {"heat": ("heat",), "noised": ("decoder", "entropy")}.get(task.end, ())
+        end_terms = {"heat": ("heat", "curvature"), "noised": ("decoder", "entropy")}.get(task.end, ())
         terms = dict.fromkeys(("prior", "divergence", "width", *end_terms), nan)
-        return _likelihood(task, nan[:, None], latent, 0, terms).with_(status=(str(failure),))
+        return _likelihood(task, Spread(nan, nan), latent, 0, terms).with_(status=(str(failure),))
 
 
 def measured(task: Task, x: Tensor, index: np.ndarray, cond: Conditions, result: Likelihood) -> Likelihood:
@@ -78,7 +78,7 @@ def measured(task: Task, x: Tensor, index: np.ndarray, cond: Conditions, result:
     error = (result.log_prob - coarse.log_prob).detach().abs() + prior_mismatch(net, last, result.latent, good)
     if task.end == "heat":
         first = level_at(task.model.sde, task.t0)
-        error = error + heat(net, first.alpha * x.double(), first, torch.arange(len(x))).error
+        error = error + heat(net, first.alpha * x.double(), first, torch.arange(len(x))).error.detach()
     return result.with_(solver_error=error, calls=result.calls + coarse.calls + torch.from_numpy(net.calls))
 
 
@@ -89,26 +89,22 @@ def _integrate(task: Task, x: Tensor, index: np.ndarray, cond: Conditions) -> Li
     size, dims, columns = len(x), x[0].numel(), 1 if vectors is None else len(vectors)
     first, coordinates = level_at(sde, task.t0), _Coordinates(sde, task.t0, task.variable)
     graph = bool(task.gradient)
+    jacobian = _PulledIntegral()
     velocity_at = partial(_velocity, conditioned.map_net(counter.wrap), vectors=vectors, graph=graph)
 
     def field(u: Any, both: Tensor) -> Tensor:
         level, *rates = coordinates.level(u)
         y = both[:, :dims]
         w, speed, growth = (per_row(v, y) for v in (coordinates.width(level), *rates))
-        velocity, div, _ = velocity_at((w * y).reshape(x.shape).to(x.dtype), level)
+        velocity, div = velocity_at((w * y).reshape(x.shape).to(x.dtype), level)
         slope = velocity.reshape(size, dims).double() / w - growth * y
-        return _finite(torch.cat([slope, div.T - dims * growth], 1) / speed, level)
+        jacobian.add(u, div.pulled, speed)
+        return _finite(torch.cat([slope, div.trace.T - dims * growth], 1) / speed, level)
 
     start, start_terms = flow_start(task, x, index, first)
     low, high = coordinates.width(first), coordinates.width(level_at(sde, sde.t_max))
-    width = dims * (math.log(high) - math.log(low))
+    width = dims * (math.log(high) - math.log(low) + (math.log(first.alpha) if task.end == "heat" else 0.0))
     zeros = torch.zeros(size, columns, dtype=torch.float64, device=x.device)
-    heat = zeros
-    if task.end == "heat":
-        _, div, prediction = velocity_at(start.to(x.dtype), first)
-        width += dims * math.log(first.alpha)
-        score = prediction.score if graph else prediction.score.detach()
-        heat = heat_term(first, score, 2 / first.g2 * (dims * first.f - div)).T
     ends = integrate.odeint(
         field, torch.cat([start.reshape(size, dims) / low, zeros], 1), coordinates.start, coordinates.stop,
         task.integrator, task.rtol, task.atol, gradient=task.gradient, parameters=_parameters(conditioned),
@@ -120,9 +116,12 @@ def _integrate(task: Task, x: Tensor, index: np.ndarray, cond: Conditions) -> Li
         "width": torch.full_like(zeros[:, 0], width),
         **start_terms,
     }
-    if task.end == "heat":
-        terms["heat"] = heat.mean(1)
-    return _likelihood(task, ends[:, dims:] + heat, latent, counter.calls, terms)
+    spread = probe_spread(task.trace, vectors, jacobian.total, zeros[:, 0])
+    if task.end != "heat":
+        return _likelihood(task, spread, latent, counter.calls, terms)
+    net = Network(task, x, index, cond)
+    terms["heat"], heat_spread, terms["curvature"], _ = heat(net, start, first, torch.arange(size))
+    return _likelihood(task, spread + heat_spread, latent, counter.calls + int(net.calls[0]), terms)
 
 
 def _finite(slopes: Tensor, level: Level) -> Tensor:
@@ -140,19 +139,44 @@ def _parameters(model: ScoreModel) -> tuple[Tensor, ...]:
     return tuple(v for v in tensors if isinstance(v, Tensor) and v.requires_grad)
 
 
-def _velocity(
-    model: ScoreModel, x: Tensor, t: Level, vectors: Tensor | None, graph: bool
-) -> tuple[Tensor, Tensor, Prediction]:
-    """The flow's velocity at x, its divergence (P, B), and the prediction that gave both, from one network call.
+def _velocity(model: ScoreModel, x: Tensor, t: Level, vectors: Tensor | None, graph: bool) -> tuple[Tensor, Moments]:
+    """The flow's velocity at x and the moments of its Jacobian, from one network call.
 
     graph: both stay differentiable.
     """
     with torch.enable_grad():
         inside = x if graph and x.requires_grad else x.detach().requires_grad_(True)
-        prediction = model(inside, t)
-        velocity = prediction.velocity
-        div = divergence(velocity, inside, vectors, graph)
-    return velocity if graph else velocity.detach(), div, prediction
+        velocity = model(inside, t).velocity
+        found = moments(velocity, inside, vectors, graph)
+    return velocity if graph else velocity.detach(), found
+
+
+class _PulledIntegral:
+    """J^T v of the probes (P, B, ...) integrated over u by the trapezoidal rule over the evaluations that an ODE
+    method makes anyway: about the integral's own Jacobian, for the variance of its trace.
+
+    total: None before two evaluations, and for the exact trace.
+    """
+
+    def __init__(self) -> None:
+        self.total: Tensor | None = None
+        self._last: Tensor | None = None
+        self._u: Tensor = torch.zeros(())
+
+    def add(self, u: Any, pulled: Tensor | None, speed: Any) -> None:
+        """An evaluation at u, a number or (B,); one that does not lie beyond the last is left out."""
+        if pulled is None:
+            return
+        pulled = pulled.detach() / per_row(speed, pulled[0])
+        u = torch.as_tensor(u, dtype=torch.float64).detach()
+        if self._last is None or self.total is None:
+            self.total, self._last, self._u = torch.zeros_like(pulled), pulled, u
+            return
+        rise = (u - self._u).clamp(min=0)
+        width = per_row(rise, pulled[0]) if rise.ndim else rise
+        self.total = self.total + (width / 2).to(pulled) * (pulled + self._last)
+        self._last = torch.where(width.to(pulled.device) > 0, pulled, self._last)
+        self._u = torch.maximum(u, self._u)
 
 
 class _Coordinates:
@@ -191,15 +215,14 @@ def _lam(angle: Any) -> Any:
     return -torch.log(torch.tan(angle)) if isinstance(angle, Tensor) else -math.log(math.tan(angle))
 
 
-def _likelihood(task: Task, values: Tensor, latent: Tensor, calls: int, terms: dict[str, Tensor]) -> Likelihood:
-    """The result of a batch that took its steps together; values (B, P): the integrated divergence, one a probe."""
+def _likelihood(task: Task, spread: Spread, latent: Tensor, calls: int, terms: dict[str, Tensor]) -> Likelihood:
+    """The result of a batch that took its steps together."""
     dims, log_prob = latent[0].numel(), torch.stack(tuple(terms.values())).sum(0)
-    error = Spread.of(trace_error(task.trace, values.detach().T, dims), values.shape[1]).std_error
     status = tuple("ok" if ok else "not finite" for ok in torch.isfinite(log_prob).tolist())
     unknown = torch.full((len(latent),), -1, dtype=torch.int64)
     return Likelihood(
-        log_prob=log_prob, std_error=error, latent=latent, calls=torch.full_like(unknown, calls), status=status,
-        dims=dims, t0=task.t0, end=task.end, prior_log_prob=terms["prior"],
+        log_prob=log_prob, std_error=spread.std_error, latent=latent, calls=torch.full_like(unknown, calls),
+        status=status, dims=dims, t0=task.t0, end=task.end, prior_log_prob=terms["prior"],
         solver_error=torch.full_like(log_prob, math.nan), steps=unknown, rejected=unknown, method="ode",
         prior=prior_name(task.prior, task.model, tuple(latent.shape[1:])), terms=terms, mass=task.discrete is not None,
     )  # fmt: skip

@@ -20,9 +20,7 @@ from sdediff.likelihood.ends import PRIORS, log_prior
 from sdediff.likelihood.network import Network
 from sdediff.likelihood.result import Likelihood
 from sdediff.likelihood.settings import LikelihoodSettings, merged
-from sdediff.likelihood.student import Spread
 from sdediff.likelihood.task import Conditions, Task, micro_batches, place, prepare
-from sdediff.likelihood.trace import trace_error
 from sdediff.likelihood.two_pass import whitened_flow
 from sdediff.likelihood.typicality import PathStatistics
 from sdediff.likelihood.whitened import Whitened
@@ -175,8 +173,7 @@ def _score_features(net: Network, x: Tensor, level: Level, node: int) -> _ScoreF
     p, q = output.pair("eps")
     eps = p * output.x.double() + q * output.raw.double()
     estimates = -level.sigma * (p * x[0].numel() + q * output.trace)
-    variance = trace_error(net.task.trace, estimates, x[0].numel())
-    return _ScoreFeatures(eps.flatten(1), estimates.mean(0), Spread.of(variance, len(estimates)).std_error)
+    return _ScoreFeatures(eps.flatten(1), estimates.mean(0), output.spread.scaled(level.sigma * q).std_error)
 
 
 def _p_value(model: ScoreModel, likelihood: Likelihood, latent: Tensor) -> Tensor:

@@ -24,9 +24,13 @@ class Spread(NamedTuple):
     squares: Tensor
 
     @classmethod
-    def of(cls, variance: Tensor, probes: int) -> Spread:
-        """The variance of a mean over so many probes."""
-        return cls(variance, variance**2 / (probes + 1))
+    def of(cls, variance: Tensor, freedom: Tensor | float) -> Spread:
+        """A variance estimated with so many degrees of freedom."""
+        return cls(variance, variance**2 / (freedom + 2))
+
+    def scaled(self, factor: Tensor | float) -> Spread:
+        """The spread of the estimate times a factor."""
+        return Spread(self.variance * factor**2, self.squares * factor**4)
 
     def __add__(self, other: Spread) -> Spread:  # type: ignore[override]
         return Spread(self.variance + other.variance, self.squares + other.squares)

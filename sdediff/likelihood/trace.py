@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
+from sdediff._utils.tensors import per_sample
 from sdediff.noise.counter import normals, uniforms
 
 TRACES = ("exact", "hadamard", "rademacher", "gaussian")
@@ -49,14 +50,14 @@ def _signs(seed: int, index: np.ndarray, stream: tuple[int, int], shape: tuple[i
     return np.where(uniforms(seed, index, stream, shape) < 0.5, -1.0, 1.0)
 
 
-def _order(dims: int) -> int:
+def order(dims: int) -> int:
     """The next power of two: the size of the Hadamard matrix, and the greatest number of orthogonal probes."""
     return 1 << (dims - 1).bit_length()
 
 
 def _hadamard(dims: int, probes: int, seed: int, index: np.ndarray, word: int) -> np.ndarray:
     """(P, B, D): rows of the matrix times signs, both drawn for each sample and node; after N probes, drawn again."""
-    size, blocks = _order(dims), []
+    size, blocks = order(dims), []
     for block, first in enumerate(range(0, probes, size)):
         keys = uniforms(seed, index, (word, (1 << 20) + block), (size,))
         rows = np.argsort(keys, axis=1, kind="stable")[:, : min(size, probes - first)]
@@ -74,33 +75,18 @@ def _rows(rows: np.ndarray, dims: int) -> np.ndarray:
 
 def most_probes(kind: str, dims: int) -> int:
     """The number of probes that make the trace exact: 0 for "exact", very many for independent probes."""
-    return {"exact": 0, "hadamard": _order(dims)}.get(kind, 1 << 30)
-
-
-def trace_error(kind: str, estimates: Tensor, dims: int) -> Tensor:
-    """Variance (B,) of the mean over probes of estimates (P, B) of a trace: 0 for "exact", NaN for one probe.
-
-    Orthogonal probes are a sample without repetition of N that give the trace exactly: their variance of
-    the mean is smaller by 1 - P/N.
-    """
-    probes = len(estimates)
-    if kind == "exact":
-        return torch.zeros_like(estimates[0])
-    if probes < 2:
-        return torch.full_like(estimates[0], torch.nan)
-    share = 1 - probes / _order(dims) if kind == "hadamard" and probes <= _order(dims) else 1.0
-    # One row after the other: the last bit of a reduction may depend on the number of samples.
-    squares = torch.zeros_like(estimates[0])
-    for deviation in estimates - estimates.mean(0):
-        squares = squares + deviation * deviation
-    return squares / (probes - 1) / probes * share
+    return {"exact": 0, "hadamard": order(dims)}.get(kind, 1 << 30)
 
 
 class Moments(NamedTuple):
-    """v^T J v and |J^T v|^2 of probes v, (P, B) float64: their means are tr J and |J|_F^2."""
+    """v^T J v and |J^T v|^2 of probes v, (P, B) float64: their means are tr J and |J|_F^2.
+
+    pulled: J^T v (P, B, ...), in the states' dtype; None for the exact trace.
+    """
 
     trace: Tensor
     square: Tensor
+    pulled: Tensor | None = None
 
 
 def divergence(
@@ -118,9 +104,12 @@ def moments(value: Tensor, x: Tensor, vectors: Tensor | None, graph: bool = Fals
     """The moments of J = d value / d x by probes, or exact (P = 1); the arguments are those of `divergence`."""
     size = batch or len(x)
     blocks = vectors.split(_block(x, size)) if vectors is not None else _basis(x, size)
-    parts = [_pulled(value, x, block, graph) for block in blocks]
-    trace, square = (torch.cat(column).double() for column in zip(*parts, strict=True))
-    return Moments(trace, square) if vectors is not None else Moments(trace.sum(0)[None], square.sum(0)[None])
+    parts = [_pulled(value, x, block, graph, vectors is not None) for block in blocks]
+    traces, squares, pulled = zip(*parts, strict=True)
+    trace, square = (torch.cat(column).double() for column in (traces, squares))
+    if vectors is None:
+        return Moments(trace.sum(0)[None], square.sum(0)[None])
+    return Moments(trace, square, torch.cat(pulled))
 
 
 def _block(x: Tensor, batch: int) -> int:
@@ -137,14 +126,16 @@ def _basis(x: Tensor, batch: int) -> Iterator[Tensor]:
         yield basis.reshape(size, 1, *x.shape[1:]).expand(size, *x.shape)
 
 
-def _pulled(value: Tensor, x: Tensor, vectors: Tensor, graph: bool) -> tuple[Tensor, Tensor]:
-    """v^T J v and |J^T v|^2 for every vector, (P, B)."""
+def _pulled(
+    value: Tensor, x: Tensor, vectors: Tensor, graph: bool, whole: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """v^T J v and |J^T v|^2 for every vector, (P, B), and the whole J^T v where it is asked for."""
     if len(vectors) == 1:
         (pulled,) = torch.autograd.grad(value, x, vectors[0], retain_graph=True, create_graph=graph)
         pulled = pulled[None]
     else:
         (pulled,) = torch.autograd.grad(value, x, vectors, retain_graph=True, create_graph=graph, is_grads_batched=True)
-    return (pulled * vectors).flatten(2).sum(2), pulled.square().flatten(2).sum(2)
+    return (pulled * vectors).flatten(2).sum(2), pulled.square().flatten(2).sum(2), pulled if whole else None
 
 
 def forward_divergence(field: Callable[[Tensor], Tensor], x: Tensor, vectors: Tensor | None, step: Any) -> Tensor:
@@ -159,7 +150,7 @@ def forward_divergence(field: Callable[[Tensor], Tensor], x: Tensor, vectors: Te
 def forward_moments(field: Callable[[Tensor], Tensor], x: Tensor, vectors: Tensor | None, step: Any) -> Moments:
     """The moments of J = d field / d x, with |J v|^2 for |J^T v|^2; the arguments are those of `forward_divergence`."""
     blocks: Iterable[Tensor] = [vectors] if vectors is not None else _basis(x, len(x))
-    traces, squares = [], []
+    traces, squares, pushed = [], [], []
     for v in (v for block in blocks for v in block):
         two = torch.cat([x + step * v, x - step * v])
         high, low = field(two).double().chunk(2)
@@ -168,5 +159,9 @@ def forward_moments(field: Callable[[Tensor], Tensor], x: Tensor, vectors: Tenso
         scale = (rounded * v.double()).flatten(1).sum(1) / v.double().square().flatten(1).sum(1)
         traces.append((v.double() * (high - low)).flatten(1).sum(1) / scale)
         squares.append((high - low).square().flatten(1).sum(1) / scale**2)
+        if vectors is not None:
+            pushed.append((high - low) / per_sample(scale, high))
     trace, square = torch.stack(traces), torch.stack(squares)
-    return Moments(trace, square) if vectors is not None else Moments(trace.sum(0)[None], square.sum(0)[None])
+    if vectors is None:
+        return Moments(trace.sum(0)[None], square.sum(0)[None])
+    return Moments(trace, square, torch.stack(pushed))

@@ -14,7 +14,8 @@ from sdediff.likelihood import divergence, forward_divergence, probe_vectors
 from sdediff.likelihood.divergence_pass import probe_counts
 from sdediff.likelihood.panels import Panels
 from sdediff.likelihood.path_steps import PathSteps
-from sdediff.likelihood.trace import trace_error
+from sdediff.likelihood.probe_variance import probe_spread
+from sdediff.likelihood.trace import moments
 from sdediff.noise.counter import indices
 from tests.likelihood.two_pass_helpers import true_prior, with_stats
 
@@ -49,9 +50,9 @@ def test_hadamard_probes_of_one_node_are_orthogonal_and_as_many_as_there_are_giv
         a = torch.randn(dims, dims, generator=generator, dtype=F64)
         x = torch.zeros(3, dims, dtype=F64, requires_grad=True)
         v = probe_vectors("hadamard", x, size, seed=1, index=indices(0, 3), node=0)
-        found = divergence(x @ a, x, v)
-        torch.testing.assert_close(found.mean(0), a.trace().expand(3), rtol=0, atol=1e-12)
-        assert trace_error("hadamard", found, dims).abs().max() < 1e-12
+        found = moments(x @ a, x, v)
+        torch.testing.assert_close(found.trace.mean(0), a.trace().expand(3), rtol=0, atol=1e-12)
+        assert probe_spread("hadamard", v, found.pulled, found.trace[0]).variance.abs().max() < 1e-12
         if dims == size:
             assert torch.equal(torch.einsum("pbd,qbd->bpq", v, v), dims * torch.eye(dims).double().expand(3, -1, -1))
     # Beyond N the matrix begins again, with other signs.
@@ -67,9 +68,10 @@ def test_hadamard_probes_vary_less_and_know_by_how_much():
     x = torch.zeros(n, 16, dtype=F64, requires_grad=True)
     found, told = [], []
     for node in range(40):
-        each = divergence(x @ a, x, probe_vectors("hadamard", x, k, 1, indices(0, n), node))
-        found.append(each.mean(0))
-        told.append(trace_error("hadamard", each, 16))
+        v = probe_vectors("hadamard", x, k, 1, indices(0, n), node)
+        each = moments(x @ a, x, v)
+        found.append(each.trace.mean(0))
+        told.append(probe_spread("hadamard", v, each.pulled, each.trace[0]).variance)
     found, told = torch.cat(found), torch.cat(told)
     exact = 2 * (a.square().sum() - a.diagonal().square().sum()) / k * (16 - k) / 15
     assert found.var().item() == pytest.approx(exact.item(), rel=0.06)
