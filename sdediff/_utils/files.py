@@ -8,6 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from sdediff._utils.errors import InputError
+
+
+def expanded(path: str | Path, what: str = "the path") -> Path:
+    """A path with ~ filled in. InputError where no file can have it: an unknown user, too long, a NUL inside."""
+    try:
+        full = Path(path).expanduser()
+        full.exists()
+    except (RuntimeError, OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise InputError(f"{what} {str(path)[:80]!r} is no path that can be ({said}): write another") from error
+    return full
+
 
 @contextmanager
 def whole(path: str | Path) -> Iterator[Path]:

@@ -27,7 +27,7 @@ _AUTO_SEED = 0x5DED1FF
 
 
 def recommend(
-    model: ScoreModel,
+    model: ScoreModel | str,
     sample_shape: Sequence[int] | None = None,
     *,
     calls: int = 10,
@@ -53,7 +53,7 @@ def recommend(
     candidates: solvers, or pairs (solver, name of a grid). The other arguments as in `sample`.
     """
     began = time.perf_counter()
-    check_model(model)
+    model = check_model(model)
     calls, starts = whole("calls", calls, 1), whole("starts", starts, 1)
     shape = _sample_shape(model, data, sample_shape)
     if data is not None:

@@ -1,123 +1,95 @@
-"""config.json: a model as plain values, and back. Classes by name, fields by name, tables as lists."""
+"""config.json: read and checked; a network as its class and constructor arguments, and back."""
 
 from __future__ import annotations
 
-import dataclasses
+import functools
+import inspect
 import json
-import math
-from collections.abc import Callable
-from inspect import isabstract
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from sdediff._utils.suggestions import meant, nearest
+from sdediff._utils.references import raised
 from sdediff.hub.errors import HubError
+from sdediff.hub.processes import class_name, registered, section
+from sdediff.hub.trust import trusted_object
+from sdediff.hub.values import decode, encode
 from sdediff.nets import NETS
-from sdediff.sde import processes
-from sdediff.sde.base import SDE, ClassDefault, SDEError
-from sdediff.sde.learned import LearnedVP
-from sdediff.sde.table import Table
 
 FORMAT = 1
 _LARGEST = 16 << 20  # bytes of a config.json; a table of a million training timesteps needs less
-SDES: dict[str, type[SDE]] = {
-    name: kind
-    for name, kind in {**vars(processes), "Table": Table}.items()
-    if isinstance(kind, type) and issubclass(kind, SDE) and dataclasses.is_dataclass(kind) and not isabstract(kind)
-} | {"LearnedVP": LearnedVP}
-_TABLES: dict[str, Callable[[list[float]], Table]] = {
-    "betas": Table.from_betas,
-    "alpha_bars": Table.from_alpha_bars,
-    "sigmas": Table.from_sigmas,
-    "lams": lambda lams: Table(tuple(lams)),
-    "lams_ve": lambda lams: Table(tuple(lams), preserving=False),
-}
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
-def sde_config(sde: SDE) -> dict[str, Any]:
-    """A process as a dictionary: its class and fields; a table as kind and values. HubError: not one of ours."""
-    name = type(sde).__name__
-    if SDES.get(name) is not type(sde):
-        raise HubError(f"a {name} cannot be saved: give one of {', '.join(sorted(SDES))}, or save the net alone")
-    if name == "Table":
-        return {"class": name, **_table_config(sde)}
-    if not dataclasses.is_dataclass(sde):
-        return {"class": name, **sde.fields}  # type: ignore[attr-defined]
-    fields = {f.name: getattr(sde, f.name) for f in dataclasses.fields(sde) if f.init}
-    # What was not given stays so: a default of the class is no statement about the network.
-    return {"class": name, **{key: None if isinstance(v, ClassDefault) else v for key, v in fields.items()}}
+def unwrapped(net: Any) -> Any:
+    """A network without torch.compile's and DataParallel's wrappers."""
+    while True:
+        inner = getattr(net, "_orig_mod", None)
+        if isinstance(net, _WRAPPERS):
+            inner = net.module
+        if not isinstance(inner, nn.Module):
+            return net
+        net = inner
 
 
-def _table_config(table: Any) -> dict[str, Any]:
-    # JSON has no infinity: the last entry of a zero-terminal-SNR table is written as text.
-    values = [v if math.isfinite(v) else str(v) for v in table.lams]
-    return {"kind": "lams" if table.preserving else "lams_ve", "values": values}
+def net_config(net: Any, given: Any = None) -> dict[str, Any]:
+    """A network's class and constructor arguments: `given`, its `config`, or none where its class takes none.
 
-
-def sde_from(config: Any, where: Path | str) -> SDE:
-    """The process of a config written by `sde_config` or by hand (kind betas, alpha_bars, sigmas). HubError names the
-    fault."""
-    fields = dict(_section(config, "sde", where))
-    name = str(fields.pop("class", None))
-    if name not in SDES:
-        raise HubError(f"{where}: {nearest(name, SDES, 'process')}")
+    HubError: what is no module of an importable class, and a class whose arguments are not said.
+    """
+    if not isinstance(net, nn.Module):
+        name = getattr(net, "__name__", type(net).__name__)
+        raise HubError(f"the network {name} is no nn.Module: save the module itself, or write a factory (a function of "
+                       "a module that returns the ScoreModel) and load it as package.module:factory")  # fmt: skip
+    kind = type(net)
+    if isinstance(net, torch.jit.ScriptModule | torch.fx.GraphModule):
+        raise HubError(f"a {kind.__name__} (traced, scripted or exported) has no constructor: save the module that it "
+                       "was made from, or write a factory and load it as package.module:factory")  # fmt: skip
+    name = kind.__name__ if NETS.get(kind.__name__) is kind else class_name(kind, "networks")
+    arguments = given if given is not None else getattr(net, "config", None)
+    parameters = [] if kind.__init__ is nn.Module.__init__ else list(inspect.signature(kind).parameters.values())
+    if arguments is None and not parameters:
+        arguments = {}
+    if not isinstance(arguments, Mapping):
+        names = ", ".join(f"{p.name!r}: ..." for p in parameters if p.kind is not p.VAR_KEYWORD) or "..."
+        raise HubError(
+            f"the constructor arguments of {kind.__name__} are not known: write sd.save(model, folder, "
+            f"config={{{names}}}), or give the class an attribute config that holds them"
+        )
+    # Libraries keep facts of their own beside the arguments, under names that begin with an underscore.
+    plain = {key: value for key, value in dict(arguments).items() if not str(key).startswith("_")}
     try:
-        if name == "Table":
-            kind = str(fields.get("kind"))
-            if kind not in _TABLES:
-                raise HubError(f"{where}: {nearest(kind, _TABLES, 'kind of table')}")
-            return _TABLES[kind]([float(v) for v in fields["values"]])
-        if name == "LearnedVP":
-            return _learned(fields)
-        valid = {f.name: f.default for f in dataclasses.fields(SDES[name]) if f.init}  # type: ignore[arg-type]
-        for key, value in fields.items():
-            if key not in valid:
-                raise HubError(f"{where}: {name} has no field {key!r}: {meant(key, valid)}")
-            if value is None and isinstance(valid[key], ClassDefault):
-                continue
-            if not isinstance(value, bool | int | float) or not math.isfinite(value):
-                raise HubError(f"{where}: {name}'s {key}={value!r}: give a finite number")
-        return SDES[name](**fields)
-    except (SDEError, KeyError, TypeError, ValueError, OverflowError) as error:
-        if isinstance(error, HubError):
-            raise
-        raise HubError(f"{where}: the process {name} cannot be made ({error}): mend its fields") from error
+        inspect.signature(kind).bind(**plain)
+    except TypeError as error:
+        raise HubError(f"config: {kind.__name__} does not take these arguments ({error}): mend them") from error
+    return {"class": name, "config": {key: encode(value, f"config[{key!r}]") for key, value in plain.items()}}
 
 
-def _learned(fields: dict[str, Any]) -> LearnedVP:
-    process = LearnedVP(**fields)
-    process.requires_grad_(False)
-    return process
-
-
-def net_config(net: Any) -> dict[str, Any]:
-    """A network's class and constructor arguments. HubError: not a registered class with a `config`."""
-    name = type(net).__name__
-    config = getattr(net, "config", None)
-    if NETS.get(name) is not type(net) or not isinstance(config, dict):
-        raise HubError(f"a {name} cannot be saved: use one of {', '.join(NETS)}, or add its class to nets.NETS")
-    return {"class": name, "config": dict(config)}
-
-
-def net_maker(config: Any, tensors: int, where: Path | str) -> Callable[[], nn.Module]:
+def net_maker(config: Any, tensors: int, where: Path | str, trust: Collection[str] = ()) -> Callable[[], nn.Module]:
     """A function that builds the network of a config; `tensors`, the number in its weights, bounds its blocks."""
-    given = _section(config, "net", where)
+    given = section(config, "net", where)
     name = str(given.get("class"))
-    if name not in NETS:
-        raise HubError(f"{where}: {nearest(name, NETS, 'network')}")
-    arguments = _section(given.get("config", {}), "net.config", where)
-    for key, value in arguments.items():
-        size = len(value) if isinstance(value, list) else value if key == "blocks" else 0
-        if isinstance(size, int) and size > tensors:
-            raise HubError(f"{where}: {key}={value} needs more than the {tensors} tensors of the weights: mend it")
+    kind = NETS.get(name) or registered(name, "networks", "network", nn.Module, NETS, where, trust)
+    arguments = section(given.get("config", {}), "net.config", where)
+    if name in NETS:
+        for key, value in arguments.items():
+            size = len(value) if isinstance(value, list) else value if key == "blocks" else 0
+            if isinstance(size, int) and size > tensors:
+                raise HubError(f"{where}: {key}={value!r:.60} needs more than the {tensors} tensors of the weights")
+    else:
+        objects = functools.partial(trusted_object, what="argument", kind=None, where=where, trust=trust)
+        arguments = {key: decode(value, str(where), objects) for key, value in arguments.items()}
 
     def make() -> nn.Module:
         try:
-            return NETS[name](**arguments)
-        except (TypeError, ValueError, RuntimeError, IndexError, ZeroDivisionError, OverflowError) as error:
-            raise HubError(f"{where}: the network {name} cannot be made ({error}): mend net.config") from error
+            return kind(**arguments)
+        except Exception as error:  # a class of the user's may raise anything
+            if isinstance(error, HubError):
+                raise
+            raise HubError(f"{where}: the network {name} cannot be made ({raised(error)}): mend net.config") from error
 
     return make
 
@@ -133,13 +105,7 @@ def read(folder: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise HubError(f"{path}: cannot be read as JSON ({error}): write it again with sdediff.save") from error
-    config = _section(config, "the file", path)
+    config = section(config, "the file", path)
     if config.get("format") != FORMAT:
-        raise HubError(f"{path}: format {config.get('format')!r}, this version reads {FORMAT}: save it again")
+        raise HubError(f"{path}: format {config.get('format')!r:.60}, this version reads {FORMAT}: save it again")
     return config
-
-
-def _section(given: Any, name: str, where: Path | str) -> dict[str, Any]:
-    if not isinstance(given, dict):
-        raise HubError(f"{where}: {name} must be an object with named fields, given {type(given).__name__}")
-    return given

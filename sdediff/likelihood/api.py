@@ -28,7 +28,7 @@ _METHODS: dict[str, Callable[[Task, Tensor, np.ndarray, Conditions], Likelihood]
 
 
 def log_likelihood(
-    model: ScoreModel,
+    model: ScoreModel | str,
     x: Tensor,
     *,
     settings: LikelihoodSettings | None = None,
@@ -79,7 +79,8 @@ def log_likelihood(
         max_steps=max_steps, frozen=frozen,
     )  # fmt: skip
     x = states("x", x)
-    check_data(check_model(model), x)
+    model = check_model(model)
+    check_data(model, x)
     term = _latent_term(model, autoencoder, len(x))
     task, conditions = prepare(model, chosen, x.shape, seed, cond, micro_batch)
     if task.discrete is not None:

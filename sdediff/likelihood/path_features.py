@@ -47,7 +47,7 @@ class _ScoreFeatures(NamedTuple):
 
 
 def path_statistics(
-    model: ScoreModel,
+    model: ScoreModel | str,
     x: Tensor,
     *,
     kappa: int | Sequence[float] | Tensor = 16,
@@ -72,7 +72,8 @@ def path_statistics(
     are those of `log_likelihood` for method="two_pass", with 4 probes by default; the other arguments are as there.
     ValueError for what that refuses, and for levels that do not rise or lie outside of the process.
     """
-    sde = linear(check_model(model).sde)
+    model = check_model(model)
+    sde = linear(model.sde)
     noise_levels = _noise_levels(model, sde, kappa)
     chosen = merged(settings, rtol=rtol, atol=atol, trace=trace, probes=probes)
     values = chosen.values()

@@ -22,7 +22,7 @@ _TOLERANCE = 1e-4
 
 
 def sample_with_log_prob(
-    model: ScoreModel,
+    model: ScoreModel | str,
     shape: Sequence[int],
     *,
     settings: LikelihoodSettings | None = None,
@@ -58,7 +58,8 @@ def sample_with_log_prob(
         autograd=autograd, prior=prior, end=end, max_steps=max_steps, frozen=frozen,
     )  # fmt: skip
     shape = state_shape(shape)
-    check_card(check_model(model), shape)
+    model = check_model(model)
+    check_card(model, shape)
     _check_settings(chosen)
     chosen = chosen.with_defaults(rtol=_TOLERANCE, atol=_TOLERANCE)
     task, conditions = prepare(model, chosen, shape, seed, cond, micro_batch)

@@ -50,14 +50,14 @@ def look(net: Callable[..., Any]) -> Seen:
     dtypes: dict[torch.dtype, None] = {}
     device = None
     for module in modules:
-        for tensor in (*module.parameters(), *module.buffers(), *_constants(module)):
+        for tensor in (*module.parameters(), *module.buffers(), *constants(module)):
             if tensor.is_floating_point():
                 device = device or tensor.device
                 dtypes[tensor.dtype] = None
     return Seen(tuple(modules), tuple(dtypes), device)
 
 
-def _constants(module: nn.Module) -> Iterator[Tensor]:
+def constants(module: nn.Module) -> Iterator[Tensor]:
     """The tensors that freezing turned into constants of a scripted module's graph."""
     if isinstance(module, torch.jit.ScriptModule) and hasattr(module, "graph"):
         graph = module.graph  # which its nodes do not keep

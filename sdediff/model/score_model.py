@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sdediff._utils.checks import flag, known, number, shown, whole
 from sdediff._utils.errors import InputError, InputTypeError
-from sdediff._utils.suggestions import nearest
+from sdediff._utils.suggestions import late, nearest
 from sdediff.grids.levels import Level
 from sdediff.model.bound import BoundModel
 from sdediff.model.clock import CLOCKS, WITHOUT_END, Clock, base_of, check_clock
@@ -175,7 +175,9 @@ def _check_kinds(model: ScoreModel) -> None:
 
 
 def check_model(model: Any) -> ScoreModel:
-    """The model, refused where it is none."""
+    """The model, loaded where a name is given (`sdediff.load`), refused where it is none."""
+    if isinstance(model, str):
+        return late("sdediff.hub:load")(model)
     if not isinstance(model, ScoreModel):
         hint = "sd.ScoreModel(net, sd.VP(), ...)" if callable(model) else 'sd.ScoreModel(...) or sd.load("digits-vp")'
         raise InputTypeError(f"{shown(model)} is a {type(model).__name__}, needed is a ScoreModel: write {hint}")

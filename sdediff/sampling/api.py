@@ -18,7 +18,7 @@ from sdediff.solvers import Solver
 
 
 def iterate(
-    model: ScoreModel,
+    model: ScoreModel | str,
     shape: Sequence[int] | None = None,
     *,
     solver: str | Solver = "dpmpp_2m",
@@ -56,7 +56,7 @@ def iterate(
 
 @overload
 def sample(
-    model: ScoreModel,
+    model: ScoreModel | str,
     shape: Sequence[int] | None = None,
     *,
     solver: str | Solver = "dpmpp_2m",
@@ -82,7 +82,7 @@ def sample(
 ) -> Tensor: ...
 @overload
 def sample(
-    model: ScoreModel,
+    model: ScoreModel | str,
     shape: Sequence[int] | None = None,
     *,
     solver: str | Solver = "dpmpp_2m",
@@ -107,7 +107,7 @@ def sample(
     progress: bool | None = None,
 ) -> SampleRecord: ...
 def sample(
-    model: ScoreModel,
+    model: ScoreModel | str,
     shape: Sequence[int] | None = None,
     *,
     solver: str | Solver = "dpmpp_2m",

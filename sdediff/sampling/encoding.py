@@ -19,7 +19,7 @@ from sdediff.solvers import Solver, SolverError
 
 
 def encode(
-    model: ScoreModel,
+    model: ScoreModel | str,
     x: Tensor,
     *,
     solver: str | Solver = "ode",
@@ -38,6 +38,7 @@ def encode(
     as in `sample`. stop: the end at data, by default the process's `t0` (1e-5). x that the model's card
     makes doubtful or impossible brings a DataWarning or an InputError. Song et al. 2021, section 4.3.
     """
+    model = check_model(model)
     run = _flow(model, x, solver, stop, cond, dtype, device, steps=steps, calls=calls, grid=grid, start=start)
     check_data(model, run.x)
     begin = level(model.sde, run.plan.times[-1].item())
@@ -46,7 +47,7 @@ def encode(
 
 
 def decode(
-    model: ScoreModel,
+    model: ScoreModel | str,
     z: Tensor,
     *,
     solver: str | Solver = "ode",
@@ -60,6 +61,7 @@ def decode(
     device: torch.device | str | None = None,
 ) -> Tensor:
     """Data x (B, ...) from a latent: the flow from `start` (T) to `stop`, over alpha(stop): `encode`'s inverse."""
+    model = check_model(model)
     run = _flow(model, z, solver, stop, cond, dtype, device, steps=steps, calls=calls, grid=grid, start=start)
     return (_end(run) / level(model.sde, run.plan.times[-1].item()).alpha).to(dtype or z.dtype)
 
@@ -74,7 +76,7 @@ def _flow(
     device: torch.device | str | None,
     **grid: Any,
 ) -> Run:
-    given_stop, stop = stop, check_model(model).sde.t0 if stop is None else stop
+    given_stop, stop = stop, model.sde.t0 if stop is None else stop
     if not (grid["grid"] is None or isinstance(grid["grid"], str) or callable(grid["grid"])):
         stop = given_stop  # the times have their own end
     if states("x", x).requires_grad and torch.is_grad_enabled():

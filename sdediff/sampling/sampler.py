@@ -15,7 +15,7 @@ from sdediff._utils.progress import track
 from sdediff.grids.grids import GridLike
 from sdediff.model.casts import WIDER
 from sdediff.model.network import Seen, check_eval, placement
-from sdediff.model.score_model import ScoreModel
+from sdediff.model.score_model import ScoreModel, check_model
 from sdediff.noise.counter import Noise
 from sdediff.sampling.arguments import check_call, check_graph, check_resume, check_run, set_up
 from sdediff.sampling.compiled import compiled
@@ -50,7 +50,7 @@ class Sampler:
 
     def __init__(
         self,
-        model: ScoreModel,
+        model: ScoreModel | str,
         *,
         solver: str | Solver = "dpmpp_2m",
         steps: int | None = None,
@@ -65,6 +65,8 @@ class Sampler:
         compile: bool = False,
         graph: type[Graph] = CudaGraph,
     ) -> None:
+        if isinstance(model, str):
+            model = check_model(model)
         self.model, self.compile = model, compile
         self._noise, self._dtype, self._device, self._make_graph = noise, dtype, device, graph
         given: dict[str, Any] = {"steps": steps, "calls": calls, "start": start, "stop": stop, "denoise": denoise}

@@ -16,7 +16,7 @@ from sdediff._utils.suggestions import hint, meant, nearest, parse_ui_name
 from sdediff._utils.synonyms import BY_KIND, OPTIONS, UI_GRIDS
 from sdediff.cli.app import app
 from sdediff.grids import GRIDS
-from sdediff.hub.config import SDES
+from sdediff.hub.processes import SDES
 from sdediff.model.clock import CLOCKS
 from sdediff.model.prediction import PARAMETRISATIONS
 

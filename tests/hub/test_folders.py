@@ -9,7 +9,7 @@ import torch
 
 from sdediff import hub
 from sdediff.hub import HubError
-from sdediff.hub.config import SDES, sde_config, sde_from
+from sdediff.hub.processes import SDES, sde_config, sde_from
 from sdediff.model.score_model import ScoreModel, reschedule
 from sdediff.sde.processes import VE, VP, Cosine
 from sdediff.sde.table import Table
@@ -84,9 +84,10 @@ def test_what_cannot_be_saved(tmp_path):
     good = ScoreModel(net(), VP())
     cases = [
         (good, tmp_path / "full", {}, "holds something other than a model"),
-        (replace(good, time=lambda t: t.time), tmp_path / "a", {}, "whose clock is a function"),
-        (replace(good, sde=Mine()), tmp_path / "b", {}, "a Mine cannot be saved: give one of"),
-        (replace(good, net=torch.nn.Identity()), tmp_path / "c", {}, "a Identity cannot be saved"),
+        (replace(good, time=lambda t: t.time), tmp_path / "a", {}, "clock cannot be saved: a lambda has no importable"),
+        (replace(good, sde=Mine()), tmp_path / "b", {}, "a Mine cannot be saved: the class .* inside of a function"),
+        (replace(good, net=lambda x, t: x), tmp_path / "c", {}, "is no nn.Module: save the module itself, or write a"),
+        (good.given(label=3), tmp_path / "e", {}, "carries the conditions label, which a folder does not hold"),
         (good, tmp_path / "d", {"x": math.nan}, "cannot be written as JSON"),
     ]
     for model, where, card, match in cases:

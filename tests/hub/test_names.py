@@ -35,7 +35,7 @@ def test_hub_id_with_its_client(monkeypatch, folder):
     class Client:
         @staticmethod
         def snapshot_download(name, allow_patterns):
-            assert allow_patterns == ["config.json", "*.safetensors"]
+            assert allow_patterns == ["*.json", "*.safetensors"]
             if name != "some/model":
                 raise OSError("404\nlong story")
             return str(folder)

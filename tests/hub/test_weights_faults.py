@@ -57,7 +57,7 @@ def header_only(folder, table, size=0):
         ({"a": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 8]}}, "does not lie where"),
         ({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, -4]}}, "no whole number"),
         ({"a": {"dtype": "F32", "shape": [1.5], "data_offsets": [0, 6]}}, "no whole number"),
-        ({"a": {"dtype": "I64", "shape": [1], "data_offsets": [0, 8]}}, "stored as I64: save it as one of F64"),
+        ({"a": {"dtype": "C64", "shape": [1], "data_offsets": [0, 8]}}, "stored as C64: save it as one of F64"),
         (
             {"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}},
             "8 bytes of weights where",
