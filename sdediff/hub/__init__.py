@@ -6,7 +6,7 @@ from sdediff.hub.card import readme, summary
 from sdediff.hub.embedded import ASSETS, data, models
 from sdediff.hub.errors import HubError
 from sdediff.hub.loading import READERS, Reader, load
-from sdediff.hub.provenance import Origin, Provenance, provenance
+from sdediff.hub.origin import Origin, Provenance, provenance
 from sdediff.hub.saving import save, write_config
 from sdediff.hub.trust import TrustError
 

@@ -19,8 +19,8 @@ from sdediff.hub import weights
 from sdediff.hub.embedded import ASSETS
 from sdediff.hub.errors import HubError
 from sdediff.hub.names import Source, source_of
+from sdediff.hub.origin import Origin
 from sdediff.hub.processes import clock_from, sde_from, section
-from sdediff.hub.provenance import Origin
 from sdediff.hub.saving import STATISTICS
 from sdediff.hub.trust import trusted_names
 from sdediff.model.data_card import DataCard
