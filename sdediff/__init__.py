@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     )
     from sdediff.analysis import analyse, recommend
     from sdediff.benchmark import bench
-    from sdediff.bridges import from_diffusers
+    from sdediff.bridges import from_diffusers, from_edm, from_guided_diffusion, from_k_diffusion, from_score_sde
     from sdediff.hub import data, load, models, save
     from sdediff.jobs import likelihood_job
     from sdediff.likelihood import (
@@ -72,6 +72,10 @@ _LAZY = {
     "target": "targets",
     "bench": "benchmark",
     "from_diffusers": "bridges",
+    "from_edm": "bridges",
+    "from_guided_diffusion": "bridges",
+    "from_k_diffusion": "bridges",
+    "from_score_sde": "bridges",
     "loss": "training",
     "WiringReport": "wiring",
     "check": "wiring",
@@ -84,14 +88,14 @@ _ROOMS = (
 __all__ = [
     "EDM", "SDE", "VE", "VP", "Brownian", "Clock", "Cosine", "Counter", "DataWarning", "Discrete", "Error",
     "LearnedVP", "Level", "Likelihood", "LikelihoodSettings", "LinearSDE", "ModelError", "NameWarning", "Noise",
-    "PathStatistics", "Prediction", "RectifiedFlow", "SDEError", "SampleRecord", "Sampler", "ScoreModel",
-    "Solver", "SolverError", "State", "Statistics", "StepsWarning", "Stream", "SubVP", "Table", "WiringReport",
-    "analyse", "analysis", "bench", "benchmark", "bits_per_dim", "bridges", "check", "data", "datasets", "decode",
-    "encode", "from_diffusers", "grid", "grids", "guidance", "hub", "iterate", "jobs", "latent", "level",
-    "levels", "likelihood", "likelihood_job", "list_solvers", "load", "log_likelihood", "loss", "metrics",
-    "model", "models", "nets", "noise", "path_statistics", "recommend", "reschedule", "sample",
-    "sample_with_log_prob", "sampling", "save", "sde", "solver", "solvers", "statistics", "target", "targets",
-    "testing", "training", "wiring",
+    "PathStatistics", "Prediction", "RectifiedFlow", "SDEError", "SampleRecord", "Sampler", "ScoreModel", "Solver",
+    "SolverError", "State", "Statistics", "StepsWarning", "Stream", "SubVP", "Table", "WiringReport", "analyse",
+    "analysis", "bench", "benchmark", "bits_per_dim", "bridges", "check", "data", "datasets", "decode", "encode",
+    "from_diffusers", "from_edm", "from_guided_diffusion", "from_k_diffusion", "from_score_sde", "grid", "grids",
+    "guidance", "hub", "iterate", "jobs", "latent", "level", "levels", "likelihood", "likelihood_job", "list_solvers",
+    "load", "log_likelihood", "loss", "metrics", "model", "models", "nets", "noise", "path_statistics", "recommend",
+    "reschedule", "sample", "sample_with_log_prob", "sampling", "save", "sde", "solver", "solvers", "statistics",
+    "target", "targets", "testing", "training", "wiring",
 ]  # fmt: skip
 
 

@@ -1,9 +1,28 @@
 """Models of other libraries as a ScoreModel."""
 
+from sdediff.bridges.checkpoints import read_checkpoint
+from sdediff.bridges.edm import from_edm
 from sdediff.bridges.errors import BridgeError
+from sdediff.bridges.guided_diffusion import from_guided_diffusion
+from sdediff.bridges.k_diffusion import from_k_diffusion
 from sdediff.bridges.network import DiffusersNetwork
+from sdediff.bridges.pickles import Record
 from sdediff.bridges.pipelines import from_diffusers, is_diffusers_folder
 from sdediff.bridges.schedulers import reading_of
+from sdediff.bridges.score_sde import from_score_sde
 from sdediff.bridges.spacing import scheduler_times
 
-__all__ = ["BridgeError", "DiffusersNetwork", "from_diffusers", "is_diffusers_folder", "reading_of", "scheduler_times"]
+__all__ = [
+    "BridgeError",
+    "DiffusersNetwork",
+    "Record",
+    "from_diffusers",
+    "from_edm",
+    "from_guided_diffusion",
+    "from_k_diffusion",
+    "from_score_sde",
+    "is_diffusers_folder",
+    "read_checkpoint",
+    "reading_of",
+    "scheduler_times",
+]

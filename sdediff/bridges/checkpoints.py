@@ -21,15 +21,29 @@ _LEGACY = 0x1950A86A20F9469CFC6C
 def read_checkpoint(path: str | Path) -> Any:
     """The value in a file of torch.save or pickle.dump: dictionaries, lists, numbers, tensors, on the CPU.
 
+    A file that ends in .safetensors is read as the dictionary of its tensors.
     Nothing in the file is imported, called or run: objects of other classes are `Record`s, their class by name with its
     arguments and state. Raises BridgeError: what is no such file, or a damaged one.
     """
     path = Path(path).expanduser()
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)[0]
     try:
         content = path.read_bytes()
     except OSError as error:
         raise BridgeError(f"{path}: cannot be read ({error.strerror}): give a file of torch.save") from error
     return _value(content, str(path), _zipped if content[:4] == b"PK\x03\x04" else _pickled)
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors by name and the metadata of a safetensors file. BridgeError: a file that is none."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call,unused-ignore]
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BridgeError(f"{path}: cannot be read as safetensors ({error}): copy or download it again") from error
 
 
 def _value(content: bytes, where: str, read: Callable[[bytes, str], tuple[Any, Callable[[Record], Tensor]]]) -> Any:

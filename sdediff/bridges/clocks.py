@@ -1,25 +1,14 @@
-"""Clocks of other libraries' networks."""
+"""A clock that is no multiple of one of ours."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sdediff.grids.levels import Level
-
-
-@dataclass(frozen=True)
-class ScaledTime:
-    """scale t."""
-
-    scale: float
-
-    def __call__(self, t: Level) -> Any:
-        return t.time * self.scale
 
 
 def angle_clock(t: Level) -> Any:

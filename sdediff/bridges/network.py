@@ -25,23 +25,23 @@ def library() -> Any:
 class DiffusersNetwork(nn.Module):
     """A network of diffusers by its class and configuration: called with x (B, C, ...) and its clock (B,).
 
-    sign: -1 to give the negative of its output. Conditions are its own keywords; a network that reads more channels
-    than its states have (a mask, a low resolution) takes them as `concat` (B, C', ...). Raises ModelError for
-    conditions that are missing, BridgeError for classes that are not known.
+    Conditions are its own keywords; a network that reads more channels than its states have (a mask, a low resolution)
+    takes them as `concat` (B, C', ...). Raises ModelError for conditions that are missing, BridgeError for classes that
+    are not known.
     """
 
-    def __init__(self, name: str, config: dict[str, Any], sign: int = 1, network: nn.Module | None = None) -> None:
+    def __init__(self, name: str, config: dict[str, Any], network: nn.Module | None = None) -> None:
         super().__init__()
         self.convention = convention_of(name, config)
         self.channels, self.more = channels_of(name, config)
-        self.config = {"name": name, "config": _plain(config), "sign": sign}
+        self.config = {"name": name, "config": plain(config)}
         if network is None:
             kind = getattr(library(), name)
             try:
                 network = kind.from_config(config)
             except (TypeError, ValueError, RuntimeError, KeyError) as error:
                 raise BridgeError(f"the network {name} cannot be made ({error}): mend its config.json") from error
-        self.network, self.sign = network, sign
+        self.network = network
 
     def forward(self, x: Tensor, time: Tensor, concat: Tensor | None = None, **cond: Any) -> Tensor:
         """The output for states x at clock readings time, with the network's own conditions."""
@@ -56,13 +56,14 @@ class DiffusersNetwork(nn.Module):
                 raise ModelError("concat= has no effect on a network that reads the states alone: leave it out")
             x = torch.cat([x, concat.to(x.dtype)], dim=1)
         first, *_ = self.network(x, timestep=time, **cond, return_dict=False)
-        return -first if self.sign < 0 else first
+        output: Tensor = first
+        return output
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A configuration as JSON has it, without what the library adds for itself."""
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items() if str(k) == "_class_name" or not str(k).startswith("_")}
+        return {str(k): plain(v) for k, v in value.items() if str(k) == "_class_name" or not str(k).startswith("_")}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)

@@ -106,6 +106,8 @@ def _called(function: Any, args: Any, kwargs: Any = None) -> Record:
         # Old files of torch.save keep a class of modules as ("module", class, file, source).
         function = (function.args[0][1:2] or [function])[0] if isinstance(function.args[0], tuple) else function
     name = function.name if isinstance(function, Record) else f"a {type(function).__name__}"
+    if name.endswith(("._reconstructor", ".__newobj__")) and args and isinstance(args[0], Record):
+        name = args[0].name  # copyreg's way to write an object of a class
     if not isinstance(args, tuple) or not isinstance(kwargs or {}, dict):
         raise ValueError("arguments")
     return Record(name, args, kwargs)

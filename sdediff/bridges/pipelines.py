@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ from torch import nn
 
 from sdediff._utils.checks import shown
 from sdediff._utils.suggestions import hint
-from sdediff.bridges.clocks import ScaledTime
 from sdediff.bridges.conventions import NETWORKS, shape_of
 from sdediff.bridges.errors import BridgeError
-from sdediff.bridges.network import DiffusersNetwork, _plain, library
+from sdediff.bridges.network import DiffusersNetwork, library, plain
 from sdediff.bridges.schedulers import Reading, reading_of
+from sdediff.model.clock import Clock
 from sdediff.model.score_model import ScoreModel
 
 _PARTS = ("unet", "transformer")
@@ -65,7 +66,7 @@ def _model(network: nn.Module, scheduler: Mapping[str, Any], facts: dict[str, An
     if config is None:
         raise BridgeError(f"{name} is no network of diffusers: write sd.ScoreModel(network, process, ...)")
     reading = reading_of(scheduler)
-    net = DiffusersNetwork(name, dict(config), reading.sign, network).eval().requires_grad_(False)
+    net = DiffusersNetwork(name, dict(config), network).eval().requires_grad_(False)
     shape = shape_of(name, config, net.convention.axes)
     data = {
         "shape": shape and list(shape),
@@ -74,7 +75,7 @@ def _model(network: nn.Module, scheduler: Mapping[str, Any], facts: dict[str, An
     card = {
         "data": {key: value for key, value in data.items() if value is not None},
         "about": f"{name} of diffusers with {scheduler.get('_class_name')}.",
-        "scheduler": _plain(dict(scheduler)) | {"_class_name": scheduler.get("_class_name")},
+        "scheduler": plain(dict(scheduler)) | {"_class_name": scheduler.get("_class_name")},
         "notes": [*reading.notes, *_notes(reading, config)],
         **facts,
     }
@@ -97,9 +98,9 @@ def _notes(reading: Reading, config: Mapping[str, Any]) -> list[str]:
 def _clock(reading: Reading, factor: float) -> Any:
     if factor == 1.0:
         return reading.time
-    if not isinstance(reading.time, ScaledTime):
+    if not isinstance(reading.time, Clock):
         raise BridgeError(f"the network reads {factor:g} of the timestep, which is known for flows alone")
-    return ScaledTime(reading.time.scale * factor)
+    return replace(reading.time, scale=reading.time.scale * factor)
 
 
 def _of_pipeline(pipeline: Any) -> tuple[nn.Module, Mapping[str, Any], dict[str, Any]]:

@@ -9,9 +9,10 @@ from typing import Any
 
 from sdediff._utils.suggestions import nearest
 from sdediff.bridges.betas import table_of
-from sdediff.bridges.clocks import ScaledTime, angle_clock
+from sdediff.bridges.clocks import angle_clock
 from sdediff.bridges.errors import BridgeError
 from sdediff.grids.levels import Level
+from sdediff.model.clock import Clock
 from sdediff.sde.base import SDE, SDEError
 from sdediff.sde.processes import EDM, VE, VP, RectifiedFlow
 
@@ -22,15 +23,14 @@ Config = Mapping[str, Any]
 class Reading:
     """How a network is read: the fields of ScoreModel by the same names.
 
-    sign: -1 where the network gives the negative of what `predicts` names. range: of the data that the library's
-    pipelines expect. notes: what the configuration says of sampling and does not change the model, a sentence each.
+    range: of the data that the library's pipelines expect. notes: what the configuration says of sampling and does not
+    change the model, a sentence each.
     """
 
     sde: SDE
     predicts: str
-    time: str | Callable[[Level], Any]
+    time: str | Clock | Callable[[Level], Any]
     sigma_data: float = 1.0
-    sign: int = 1
     range: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
 
@@ -73,7 +73,7 @@ def _discrete(config: Config, kind: str) -> Reading:
         # v and the state over sqrt(1 + sigma^2) are EDM's preconditioning with sigma_data = 1 and the other sign.
         least, most = (math.exp(-lam) for lam in (table.lams[0], table.lams[-1]))
         least, most = config.get("sigma_min") or least, config.get("sigma_max") or most
-        return Reading(EDM(T=float(most), t_min=float(least)), "edm", "c_noise", sign=-1, notes=notes)
+        return Reading(EDM(T=float(most), t_min=float(least)), "-edm", "c_noise", notes=notes)
     return Reading(table, predicts, "index", range=_range(config), notes=notes)
 
 
@@ -88,7 +88,7 @@ def _flow(config: Config, kind: str, predicts: str = "velocity") -> Reading:
     if config.get("invert_sigmas"):
         raise BridgeError(f"{kind}Scheduler has invert_sigmas: time runs from data to noise, which is not read here")
     scale = float(config.get("num_train_timesteps", 1000))
-    return Reading(RectifiedFlow(), predicts, ScaledTime(scale), notes=(*notes, *_spacing(config)))
+    return Reading(RectifiedFlow(), predicts, Clock("t", scale), notes=(*notes, *_spacing(config)))
 
 
 def _edm(config: Config, kind: str) -> Reading:
@@ -103,8 +103,8 @@ def _edm(config: Config, kind: str) -> Reading:
     schedule = config.get("sigma_schedule", "exponential" if cosine else "karras")
     grid = "log_snr" if schedule == "exponential" else "karras"
     notes = (f'sigmas are spaced as by grid="{grid}"',)
-    sign = -1 if predicts == "v" else 1
-    return Reading(sde, "edm", time, float(config.get("sigma_data", data)), sign, notes=notes)
+    output = "-edm" if predicts == "v" else "edm"
+    return Reading(sde, output, time, float(config.get("sigma_data", data)), notes=notes)
 
 
 def _score_ve(config: Config, kind: str) -> Reading:
@@ -116,7 +116,7 @@ def _score_ve(config: Config, kind: str) -> Reading:
 def _score_vp(config: Config, kind: str) -> Reading:
     """Song et al. 2021: eps, at (N - 1) t."""
     sde = VP(float(config.get("beta_min", 0.1)), float(config.get("beta_max", 20.0)))
-    return Reading(sde, "eps", ScaledTime(config.get("num_train_timesteps", 2000) - 1.0), range=(0.0, 1.0))
+    return Reading(sde, "eps", Clock("t", config.get("num_train_timesteps", 2000) - 1.0), range=(0.0, 1.0))
 
 
 def _predicted(config: Config, kind: str, default: str = "epsilon") -> str:

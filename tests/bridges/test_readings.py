@@ -42,7 +42,7 @@ def test_given_betas_come_first_and_rescaling_ends_at_nothing():
         (scheduler("DDPM", trained_betas=[0.1, 0.2]), "eps", "index", sd.Table.from_betas([0.1, 0.2])),
         (scheduler("EDMEuler", sigma_max=50.0), "edm", "c_noise", sd.EDM(T=50.0, t_min=0.002)),
         (scheduler("ScoreSdeVe", sigma_max=50.0), "score", "sigma", sd.VE(t_min=1e-5)),
-        (scheduler("CosineDPMSolverMultistep"), "edm", angle_clock, sd.EDM(T=500.0, t_min=0.3)),
+        (scheduler("CosineDPMSolverMultistep"), "-edm", angle_clock, sd.EDM(T=500.0, t_min=0.3)),
     ],
 )
 def test_processes_and_clocks(config, predicts, time, sde):
