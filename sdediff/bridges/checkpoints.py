@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -84,7 +83,6 @@ def _zipped(content: bytes, where: str) -> tuple[Any, Callable[[Record], Tensor]
     except (zipfile.BadZipFile, KeyError, NotImplementedError, EOFError, RuntimeError, OSError) as error:
         raise BridgeError(f"{where}: a damaged zip file ({type(error).__name__}): download it again") from error
 
-    @functools.cache
     def stored(key: str, kind: Any, count: Any) -> Tensor:
         try:
             return numbers_of(member(f"{folder}/data/{key}"), storage_dtype(kind), count)
@@ -106,7 +104,7 @@ def _pickled(content: bytes, where: str) -> tuple[Any, Callable[[Record], Tensor
     """torch.save before 1.6, several pickles and then the storages; or one plain pickle."""
     value, end = read_pickle(content, where)
     if value != _LEGACY:
-        return value, functools.cache(_nested)
+        return value, _nested
     parts: list[Any] = []
     view = memoryview(content)
     for _ in range(4):  # the version, the machine, the value, the keys of the storages
@@ -122,7 +120,6 @@ def _pickled(content: bytes, where: str) -> tuple[Any, Callable[[Record], Tensor
         starts[str(key)] = end + 8
         end += 8 + int.from_bytes(content[end : end + 8], "little") * storage_dtype(kinds[str(key)]).itemsize
 
-    @functools.cache
     def stored(key: str, kind: Any, count: Any) -> Tensor:
         if key not in starts:
             raise BridgeError(f"the storage {key[:60]!r} is missing: download the file again")

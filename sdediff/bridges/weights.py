@@ -40,6 +40,7 @@ class Filler:
 
     def __init__(self, storages: Storages) -> None:
         self.storages = storages
+        self.read: dict[Any, tuple[Any, Tensor]] = {}
         self.made: dict[int, tuple[Any, Any]] = {}  # with the value itself, whose id is then nobody else's
 
     def __call__(self, value: Any, depth: int = 0) -> Any:
@@ -71,7 +72,10 @@ class Filler:
         return value
 
     def _tensor(self, storage: Any, offset: Any, size: Any, stride: Any) -> Tensor:
-        numbers = self.storages(storage)
+        key = _key(storage)
+        if key not in self.read:
+            self.read[key] = storage, self.storages(storage)
+        numbers = self.read[key][1]
         sizes, strides = (tuple(v) if isinstance(v, tuple | list) else (v,) for v in (size, stride))
         whole = all(isinstance(n, int) and 0 <= n for n in (offset, *sizes, *strides))
         if not whole or len(sizes) != len(strides) or math.prod(sizes) > len(numbers):
@@ -81,6 +85,13 @@ class Filler:
         if math.prod(sizes) == 0:
             return numbers.new_empty(sizes)
         return numbers.as_strided(sizes, strides, offset).clone()
+
+
+def _key(storage: Any) -> Any:
+    """What two records of one storage have in common: the key of a persistent id, else the record itself."""
+    given = storage.args[0] if isinstance(storage, Record) and storage.name == "persistent" and storage.args else None
+    named = isinstance(given, tuple) and len(given) > 2 and isinstance(given[2], str)
+    return given[2] if isinstance(given, tuple) and named else id(storage)
 
 
 def storage_dtype(record: Any) -> torch.dtype:
