@@ -71,3 +71,11 @@ def normals():
         return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
     return draw
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory):
+    """Recommendations of the commands go to a folder of the run, not to that of whoever tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SDEDIFF_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from sdediff._utils.checks import whole
 from sdediff._utils.errors import InputError
 from sdediff.analysis.candidates import Candidate, CandidateLike, command_line, python_line
+from sdediff.analysis.kept import Kept
 from sdediff.analysis.measuring import TUNING_STARTS, Selection
 from sdediff.analysis.model_paths import Paths, paths
 from sdediff.analysis.recommendation import Recommendation
@@ -19,11 +21,11 @@ from sdediff.grids.grids import GRIDS
 from sdediff.model.data_check import check_source
 from sdediff.model.data_statistics import Statistics, statistics
 from sdediff.model.score_model import ScoreModel, check_model
-from sdediff.sampling.run import make_plan
+from sdediff.sampling.run import make_plan, placement
 from sdediff.solvers import Solver
 
 # The seed of the starts that `auto` measures on: samples drawn with another seed share no noise with them.
-_AUTO_SEED = 0x5DED1FF
+AUTO_SEED = 0x5DED1FF
 
 
 def recommend(
@@ -42,6 +44,8 @@ def recommend(
     dtype: torch.dtype | None = None,
     device: Any = None,
     progress: bool | None = None,
+    keep: str | Path | None = None,
+    refresh: bool = False,
 ) -> Recommendation:
     """The solver and grid with the least error on this model at so many network evaluations, by measurement.
 
@@ -50,19 +54,46 @@ def recommend(
     those whose rms error is at most 1.2 times the least, so that rare starts are served too. Unless stop
     is given, grids may end above t_min, and the denoising call jumps from there. sample_shape: of one sample, by
     default the card's or the data's. data: samples (N, ...) or their statistics, for tuned grids.
-    candidates: solvers, or pairs (solver, name of a grid). The other arguments as in `sample`.
+    candidates: solvers, or pairs (solver, name of a grid). keep: a folder whose file for this model, these arguments
+    and this version is read in place of a measurement, or written after it; refresh: measure in any case. The other
+    arguments as in `sample`.
     """
-    began = time.perf_counter()
     model = check_model(model)
     calls, starts = whole("calls", calls, 1), whole("starts", starts, 1)
     shape = _sample_shape(model, data, sample_shape)
     if data is not None:
         check_source(model, data)
+    if refresh and keep is None:
+        raise InputError("refresh=True has no effect without keep=: give the folder, or leave refresh out")
+    options = {"start": start, "stop": stop, "denoise": denoise, "cond": cond, "dtype": dtype, "device": device}
+    kept = None
+    if keep is not None:
+        asked = {"shape": shape, "calls": calls, "data": data, "candidates": candidates, "starts": starts, "seed": seed}
+        kind, place = placement(model, dtype, device)
+        kept = Kept(keep, model, {**asked, **options, "dtype": kind, "device": place.type})
+    found = None if kept is None or refresh else kept.read()
+    if found is None:
+        found = _measured(model, shape, calls, data, candidates, starts, seed, progress, options)
+        if kept is not None:
+            kept.write(found)
+    return found
+
+
+def _measured(
+    model: ScoreModel,
+    shape: tuple[int, ...],
+    calls: int,
+    data: Tensor | Statistics | None,
+    candidates: Sequence[CandidateLike] | None,
+    starts: int,
+    seed: int,
+    progress: bool | None,
+    options: dict[str, Any],
+) -> Recommendation:
+    """The recommendation by measurement."""
+    began = time.perf_counter()
     reference_calls = max(200, 16 * calls)
-    reference = paths(
-        model, (starts + TUNING_STARTS, *shape), reference_calls, seed=seed, start=start, stop=stop, denoise=denoise,
-        cond=cond, dtype=dtype, device=device, progress=progress,
-    )  # fmt: skip
+    reference = paths(model, (starts + TUNING_STARTS, *shape), reference_calls, seed=seed, progress=progress, **options)
     measured, tuning = reference.subset(0, starts), reference.subset(starts, starts + TUNING_STARTS)
     selection = Selection(measured, tuning, _statistics(model, data, reference), progress)
     ranked = selection.confirmed(selection.with_tuned_grids(selection.finalists(candidates, calls)))
@@ -99,7 +130,7 @@ def auto(
     """
     budget = calls if calls is not None else (20 if steps is None else steps) + denoise
     best = recommend(
-        model, shape[1:], calls=budget, seed=_AUTO_SEED, start=start, stop=stop, denoise=denoise,
+        model, shape[1:], calls=budget, seed=AUTO_SEED, start=start, stop=stop, denoise=denoise,
         cond=cond, dtype=dtype, device=device, progress=progress,
     )  # fmt: skip
     return best.solver, best.times

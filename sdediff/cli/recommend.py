@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import shlex
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sdediff.cli.options import Device, Dtype, Json, Seed, naming, placed, sample_shape, solver_and_grid
+from sdediff.cli.options import Device, Dtype, Json, naming, placed, sample_shape, solver_and_grid
 from sdediff.cli.output import emit, show
+from sdediff.cli.recommended import recommended
+
+if TYPE_CHECKING:
+    from sdediff.analysis import Recommendation
 
 
 def recommend(
@@ -16,14 +21,16 @@ def recommend(
     solver: Annotated[list[str] | None, typer.Option(help="Choose among these; repeatable.")] = None,
     starts: Annotated[int, typer.Option(min=1, help="Initial states on which the best candidates are measured.")] = 256,
     shape: Annotated[str | None, typer.Option(help="Of one sample, such as 1,8,8; default: the card's.")] = None,
-    seed: Seed = 0,
+    refresh: Annotated[bool, typer.Option(help="Measure again in place of reading what is kept.")] = False,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**64 - 1, help="Of the initial states; default: those of --solver auto.")
+    ] = None,
     device: Device = "cpu",
     dtype: Dtype = None,
     as_json: Json = False,
 ) -> None:
     """Measure solvers and grids on a model: prints a table, and the best as Python and as a command."""
     import sdediff as sd
-    from sdediff.analysis import recommend as measure_and_choose
 
     place, kind = placed(device, dtype)
     with naming("MODEL"):
@@ -31,14 +38,14 @@ def recommend(
     size = sample_shape(loaded, shape)
     candidates = [(name, grid) if grid else name for name, grid in map(solver_and_grid, solver)] if solver else None
     with naming("--solver" if solver else "--calls"):
-        best = measure_and_choose(
-            loaded, size, calls=calls, candidates=candidates, starts=starts, seed=seed, dtype=kind, device=place
-        )
+        best = recommended(model, loaded, size, calls, candidates=candidates, starts=starts, seed=seed, refresh=refresh)
+    given = {"--shape": shape, "--dtype": dtype, "--device": None if device == "cpu" else device}
+    commands = _typed(best, model, not solver and seed is None and starts == 256, given)
     if as_json:
         emit({
             "model": model, "calls": calls, "solver": repr(best.solver), "grid": best.grid,
             "times": best.times.tolist(), "error": best.error, "rms": best.rms,
-            "python": best.python, "command": best.command, "command_error": best.command_error,
+            "python": best.python, "commands": commands,
             "reference": {"calls": best.reference_calls, "error": best.reference_error},
             "seconds": round(best.seconds, 2),
             "candidates": [row._asdict() for row in best.candidates],
@@ -46,5 +53,21 @@ def recommend(
         return
     show(best)
     typer.echo(best.python)
-    if best.command:
-        typer.echo(f"{best.command}  # median {best.command_error:.2e}")
+    for command, error in commands.items():
+        typer.echo(f"{command}  # median {error:.2e}")
+
+
+def _typed(best: Recommendation, model: str, default: bool, given: dict[str, str | None]) -> dict[str, float]:
+    """Commands and the median errors of the rows that they stand for.
+
+    Auto takes the best row where it would ask the same question; given: options that the commands must repeat.
+    """
+    name = shlex.quote(model)
+    rest = "".join(f" {flag} {value}" for flag, value in given.items() if value is not None)
+    commands = {}
+    if default:
+        commands[f"sdediff sample {name} --solver auto --calls {best.calls}{rest}"] = best.error
+    if best.command is not None and best.command_error is not None:
+        options = best.command.partition(" --solver ")[2]
+        commands[f"sdediff sample {name} --solver {options}{rest}"] = best.command_error
+    return commands

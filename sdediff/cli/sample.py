@@ -25,11 +25,13 @@ from sdediff.cli.options import (
     writable,
 )
 from sdediff.cli.output import emit
+from sdediff.cli.recommended import recommended
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from sdediff.model.score_model import ScoreModel
+    from sdediff.sampling.run import Plan
     from sdediff.solvers import Solver
 
 _BATCH, _SHOWN = 256, 400
@@ -47,6 +49,7 @@ def sample(
     lower_order_final: Annotated[bool, typer.Option(help="Lower a multistep solver's order at the end.")] = False,
     clip: Annotated[str | None, typer.Option(metavar="LOW,HIGH", help="Clip the predicted x0, as in -1,1.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Dynamic thresholding of x0, as in 0.995.")] = None,
+    refresh: Annotated[bool, typer.Option(help="Of --solver auto: measure again what was kept.")] = False,
     shape: Annotated[str | None, typer.Option(help="Of one sample, such as 1,8,8; default: the card's.")] = None,
     out: Out = Path("sample-results"),
     seed: Seed = 0,
@@ -68,7 +71,7 @@ def sample(
     _known_grid(grid)
     given = (("--calls", calls), ("--steps", steps), ("--grid", grid))
     with naming(next((flag for flag, value in given if value is not None), "--solver")):
-        planned = sd.Sampler(loaded, solver=used, steps=steps, calls=calls, grid=grid).plan((n, *size))
+        planned = _planned(model, loaded, size, used, steps, calls, grid, refresh)
     folder, began = writable(out), time.perf_counter()
     x, counted = _drawn(loaded, n, size, index, solver=planned.solver, grid=planned.times, seed=seed)
     settings = {
@@ -98,6 +101,29 @@ def _chosen(name: str, options: Sequence[str], lower: bool, grid: str | None) ->
     used = make_solver(name, options)
     with naming("--lower-order-final"):
         return lower_order_final(used) if lower else used
+
+
+def _planned(
+    name: str,
+    model: ScoreModel,
+    size: tuple[int, ...],
+    used: Solver | str,
+    steps: int | None,
+    calls: int | None,
+    grid: str | None,
+    refresh: bool,
+) -> Plan:
+    """The solver and times; of auto those that are kept with the model, or measured now."""
+    import sdediff as sd
+
+    if refresh and used != "auto":
+        raise BadInput("--refresh: it measures anew what --solver auto has kept: leave it out, or write --solver auto")
+    if used != "auto":
+        return sd.Sampler(model, solver=used, steps=steps, calls=calls, grid=grid).plan()
+    if steps is not None and calls is not None:
+        raise BadInput("--calls: --steps was given too: give one of them")
+    best = recommended(name, model, size, calls or (steps or 20) + 1, refresh=refresh)
+    return sd.Sampler(model, solver=best.solver, grid=best.times).plan()
 
 
 def _guided(model: ScoreModel, clip: str | None, quantile: float | None) -> ScoreModel:

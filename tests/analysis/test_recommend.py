@@ -192,8 +192,8 @@ def test_the_command_prints_a_table_and_lines_that_work(tmp_path, capsys):
     said = json.loads(capsys.readouterr().out)
     assert said["error"] == said["candidates"][0]["error"]
     assert len(said["times"]) == 4
-    if said["command"]:
-        line = shlex.split(said["command"])[1:]
+    for command in said["commands"]:
+        line = shlex.split(command)[1:]
         line[1] = str(folder)
         assert main([*line, "-n", "2", "--out", str(tmp_path / "out")]) == 0
     assert main([*base[:-1], "ancestral"]) == 2

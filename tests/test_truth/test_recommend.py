@@ -105,5 +105,5 @@ def test_the_command_says_the_errors_of_both_lines(tmp_path: Path, capsys: pytes
     assert main(line) == 0
     out = capsys.readouterr().out
     assert f"{said['rms']:.2e}" in out
-    if said["command"]:
-        assert f"{said['command']}  # median {said['command_error']:.2e}" in out
+    for command, error in said["commands"].items():
+        assert f"{command}  # median {error:.2e}" in out
