@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -19,6 +20,32 @@ def track(items: Iterable[Item], total: int | None, what: str, show: bool | None
     if show is False or (show is None and not sys.stderr.isatty()):
         return iter(items)
     return _tracked(items, total, what, show)
+
+
+@contextmanager
+def counting(total: int, what: str, show: bool | None = None, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """A function to call with numbers of finished items, of `total`; drawn as `track` draws. done: before the start."""
+    if show is False or (show is None and not sys.stderr.isatty()):
+        yield lambda count: None
+        return
+    began, now, bar, task = time.monotonic(), done, None, None
+
+    def advance(count: int) -> None:
+        nonlocal now, bar, task
+        now += count
+        seconds = time.monotonic() - began
+        if bar is None and (show or seconds > _PATIENCE):
+            bar = _bar()
+            task = bar.add_task(what, total=total, completed=done, rate="")
+            bar.start()
+        if bar is not None:
+            bar.update(task, completed=now, rate=_rate(now - done, seconds))
+
+    try:
+        yield advance
+    finally:
+        if bar is not None:
+            bar.stop()
 
 
 def _tracked(items: Iterable[Item], total: int | None, what: str, show: bool | None) -> Iterator[Item]:

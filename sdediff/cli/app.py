@@ -10,6 +10,7 @@ from sdediff.cli.bench import bench
 from sdediff.cli.check import check
 from sdediff.cli.config_file import with_config
 from sdediff.cli.conformance import conformance
+from sdediff.cli.jobs import jobs
 from sdediff.cli.likelihood import likelihood
 from sdediff.cli.lists import models, solvers
 from sdediff.cli.recommend import recommend
@@ -42,3 +43,4 @@ def root(
 
 for command in (solvers, models, sample, likelihood, recommend, bench, check, conformance):
     app.command()(with_config(command))
+app.add_typer(jobs, name="jobs")

@@ -21,7 +21,7 @@ from sdediff.cli.output import emit, listed
 from sdediff.datasets import DataError
 from sdediff.integrate import ODES
 from sdediff.jobs import JobError, Stopped, Summary, paired
-from sdediff.jobs.worker import first_rank
+from sdediff.jobs.engine_names import engine_name
 from sdediff.likelihood import LikelihoodSettings
 from sdediff.likelihood.settings import METHODS
 from sdediff.model.score_model import ScoreModel
@@ -66,7 +66,11 @@ def likelihood(
     micro_batch: Annotated[int, typer.Option(min=1, help="Samples that the network sees at once.")] = 64,
     shard: Annotated[int | None, typer.Option(min=1, help="Samples that are written together.")] = None,
     skip_bad: Annotated[bool, typer.Option(help="Give means in spite of rows with NaN or Inf.")] = False,
-    join: Annotated[bool | None, typer.Option(help="Work beside other processes on the same job.")] = None,
+    skip_failed: Annotated[bool, typer.Option(help="Give means in spite of rows on which the network failed.")] = False,
+    part: Annotated[str | None, typer.Option(metavar="I/N", help="Part I of N, from 0/N: shards I modulo N.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that compute, a GPU each if any.")] = None,
+    engine: Annotated[str | None, typer.Option(help="local, workers or ray.")] = None,
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster, such as auto.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of torch.")] = None,
     compare: Annotated[
         str | None, typer.Option(metavar="OTHER", help="A second model, for paired differences.")
@@ -78,40 +82,49 @@ def likelihood(
     as_json: Json = False,
 ) -> None:
     """Score a data set in nats and bits/dim: likelihood.parquet, summary.json, report.html. Resumes a job."""
-    place, kind = placed(_rank_device(device), dtype)
+    place, numbers = placed(_rank_device(device), dtype)
     settings = _settings(
         method, preset=preset, integrator=integrator, variable=variable, trace=trace, probes=probes, nodes=nodes,
         autograd=autograd, rtol=rtol, atol=atol, t0=t0, end=end, prior=prior, steps=steps, noises=noises, fresh=fresh,
         variance=variance, solver_error=solver_error, max_steps=max_steps, frozen=frozen,
     )  # fmt: skip
     with naming("MODEL"):
-        scored = sd.load(model, place, kind)
+        scored = sd.load(model, place, numbers)
     with naming("--compare"):
-        other = None if compare is None else sd.load(compare, place, kind)
+        other = None if compare is None else sd.load(compare, place, numbers)
     with naming("--t0"):
         for network in (scored, other or scored):
             settings.start_time(network.sde)
     rows = data_set(data, split, levels, pair(range_, "--range"), key, limit)
     folder = writable(out)
 
-    def run(network: ScoreModel, to: Path) -> Summary:
+    kind = engine_name(engine, workers, address)
+    named = _name_of(data, split) if kind != "local" else rows
+    described: dict[str, Any] = (
+        {} if named is rows else {"levels": levels, "range": pair(range_, "--range"), "key": key}
+    )
+
+    def run(network: ScoreModel, name: str, to: Path) -> Summary | None:
         with _job_errors(to):
             return sd.likelihood_job(
-                network, rows, to, settings=settings, limit=limit, seed=seed, draws=draws, micro_batch=micro_batch,
-                shard=shard, join=join, skip_bad=skip_bad, num_threads=threads,
+                network if kind == "local" else name, named, to, **described, settings=settings, limit=limit,
+                seed=seed, draws=draws, micro_batch=micro_batch, shard=shard, part=part, engine=kind, workers=workers,
+                address=address, dtype=numbers, device=place if kind == "local" else str(place), skip_bad=skip_bad,
+                skip_failed=skip_failed, num_threads=threads,
             )  # fmt: skip
 
-    summary = run(scored, folder)
+    summary = run(scored, model, folder)
+    second = None if other is None else run(other, str(compare), folder / "compared")
+    if summary is None or (other is not None and second is None):
+        return  # the part that ends last prints the result
     report: dict[str, Any] = {**summary.to_dict(), "model": model, "files": _files(folder)}
     if other is not None:
-        run(other, folder / "compared")
         with naming("--compare"):
             report["compare"] = {"model": compare, **paired(folder, folder / "compared")}
-    if not first_rank():
-        return  # the first rank reports for all
     if summary.refused:
+        flag = "--skip-bad" if summary.bad_rows and not skip_bad else "--skip-failed"
         raise BadInput(
-            f"DATA: {summary.refused}: the others are in {report['files']['parquet']}; add --skip-bad for a mean"
+            f"DATA: {summary.refused}: the others are in {report['files']['parquet']}; add {flag} for a mean"
         )
     emit(report) if as_json else _print(report)
 
@@ -156,6 +169,15 @@ def _job_errors(folder: Path) -> Iterator[None]:
         raise BadInput(f"interrupted: {stop}; go on with: {command}", stop.code) from stop
     except (DataError, ValueError, TypeError) as error:
         raise BadInput(f"DATA: {error}") from error
+
+
+def _name_of(data: str, split: str) -> str:
+    """The data as other processes read them: a file, or data of the package with its split."""
+    return data if _is_path(data) else f"{data}:{split}"
+
+
+def _is_path(name: str) -> bool:
+    return Path(name).expanduser().exists() or "/" in name or bool(Path(name).suffix)
 
 
 def _print(report: dict[str, Any]) -> None:

@@ -32,6 +32,7 @@ class DataSet:
     and the last level, (0, L - 1) by default; for continuous data the raw range that `tensor` maps.
     labels: (N, ...) or None. Rows with NaN or Inf are refused, or with allow_bad=True kept and listed in
     `bad_rows`. A memory-mapped x and a StoredRows stay on disk; they are read once, in pieces, to be checked.
+    first: the number of the first row of a window of a larger set; `index` and `bad_rows` count in that one.
     DataError: an empty set, values outside the declared range or off its levels, labels of another length.
     """
 
@@ -41,6 +42,7 @@ class DataSet:
     labels: Any = None
     name: str = "data"
     allow_bad: bool = False
+    first: int = 0
     bad_rows: tuple[int, ...] = field(init=False, default=())
 
     def __post_init__(self) -> None:
@@ -55,7 +57,7 @@ class DataSet:
         labels = None if self.labels is None else numbers(self.labels, f"{self.name}: labels", axes=1)
         if labels is not None and len(labels) != len(x):
             raise DataError(f"{self.name}: {len(labels)} labels for {len(x)} samples: give one each")
-        bad = checked(x, levels, bounds, self.name)
+        bad = [self.first + row for row in checked(x, levels, bounds, self.name)]
         if bad and not self.allow_bad:
             raise DataError(
                 f"{self.name}: row {bad[0]} holds NaN or Inf ({len(bad)} such rows of {len(x)}): "
@@ -114,6 +116,11 @@ class DataSet:
             raise DataError(f"{self.name}: row {bad[0]} holds NaN or Inf, no level: leave it out of index")
         return self._bins(rows).astype(np.int64)
 
+    def window(self, start: int, stop: int) -> DataSet:
+        """Rows start ... stop - 1, copied into memory: whatever happens to a file, they stay what they are."""
+        x = np.array(self.x[start - self.first : stop - self.first])
+        return DataSet(x, self.levels, self.range, None, self.name, True, start)
+
     def split(self, fraction: float = 0.1, seed: int = 0) -> tuple[DataSet, DataSet]:
         """Two sets in memory, rows in stored order; the second has a `fraction` of them, drawn by `seed`.
 
@@ -145,17 +152,18 @@ class DataSet:
         return self.levels, *self.range
 
     def _rows(self, index: Rows) -> np.ndarray:
-        rows = np.arange(len(self)) if index is None else np.atleast_1d(np.asarray(index))
+        every = range(self.first, self.first + len(self))
+        rows = np.arange(every.start, every.stop) if index is None else np.atleast_1d(np.asarray(index))
         if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
             raise DataError(f"{self.name}: index must be a list of integers, given {rows.dtype} {rows.shape}")
-        if rows.size and not 0 <= rows.min() <= rows.max() < len(self):
+        if rows.size and not every.start <= rows.min() <= rows.max() < every.stop:
             span = f"{rows.min()}..{rows.max()}"
-            raise DataError(f"{self.name}: index {span} leaves the rows 0..{len(self) - 1}")
+            raise DataError(f"{self.name}: index {span} leaves the rows {every.start}..{every.stop - 1}")
         return rows.astype(np.int64)
 
     def _bins(self, rows: np.ndarray) -> np.ndarray:
         levels, low, high = self._declared("level numbers")
-        return np.rint((np.asarray(self.x[rows], np.float64) - low) / (high - low) * (levels - 1))
+        return np.rint((np.asarray(self.x[rows - self.first], np.float64) - low) / (high - low) * (levels - 1))
 
     def _mapped(self, index: Rows, target: Range, dtype: torch.dtype, seed: int | None) -> Tensor:
         rows, (low, high) = self._rows(index), interval(target, "range")
@@ -172,5 +180,5 @@ class DataSet:
         if self.levels is not None:
             within = 0.5 if seed is None else uniforms(seed, rows, _DEQUANTISE, self.shape)
             return (self._bins(rows) + within) / self.levels
-        values = np.asarray(self.x[rows], np.float64)
+        values = np.asarray(self.x[rows - self.first], np.float64)
         return values if self.range is None else (values - self.range[0]) / (self.range[1] - self.range[0])

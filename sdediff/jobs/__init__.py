@@ -1,7 +1,34 @@
-"""Likelihoods of data sets: jobs that can be interrupted at any moment, resumed, and shared by many processes."""
+"""Long work in shards: likelihoods of data sets and samples, interrupted at any moment, resumed, shared, verified."""
 
-from sdediff.jobs.errors import JobError, Stopped
+from sdediff.jobs.engines import Engine, Local
+from sdediff.jobs.errors import InputChanged, JobError, Stopped
 from sdediff.jobs.likelihood import likelihood_job
+from sdediff.jobs.overview import JobStatus, job_status, merge_jobs, verify_job
+from sdediff.jobs.part import Part
+from sdediff.jobs.processes import Workers
+from sdediff.jobs.running import Outcome, run
 from sdediff.jobs.summary import Summary, paired
+from sdediff.jobs.work import Batch, Recipe, Taken, Work
 
-__all__ = ["JobError", "Stopped", "Summary", "likelihood_job", "paired"]
+__all__ = [
+    "Batch",
+    "Engine",
+    "InputChanged",
+    "JobError",
+    "JobStatus",
+    "Local",
+    "Outcome",
+    "Part",
+    "Recipe",
+    "Stopped",
+    "Summary",
+    "Taken",
+    "Work",
+    "Workers",
+    "job_status",
+    "likelihood_job",
+    "merge_jobs",
+    "paired",
+    "run",
+    "verify_job",
+]

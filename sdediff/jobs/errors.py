@@ -11,6 +11,10 @@ class JobError(Error, ValueError):
     """The job cannot start or continue; the message names the folder or field and says what to do."""
 
 
+class InputChanged(JobError):
+    """The input of a job is not what it was when the job began."""
+
+
 class Stopped(KeyboardInterrupt):
     """The job was interrupted by Ctrl-C or SIGTERM; finished shards stay. `code` is the exit code for the signal."""
 

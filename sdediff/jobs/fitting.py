@@ -8,7 +8,7 @@ import numpy as np
 
 from sdediff.datasets import DataError, DataSet, with_channel, without_channel
 from sdediff.datasets.checks import pieces
-from sdediff.jobs.locks import Say
+from sdediff.jobs.work import Say
 from sdediff.model.data_card import DataCard
 from sdediff.model.data_check import Extent, compare, holds_levels, usual_range
 from sdediff.model.score_model import ScoreModel

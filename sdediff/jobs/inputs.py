@@ -1,8 +1,7 @@
-"""The input of a job: data of any kind as a `DataSet`, the states of some of its rows, and its hash."""
+"""The input of a job: data of any kind as a `DataSet`, and the states of some of its rows."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import torch
 from torch import Tensor
 
 from sdediff.datasets import DataError, DataSet, as_samples, read
-from sdediff.datasets.checks import pieces
 
 Range = tuple[float, float]
 
@@ -74,11 +72,3 @@ def states(data: DataSet, rows: Sequence[int], bounds: Range, seed: int | None, 
     if data.levels is None or seed is None:
         return data.tensor(range=bounds, dtype=kind, index=rows)
     return data.dequantised(seed=seed, index=rows, range=bounds, dtype=kind)
-
-
-def data_hash(data: DataSet) -> str:
-    """SHA-256 of the stored values, read in pieces, with their type and shape."""
-    digest = hashlib.sha256(f"{data.x.dtype.str} {tuple(data.x.shape)}".encode())
-    for part in pieces(len(data), data.dims):
-        digest.update(data.x[part].tobytes())
-    return digest.hexdigest()

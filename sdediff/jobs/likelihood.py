@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,18 +13,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
-from sdediff._utils.machine import versions
 from sdediff.datasets import DataSet
-from sdediff.jobs import inputs
-from sdediff.jobs.errors import JobError, Stopped
+from sdediff.jobs.engine_names import engine_name, make_engine
+from sdediff.jobs.errors import JobError
 from sdediff.jobs.fitting import fitted
-from sdediff.jobs.locks import Say
-from sdediff.jobs.manifest import Manifest, described, model_parts, stored_threads
-from sdediff.jobs.scoring import Scorer, fit_settings
-from sdediff.jobs.shards import Shards
-from sdediff.jobs.signals import stoppable, threads
-from sdediff.jobs.summary import Summary
-from sdediff.jobs.worker import Worker
+from sdediff.jobs.identity import described, model_parts
+from sdediff.jobs.manifest import stored_threads
+from sdediff.jobs.names import named_data, named_model, needs_names
+from sdediff.jobs.part import Part
+from sdediff.jobs.report import write_report
+from sdediff.jobs.running import run
+from sdediff.jobs.scoring import LikelihoodWork, fit_settings
+from sdediff.jobs.summary import Summary, summarise
+from sdediff.jobs.work import Recipe, Say
 from sdediff.likelihood import Discrete, LikelihoodSettings
 from sdediff.likelihood.ends import Prior
 from sdediff.likelihood.settings import merged
@@ -35,11 +35,9 @@ from sdediff.model.score_model import ScoreModel
 from sdediff.noise.counter import Counter
 from sdediff.sampling.run import check_eval, placement
 
-_MOST_SHARDS = 512
-
 
 def likelihood_job(
-    model: ScoreModel,
+    model: ScoreModel | str,
     data: DataSet | str | Path | np.ndarray | Tensor | TorchDataset[Any] | Sequence[Any],
     out: str | Path,
     *,
@@ -75,21 +73,27 @@ def likelihood_job(
     micro_batch: int = 64,
     shard: int | None = None,
     skip_bad: bool = False,
-    join: bool | None = None,
+    skip_failed: bool = False,
+    part: str | None = None,
+    engine: str | None = None,
+    workers: int | None = None,
+    address: str | None = None,
+    trust: Sequence[str] = (),
     num_threads: int | None = None,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
     progress: bool | None = None,
     say: Say | None = None,
-) -> Summary:
+) -> Summary | None:
     """Score a data set into a folder: likelihood.parquet (a row a sample), summary.json, report.html.
 
     A job that was interrupted continues. data: a path (levels, range, key as in `sdediff.datasets.read`), an array or
-    tensor (N, ...), a DataSet or a torch Dataset. The settings are those of `log_likelihood`; a condition with N rows
+    tensor (N, ...), a DataSet, a torch Dataset. The settings are those of `log_likelihood`; a condition with N rows
     has a row a sample. draws: dequantisations a sample. shard: rows that are written together, a multiple of
-    micro_batch. skip_bad: report means in spite of rows with NaN. join: work beside other processes on the same job,
-    by default where WORLD_SIZE is above 1. say: called with each message, by default written to stderr. Raises
-    JobError, DataError, Stopped, and what log_likelihood raises.
+    micro_batch, by default about five minutes of work. skip_bad, skip_failed: report means in spite of rows with NaN,
+    or on which the network failed. part: "i/n", the shards i modulo n, by default torchrun's rank; None is returned
+    where other parts are not finished. workers: processes that compute, for a model and data given by name; engine,
+    address: "ray" and its cluster. Raises JobError, DataError, Stopped, and what fails on every row.
     """
     chosen = merged(
         settings, method=method, preset=preset, integrator=integrator, variable=variable, rtol=rtol, atol=atol, t0=t0,
@@ -97,43 +101,75 @@ def likelihood_job(
         steps=steps, noises=noises, fresh=fresh, variance=variance, solver_error=solver_error, max_steps=max_steps,
         frozen=frozen,
     )  # fmt: skip
-    check_eval(model)
-    rows, say = inputs.data_set(data, levels, range, key, limit), say or _stderr
-    rows = fitted(model, rows, say)
-    Counter(seed)  # refuses a seed that is not an integer in [0, 2**64)
-    shard = _shard(rows, draws, micro_batch, shard)
-    dtype, device = placement(model, dtype, device)
-    bounds, folder = DataCard.of(model.card).bounds, Path(out).expanduser()
-    chosen = fit_settings(chosen, model, rows, bounds, draws, say)
+    say, folder = say or _stderr, Path(out).expanduser()
     count = num_threads or stored_threads(folder) or torch.get_num_threads()
+    kind = engine_name(engine, workers, address)
+    arguments: dict[str, Any] = {
+        "model": model, "data": data, "settings": chosen, "cond": cond, "levels": levels, "range": range, "key": key,
+        "limit": limit, "seed": seed, "draws": draws, "micro_batch": micro_batch, "threads": count, "trust": trust,
+        "dtype": dtype, "device": device,
+    }  # fmt: skip
+    recipe = None
+    if kind != "local":
+        needs_names(f"the processes of engine={kind!r}", model=model, data=data)
+        recipe = Recipe("sdediff.jobs.likelihood:likelihood_work", arguments, count)
+    work = likelihood_work(**arguments, say=say)
+    _check_counts(work.data, draws, micro_batch, shard)
+    outcome = run(
+        work, folder, micro_batch=micro_batch, shard=shard, threads_count=count, part=Part.of(part),
+        engine=make_engine(kind, workers, address, recipe, say), keep=skip_failed, progress=progress, say=say,
+    )  # fmt: skip
+    if not outcome.finished:
+        say(f"{outcome.text}; the part that ends last writes the result")
+        return None
+    manifest = outcome.manifest
+    summary = summarise(folder, manifest, work.model.card.get("name"), work.device, skip_bad, skip_failed)
+    try:
+        summary.save(folder)
+        write_report(folder, summary)
+    except OSError as error:
+        raise JobError(f"{folder} cannot be written ({error.strerror or error}): the result is there") from error
+    return summary
+
+
+def likelihood_work(
+    model: ScoreModel | str,
+    data: Any,
+    settings: LikelihoodSettings,
+    cond: dict[str, Any] | None,
+    levels: int | None,
+    range: tuple[float, float] | None,
+    key: str | None,
+    limit: int | None,
+    seed: int,
+    draws: int,
+    micro_batch: int,
+    threads: int,
+    trust: Sequence[str],
+    dtype: torch.dtype | None,
+    device: torch.device | str | None,
+    say: Say = lambda _: None,
+) -> LikelihoodWork:
+    """The work of a likelihood job, its data compared with the model's card and its settings filled in."""
+    if isinstance(model, str):
+        model = named_model(model, trust, device, dtype)
+    check_eval(model)
+    rows = fitted(model, named_data(data, levels, range, key, limit), say)
+    Counter(seed)  # refuses a seed that is not an integer in [0, 2**64)
+    dtype, device = placement(model, dtype, device)
+    bounds = DataCard.of(model.card).bounds
+    chosen = fit_settings(settings, model, rows, bounds, draws, say)
     described_settings = {
-        "seed": seed, "draws": draws, "micro_batch": micro_batch, "shard": shard, "threads": count,
+        "seed": seed, "draws": draws, "micro_batch": micro_batch, "threads": threads,
         "dtype": str(dtype).removeprefix("torch."), "device": device.type, "model_range": list(bounds),
         "cond": described(cond), **{name: described(value) for name, value in chosen.values().items()},
     }  # fmt: skip
-    scorer = Scorer(model, rows, bounds, seed, draws, dtype, device, chosen, as_tensors(cond or {}))
-    manifest = Manifest(folder, _inputs(model, rows, described_settings))
-    shared = int(os.environ.get("WORLD_SIZE") or 1) > 1 if join is None else join
-    shards = Shards(folder / "shards", len(rows), shard, manifest.id)
-    return _run(Worker(folder, scorer, manifest, shards, shared, say, progress, skip_bad), count)
+    about = {"model": model_parts(model), "settings": described_settings}
+    return LikelihoodWork(model, rows, bounds, seed, draws, dtype, device, chosen, as_tensors(cond or {}), about)
 
 
-def _run(worker: Worker, count: int) -> Summary:
-    """The summary of the job, run with that many threads; a signal or a full disk ends it in one sentence."""
-    try:
-        with threads(count), stoppable():
-            return worker.run()
-    except Stopped as stop:
-        raise Stopped(stop.number, worker.progress_text()) from None
-    except OSError as error:
-        reason = error.strerror or error
-        raise JobError(
-            f"{worker.folder} cannot be written ({reason}): finished shards stay; fix that and run it again"
-        ) from error
-
-
-def _shard(data: DataSet, draws: int, micro_batch: int, shard: int | None) -> int:
-    """The number of rows of a shard; JobError for counts that are out of range."""
+def _check_counts(data: DataSet, draws: int, micro_batch: int, shard: int | None) -> None:
+    """Refuse counts that are out of range."""
     for name, value in (("draws", draws), ("micro_batch", micro_batch), ("shard", shard or micro_batch)):
         if value < 1:
             raise JobError(f"{name}={value}: give at least 1")
@@ -142,24 +178,7 @@ def _shard(data: DataSet, draws: int, micro_batch: int, shard: int | None) -> in
         raise JobError(f"shard={shard} is not a multiple of micro_batch={micro_batch}: write {near}")
     if draws > 1 and data.levels is None:
         raise JobError(f"draws={draws}: {data.name} is continuous and has nothing to dequantise: leave draws out")
-    return shard or micro_batch * math.ceil(len(data) / (micro_batch * _MOST_SHARDS))
 
 
 def _stderr(line: str) -> None:
     print(f"sdediff: {line}", file=sys.stderr, flush=True)
-
-
-def _inputs(model: ScoreModel, data: DataSet, settings: dict[str, Any]) -> dict[str, Any]:
-    """The content of the manifest."""
-    about = {
-        "rows": len(data),
-        "shape": list(data.shape),
-        "levels": data.levels,
-        "range": data.range and list(data.range),
-    }
-    return {
-        "data": {"name": data.name, **about, "sha256": inputs.data_hash(data)},
-        "model": model_parts(model),
-        "settings": settings,
-        "versions": {"sdediff": versions()["sdediff"], "torch": torch.__version__},
-    }

@@ -2,80 +2,120 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import torch
-from torch import Tensor, nn
 
 from sdediff._utils.errors import InputError
 from sdediff._utils.files import whole
 from sdediff.jobs.errors import JobError
-from sdediff.model.score_model import ScoreModel
 
 NAME = "manifest.json"
-_FORMAT = 1
-_COMPARED = ("data", "model", "settings", "versions")
+_FORMAT, _LARGEST = 2, 1 << 24
+_SECTIONS = ("data", "model", "settings", "versions")
+_KINDS = {"work": str, "units": int, "shard": int, "notes": dict, "result": dict, **dict.fromkeys(_SECTIONS, dict)}
 
 
 class Manifest:
-    """The inputs of a job, its notes (events such as a smaller micro-batch), and its result (facts of all shards)."""
+    """What defines a job, the size of its shards, its notes (such as a smaller micro-batch) and its result.
 
-    def __init__(self, folder: Path, inputs: dict[str, Any]) -> None:
-        self.path = folder / NAME
-        self.inputs = json.loads(json.dumps(inputs))
-        text = json.dumps(_compared(self.inputs), sort_keys=True)
-        self.id = hashlib.sha256(text.encode()).hexdigest()[:16]
+    units: the number of units now; `stored_units` is what the file says, which may be fewer: a job may grow.
+    """
+
+    def __init__(self, folder: Path, work: str, units: int, sections: dict[str, dict[str, Any]]) -> None:
+        self.path, self.work, self.units = folder / NAME, work, units
+        self.sections: dict[str, Any] = json.loads(json.dumps(sections))
+        self.stored_units, self.shard = units, 0
         self.notes: dict[str, Any] = {}
         self.result: dict[str, Any] = {}
 
-    def read(self) -> bool:
-        """Read notes and result from the file; False where there is none. JobError where it belongs to another job."""
-        try:
-            stored = json.loads(self.path.read_text(encoding="utf-8"))
-            if stored["format"] != _FORMAT:
-                raise InputError(f"format {stored['format']}, this version reads {_FORMAT}")
-            parts = {key: stored[key] for key in (*_COMPARED, "notes", "result")}
-        except FileNotFoundError:
+    def read(self, shard: int | None = None) -> bool:
+        """Read the file; False where there is none. JobError where it is damaged or belongs to another job.
+
+        shard: the number of units of a shard, where it was given and must agree.
+        """
+        stored = stored_manifest(self.path.parent)
+        if stored is None:
             return False
-        except (ValueError, KeyError, TypeError) as error:
-            raise JobError(f"{self.path} is not a job's manifest ({error}): give another --out") from error
-        old, new = _flat(_compared(stored)), _flat(_compared(self.inputs))
+        if stored["work"] != self.work:
+            raise JobError(
+                f"{self.path.parent} holds another job: of {stored['work']}, not of {self.work}: give another --out"
+            )
+        self._compare(stored, shard)
+        self.stored_units, self.shard = stored["units"], stored["shard"]
+        self.notes, self.result = stored["notes"], stored["result"]
+        return True
+
+    def _compare(self, stored: dict[str, Any], shard: int | None) -> None:
+        old, new = _flat(_compared(stored)), _flat(_compared(self.sections))
+        if shard is not None:
+            old["shard"], new["shard"] = stored["shard"], shard
+        if stored["units"] > self.units:
+            counted = "data.rows" if "rows" in self.sections.get("data", {}) else "units"
+            old[counted], new[counted] = stored["units"], self.units
         changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
         if changed:
-            changes = "; ".join(
-                f"{key} is {_short(old.get(key))} there and {_short(new.get(key))} now" for key in changed
-            )
-            raise JobError(
-                f"{self.path.parent} holds another job: {changes}: give what it was started with, or another --out"
-            )
-        self.notes, self.result = parts["notes"], parts["result"]
-        return True
+            changes = [f"{key} is {short(old.get(key))} there and {short(new.get(key))} now" for key in changed]
+            raise other_job(self.path.parent, "; ".join(changes))
 
     def write(self) -> None:
         """Write the file, completely or not at all."""
-        everything = {"format": _FORMAT, **self.inputs, "notes": self.notes, "result": self.result}
+        everything = {
+            "format": _FORMAT, "work": self.work, "units": self.units, "shard": self.shard, **self.sections,
+            "notes": self.notes, "result": self.result,
+        }  # fmt: skip
+        everything["check"] = _check(everything)
         with whole(self.path) as unfinished:
             unfinished.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
+        self.stored_units = self.units
+
+
+def other_job(folder: Path, changes: str) -> JobError:
+    """The refusal of a folder that holds another job."""
+    return JobError(
+        f"{folder} holds another job: {changes}: give what it was started with, or another folder, --out of the command"
+    )
+
+
+def stored_manifest(folder: Path) -> dict[str, Any] | None:
+    """The content of a folder's manifest, checked; None where there is none. JobError where it is no manifest."""
+    path = folder / NAME
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise InputError(f"it is larger than {_LARGEST >> 20} MiB")
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(stored, dict) or stored.get("format") != _FORMAT:
+            raise InputError(f"it is not of format {_FORMAT}")
+        check = stored.pop("check", None)
+        for key, kind in _KINDS.items():
+            if not isinstance(stored.get(key), kind) or isinstance(stored[key], bool):
+                raise InputError(f"{key} is missing or of another type")
+        if check != _check(stored):
+            raise InputError("it was damaged, or changed by hand")
+        if stored["units"] < 1 or stored["shard"] < 1:
+            raise InputError("units and shard are at least 1")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, RecursionError) as error:
+        raise JobError(f"{path} is not a job's manifest ({_line(error)}): give another --out, or remove it") from error
+    return stored
 
 
 def stored_threads(folder: Path) -> int | None:
     """The thread count in the manifest of a folder, if there is one."""
     try:
-        return int(json.loads((folder / NAME).read_text(encoding="utf-8"))["settings"]["threads"])
+        stored = stored_manifest(folder)
+        return None if stored is None else int(stored["settings"]["threads"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _compared(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts that must agree. A data file may have moved: its content counts, not its name."""
-    data = {key: value for key, value in manifest["data"].items() if key != "name"}
-    return {**{key: manifest[key] for key in _COMPARED}, "data": data}
+def _compared(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The parts that must agree. A data file may have moved and grown: its content counts, compared by block."""
+    sections = {key: manifest.get(key, {}) for key in _SECTIONS}
+    data = {key: value for key, value in sections["data"].items() if key not in ("name", "rows", "sha256")}
+    return {**sections, "data": data}
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
@@ -85,59 +125,15 @@ def _flat(value: Any, name: str = "") -> dict[str, Any]:
     return {k: v for key, part in value.items() for k, v in _flat(part, f"{name}.{key}" if name else key).items()}
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value as JSON, cut off where it is long."""
     text = json.dumps(value)
     return text if len(text) <= 60 else f'{text[:12]}..."'
 
 
-def model_parts(model: ScoreModel) -> dict[str, Any]:
-    """All that determines a model's outputs, as short texts: a hash of its weights, its network, process and clock."""
-    net, parts = model.net, {}
-    if isinstance(net, nn.Module):
-        digest = hashlib.sha256()
-        for name, value in sorted(net.state_dict().items()):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(_bytes(value))
-        parts = {"sha256": digest.hexdigest(), "net": described(repr(net))}
-    else:
-        parts = {"net": described(net)}
-    fields = ("sde", "predicts", "time", "sigma_data", "offset", "trained", "cond", "stats")
-    return {**parts, **{key: described(getattr(model, key)) for key in fields}}
+def _check(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def described(value: Any) -> Any:
-    """A value as JSON, equal in every process: plain values as they are, others by their class and content."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value if not isinstance(value, str) or len(value) <= 200 else _digest(value.encode())
-    text = " ".join(_words(value, 0))
-    return text if len(text) <= 200 else _digest(text.encode())
-
-
-def _words(value: Any, depth: int) -> Iterator[str]:
-    """The words that describe a value: types, names of fields, and digests of arrays."""
-    if isinstance(value, Tensor | np.ndarray):
-        yield f"{value.dtype}{tuple(value.shape)}:{_digest(_bytes(value))}"
-    elif isinstance(value, dict | list | tuple):
-        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
-            yield f"{key}="
-            yield from _words(part, depth + 1)
-    elif value is None or isinstance(value, bool | int | float | str | torch.dtype | torch.device):
-        yield str(value)
-    else:
-        # Not by repr: that of a plain object has an address, which differs between processes.
-        kind = value if hasattr(value, "__qualname__") else type(value)
-        yield f"{kind.__module__}.{kind.__qualname__}"
-        if dataclasses.is_dataclass(value) and depth < 8:
-            yield from _words({f.name: getattr(value, f.name) for f in dataclasses.fields(value)}, depth + 1)
-        elif kind is not value and depth < 8:
-            yield from _words(getattr(value, "__dict__", {}), depth + 1)
-
-
-def _bytes(value: Any) -> bytes:
-    if isinstance(value, Tensor):
-        value = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return np.ascontiguousarray(value).tobytes()
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]

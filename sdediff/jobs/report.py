@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdediff._utils.files import whole
-from sdediff.jobs.shards import read_results
-from sdediff.jobs.summary import Summary
+from sdediff.jobs.summary import Summary, read_results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,14 +1,13 @@
-"""The results of a shard: micro-batch by micro-batch, without bad rows, averaged over several dequantisations."""
+"""`LikelihoodWork`: the likelihood of rows of a data set, without bad rows, averaged over several dequantisations."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,14 +15,18 @@ from torch import Tensor
 from sdediff._utils.errors import DataWarning
 from sdediff.datasets import DataSet
 from sdediff.grids.levels import level
+from sdediff.jobs.blocks import Blocks
 from sdediff.jobs.errors import JobError
 from sdediff.jobs.inputs import Range, states
-from sdediff.jobs.locks import Say
+from sdediff.jobs.work import Batch, Say, Taken, Work
 from sdediff.likelihood import Discrete, Likelihood, LikelihoodSettings, bits_per_dim, log_likelihood
 from sdediff.likelihood.settings import ENDS, LEVEL_ENDS
 from sdediff.model.score_model import ScoreModel
 
-BAD_ROW = "bad row"
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BAD_ROW, FAILED = "bad row", "failed"
 # The fields of a Likelihood that are the same for all samples.
 _FACTS = ("dims", "t0", "end", "method", "prior", "scale", "mass")
 _COLUMNS = ("index", "log_prob", "std_error", "bits_per_dim", "status", "calls", "latent_norm", "solver_error")
@@ -62,9 +65,9 @@ def fit_settings(
     return settings
 
 
-@dataclass(frozen=True, eq=False)
-class Scorer:
-    """Scores rows of a data set; `alive` is called after every micro-batch."""
+@dataclass(eq=False)
+class LikelihoodWork(Work):
+    """The likelihood of every row of a data set. described: the settings and the model's parts for the manifest."""
 
     model: ScoreModel
     data: DataSet
@@ -75,35 +78,61 @@ class Scorer:
     device: torch.device
     settings: LikelihoodSettings
     cond: dict[str, Any]
+    described: dict[str, dict[str, Any]]
 
-    def shard(
-        self, rows: range, micro_batch: int, alive: Callable[[], None]
-    ) -> tuple[dict[str, list[Any]], dict[str, Any]]:
-        """The columns of a shard, a value a row, and the facts that hold for all of its rows."""
-        started, bad = time.perf_counter(), set(self.data.bad_rows)
+    name = "likelihood"
+    unit = "row"
+
+    def __post_init__(self) -> None:
+        self.units = len(self.data)
+        self._blocks = Blocks(self.data)
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        data = self.data
+        about = {"name": data.name, "rows": len(data), "shape": list(data.shape), "dtype": data.x.dtype.str}
+        about.update(levels=data.levels, range=data.range and list(data.range))
+        return {"data": about, **self.described}
+
+    def schema(self) -> pa.Schema:
+        return likelihood_schema(self.draws)
+
+    def take(self, units: range) -> Taken:
+        return self._blocks.take(units)
+
+    def blocks(self, units: range) -> range:
+        return self._blocks.numbers(units)
+
+    def digests(self, units: range, total: int) -> tuple[str, ...]:
+        return self._blocks.digests(units, total)
+
+    def identity(self, digests: Sequence[str]) -> str:
+        return self._blocks.identity(digests)
+
+    def failed(self, unit: int, message: str) -> dict[str, Any]:
+        return {"status": f"{FAILED}: {message}", "calls": 0}
+
+    def batch(self, content: DataSet, units: Sequence[int]) -> Batch:
+        """Score some rows; those with NaN or infinity are left out and marked."""
+        bad = set(content.bad_rows)
+        good = [row for row in units if row not in bad]
+        values, facts = self._scored(content, good) if good else ({}, {})
+        place = {row: n for n, row in enumerate(good)}
         columns: dict[str, list[Any]] = {name: [] for name in column_names(self.draws)}
-        facts: dict[str, Any] = {}
-        for start in range(rows.start, rows.stop, micro_batch):
-            part = range(start, min(start + micro_batch, rows.stop))
-            good = [row for row in part if row not in bad]
-            values, facts = self._micro_batch(good) if good else ({}, facts)
-            place = {row: n for n, row in enumerate(good)}
-            for row in part:
-                for name, column in columns.items():
-                    if row in place and name in values:
-                        column.append(values[name][place[row]])
-                    else:
-                        column.append(row if name == "index" else _BAD_ROW_VALUES.get(name))
-            alive()
-        return columns, {**facts, "seconds": time.perf_counter() - started}
+        for row in units:
+            for name, column in columns.items():
+                if row in place and name in values:
+                    column.append(values[name][place[row]])
+                else:
+                    column.append(row if name == "index" else _BAD_ROW_VALUES.get(name))
+        return Batch(columns, facts)
 
-    def _micro_batch(self, rows: Sequence[int]) -> tuple[dict[str, list[Any]], dict[str, Any]]:
-        cond = {name: self._of_rows(value, rows) for name, value in self.cond.items()}
+    def _scored(self, content: DataSet, rows: Sequence[int]) -> tuple[dict[str, list[Any]], dict[str, Any]]:
         results = []
+        cond = {name: self._of_rows(value, rows) for name, value in self.cond.items()}
         for draw in range(self.draws):
             seed = draw_seed(self.seed, draw)
             dequantise = None if self.settings.discrete is not None else seed
-            x = states(self.data, rows, self.bounds, dequantise, self.dtype)
+            x = states(content, rows, self.bounds, dequantise, self.dtype)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DataWarning)  # the whole set has been compared with the card
                 result = log_likelihood(
@@ -123,6 +152,14 @@ class Scorer:
         if isinstance(value, Tensor) and value.ndim and len(value) == len(self.data):
             return value[torch.as_tensor(rows, device=value.device)]
         return value
+
+
+def likelihood_schema(draws: int) -> pa.Schema:
+    """The columns of a job's Parquet file with their types."""
+    import pyarrow as pa
+
+    kinds = {"index": pa.int64(), "status": pa.string(), "calls": pa.int64()}
+    return pa.schema([(name, kinds.get(name, pa.float64())) for name in column_names(draws)])
 
 
 def column_names(draws: int) -> list[str]:
@@ -165,11 +202,3 @@ def over_draws(results: Sequence[Likelihood]) -> dict[str, Any]:
     values["tightening"] = values["log_prob"] - each.mean(0)
     values["solver_error"] = (weights * torch.stack([r.solver_error.cpu() for r in results])).sum(0)
     return values
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, on a device or on the host."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)

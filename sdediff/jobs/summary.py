@@ -14,13 +14,12 @@ import numpy as np
 from sdediff._utils.files import whole
 from sdediff._utils.machine import machine, versions
 from sdediff.jobs.errors import JobError
-from sdediff.jobs.manifest import NAME as MANIFEST
-from sdediff.jobs.manifest import Manifest
-from sdediff.jobs.scoring import BAD_ROW
-from sdediff.jobs.shards import MERGED, read_results
+from sdediff.jobs.manifest import Manifest, stored_manifest
+from sdediff.jobs.rows import Rows, survey
+from sdediff.jobs.tables import read_columns
 from sdediff.likelihood.result import difference
 
-NAME = "summary.json"
+NAME, MERGED = "summary.json", "likelihood.parquet"
 
 
 @dataclass(frozen=True, repr=False)
@@ -31,6 +30,7 @@ class Summary:
     the samples. probe_error: standard error of the mean log_prob by the trace estimate; solver_error: mean size of
     the samples' estimates; dequantisation_error: standard error of the mean by the K draws, tightening: their gain
     over one draw, in nats. statuses: the number of samples with each status. refused: why there are no means.
+    bad_rows hold NaN or infinity; on failed_rows the network or its input raised an error.
     difference: from the literature's protocol, in words, with the settings that undo it.
     """
 
@@ -60,6 +60,7 @@ class Summary:
     seconds: float
     refused: str | None = None
     bad_rows: tuple[int, ...] = ()
+    failed_rows: tuple[int, ...] = ()
     difference: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
@@ -96,31 +97,44 @@ class Summary:
         return folder / NAME
 
 
-def summarise(out: Path, manifest: Manifest, model: str | None, device: Any, skip_bad: bool) -> Summary:
-    """The summary of the files of a finished job."""
-    columns = read_results(out)
-    statuses: list[str] = columns["status"]
-    good = np.array([status == "ok" for status in statuses])
-    bad = [row for row, status in enumerate(statuses) if status == BAD_ROW]
-    result, inputs, settings = manifest.result, manifest.inputs, manifest.inputs["settings"]
-    refused = None
-    if bad and not skip_bad:
-        name = inputs["data"]["name"]
-        refused = f"{name}: row {bad[0]} holds NaN or Inf ({len(bad)} such rows of {len(statuses)})"
-    scored = {key: values[good] for key, values in columns.items() if key != "status"}
-    means = {} if refused else _means(scored)
+def read_results(out: Path) -> dict[str, Any]:
+    """The columns of a finished job: float arrays, NaN where a value is missing, and the status as a list."""
+    return read_columns(out / MERGED)
+
+
+def summarise(
+    out: Path, manifest: Manifest, model: str | None, device: Any, skip_bad: bool, skip_failed: bool
+) -> Summary:
+    """The summary of the files of a finished job, read a row group at a time."""
+    parts = manifest.sections
+    result, settings, data = manifest.result, parts["settings"], parts["data"]
+    rows = survey(out / MERGED)
+    refused = _refusal(data["name"], rows, skip_bad, skip_failed)
+    means = {} if refused else _means(out / MERGED, rows)
+    good, size = rows.statuses.get("ok", 0), sum(rows.statuses.values())
     return Summary(
-        model=model, data=inputs["data"]["name"], samples=len(statuses), left_out=len(statuses) - int(good.sum()),
-        statuses={status: statuses.count(status) for status in sorted(set(statuses))},
-        dims=result.get("dims"), levels=inputs["data"]["levels"], draws=settings["draws"],
+        model=model, data=data["name"], samples=size, left_out=size - good,
+        statuses=dict(sorted(rows.statuses.items())),
+        dims=result.get("dims"), levels=data["levels"], draws=settings["draws"],
         **{key: means.get(key) for key in _MEANS},
-        t0=result.get("t0"), density=_density(result, inputs["data"]["levels"]),
+        t0=result.get("t0"), density=_density(result, data["levels"]),
         prior=result.get("prior"), method=result.get("method"), scale=result.get("scale"),
         difference=difference(result["method"], result["end"], result["prior"]) if "end" in result else "",
-        calls=_mean(scored["calls"])[0], micro_batch=manifest.notes.get("micro_batch", settings["micro_batch"]),
-        seconds=round(result.get("seconds", 0.0), 2), refused=refused, bad_rows=tuple(bad), settings=settings,
-        notes=manifest.notes, versions=versions(), machine=machine(device),
+        calls=rows.mean("calls"), micro_batch=manifest.notes.get("micro_batch", settings["micro_batch"]),
+        seconds=round(result.get("seconds", 0.0), 2), refused=refused, bad_rows=tuple(rows.bad),
+        failed_rows=tuple(rows.failed), settings=settings, notes=manifest.notes, versions=versions(),
+        machine=machine(device),
     )  # fmt: skip
+
+
+def _refusal(name: str, rows: Rows, skip_bad: bool, skip_failed: bool) -> str | None:
+    """Why there are no means, with the option that gives them."""
+    size = sum(rows.statuses.values())
+    if rows.bad and not skip_bad:
+        return f"{name}: row {rows.bad[0]} holds NaN or Inf ({len(rows.bad)} such rows of {size})"
+    if rows.failed and not skip_failed:
+        return f"{name}: row {rows.failed[0]} {rows.reason} ({len(rows.failed)} such rows of {size})"
+    return None
 
 
 _DENSITIES = {
@@ -146,16 +160,16 @@ _MEANS = (
 )  # fmt: skip
 
 
-def _means(scored: dict[str, Any]) -> dict[str, float | None]:
+def _means(path: Path, rows: Rows) -> dict[str, float | None]:
     out: dict[str, float | None] = {}
+    size = rows.statuses.get("ok", 0)
     for key in ("log_prob", "bits_per_dim"):
-        out[key], out[f"{key}_std_error"] = _mean(scored[key])
-    size = len(scored["log_prob"])
+        out[key], out[f"{key}_std_error"] = rows.mean(key), rows.std_error(path, key)
     for key, column in (("probe_error", "std_error"), ("dequantisation_error", "dequantisation_error")):
         # The errors of samples are independent: that of the mean is their root sum of squares over their number.
-        out[key] = _finite(math.sqrt(math.fsum(scored[column] ** 2)) / size) if size and column in scored else None
-    out["solver_error"] = _mean(abs(scored["solver_error"]))[0]
-    out["tightening"] = _mean(scored["tightening"])[0] if "tightening" in scored else None
+        total = rows.squares.get(column)
+        out[key] = _finite(math.sqrt(total) / size) if size and total is not None else None
+    out["solver_error"], out["tightening"] = rows.mean("solver_error"), rows.mean("tightening")
     return out
 
 
@@ -187,12 +201,10 @@ def paired(first: str | Path, second: str | Path) -> dict[str, Any]:
     one, two = Path(first), Path(second)
     manifests = []
     for folder in (one, two):
-        try:
-            manifests.append(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
-            if not (folder / MERGED).is_file():
-                raise FileNotFoundError(MERGED)
-        except (OSError, ValueError) as error:
-            raise JobError(f"{folder} holds no finished job ({error}): finish it first") from error
+        stored = stored_manifest(folder)
+        if stored is None or not stored["result"] or not (folder / MERGED).is_file():
+            raise JobError(f"{folder} holds no finished job: finish it first")
+        manifests.append(stored)
     for section, key in (("data", "sha256"), ("data", "levels"), ("settings", "seed"), ("settings", "draws")):
         a, b = (manifest[section].get(key) for manifest in manifests)
         if a != b:

@@ -68,7 +68,8 @@ class Statistics:
     @classmethod
     def of(cls, tensors: dict[str, Tensor]) -> Statistics:
         """The statistics that `state` gave. Raises KeyError or ValueError on tensors of another kind."""
-        mean, dims, directions, variances = (tensors[n] for n in ("mean", "dims", "directions", "variances"))
+        # Copies, because memory-mapped tensors are aligned otherwise and their products differ in the last bits.
+        mean, dims, directions, variances = (tensors[n].clone() for n in ("mean", "dims", "directions", "variances"))
         found = cls(mean, dims, directions, variances, tensors["rest"].item())
         k, d = found.directions.shape
         if found.dims.shape != found.mean.shape or found.mean.numel() != d or found.variances.shape != (k,):

@@ -9,7 +9,7 @@ import torch
 from pyarrow import parquet
 
 import sdediff as sd
-from sdediff.jobs.shards import MERGED
+from sdediff.jobs.summary import MERGED
 from sdediff.nets import MLP
 from tests.jobs.networks import QUICK, network
 from tests.jobs.nursery import Nursery, command

@@ -103,7 +103,7 @@ class Nursery:
 
 def command(out, data="data.npy", model="model", **options):
     """The arguments of a job of six shards."""
-    given = {"micro_batch": 2, "trace": "exact", "rtol": 1.0, "atol": 1.0, **options}
+    given = {"micro_batch": 2, "shard": 2, "trace": "exact", "rtol": 1.0, "atol": 1.0, **options}
     flags = [text for key, value in given.items() for text in (f"--{key.replace('_', '-')}", value) if text is not True]
     return ("likelihood", model, data, "--out", out, *flags)
 
@@ -115,14 +115,14 @@ def same(out, whole):
         summary["seconds"] = summary["machine"] = None
     assert ours == {**whole[1], "seconds": None, "machine": None}
     left = sorted(p.name for p in out.iterdir() if not p.name.startswith("."))
-    assert left == ["likelihood.parquet", "manifest.json", "report.html", "summary.json"]
+    assert left == ["journal.jsonl", "likelihood.parquet", "manifest.json", "report.html", "summary.json"]
 
 
 def shards(out):
     return sorted(p.name for p in (out / "shards").glob("*.parquet"))
 
 
-def until(condition, seconds=30):
+def until(condition, seconds=150):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"

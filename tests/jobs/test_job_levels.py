@@ -12,7 +12,7 @@ import sdediff as sd
 from sdediff.datasets import DataSet
 from sdediff.jobs import JobError
 from sdediff.jobs.scoring import draw_seed, over_draws
-from sdediff.jobs.shards import MERGED
+from sdediff.jobs.summary import MERGED
 from tests.jobs.networks import QUICK, network
 
 

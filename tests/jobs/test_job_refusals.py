@@ -6,8 +6,8 @@ import torch
 import sdediff as sd
 from sdediff.datasets import DataError, DataSet
 from sdediff.jobs import JobError
-from sdediff.jobs.manifest import described
-from sdediff.jobs.shards import MERGED
+from sdediff.jobs.identity import described
+from sdediff.jobs.summary import MERGED
 from sdediff.model.prediction import ModelError
 from tests.jobs.networks import network
 

@@ -36,4 +36,4 @@ def test_the_report_is_one_page_that_needs_nothing_else(job, tmp_path):
     saved = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert saved["log_prob"] == summary.log_prob
     files = sorted(p.name for p in (tmp_path / "out").iterdir() if p.name[0] != ".")
-    assert files == ["likelihood.parquet", "manifest.json", "report.html", "summary.json"]
+    assert files == ["journal.jsonl", "likelihood.parquet", "manifest.json", "report.html", "summary.json"]

@@ -40,7 +40,7 @@ def test_bad_rows_are_named_the_others_scored_and_the_mean_refused(job, rows):
     again, _, said = job(rows, model=network(dtype=torch.float64), skip_bad=True)
     assert again.refused is None
     assert again.log_prob == pytest.approx(np.mean([clean[i] for i in good]))
-    assert said == ["begun before: all 11 samples are done"]
+    assert said == ["begun before: all 11 rows are done"]
 
 
 def test_a_sample_on_which_the_network_fails_is_flagged_and_left_out(job, rows):

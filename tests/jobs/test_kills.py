@@ -16,9 +16,10 @@ from tests.jobs.nursery import command, same, shards, until
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked from one that has imported all")
 
 
-def test_twenty_kills_at_random_moments_and_the_same_bytes(nursery, whole, out):
+@pytest.mark.parametrize("count", [4, pytest.param(20, marks=pytest.mark.slow)])
+def test_kills_at_random_moments_and_the_same_bytes(nursery, whole, out, count):
     draws, kills = random.Random(0), 0
-    while kills < 20:
+    while kills < count:
         process = nursery.start(*command(out), pause=0.02)
         time.sleep(draws.uniform(0, 1.2))
         process.kill()
@@ -35,8 +36,8 @@ def test_twenty_kills_at_random_moments_and_the_same_bytes(nursery, whole, out):
 
 
 def test_a_kill_before_and_after_every_file_that_appears(nursery, whole, out):
-    # 1 the lock's holder, 2 the manifest, 3..8 shards, 9 the whole, 10 its result, 11 the summary, 12 the page
-    for at in (2, 3, 8, 9, 10, 11, 12):
+    # 1 the lock's holder, 2 the manifest, 3..8 shards, 9 the result, 10 its hash, 11 the journal, 12 the summary
+    for at in (2, 3, 9, 10, 11):
         code, said = nursery.run(*command(out), die=(at, at % 2 == 0))
         assert code == -signal.SIGKILL, said
         code, said = nursery.run(*command(out))
@@ -57,12 +58,12 @@ def test_a_resumed_run_says_how_far_it_was_and_does_only_the_rest(nursery, whole
     code, said = other.wait()
     assert code == 0
     done = 2 * len(times)
-    assert f"begun before: {len(times)} of 6 shards, {done} of 11 samples, are done" in said
+    assert f"begun before: {len(times)} of 6 shards, {done} of 11 rows, are done" in said
     assert f"taking the lock over from process {process.pid} on {socket.gethostname()}" in said
     same(out, whole)
     code, said = nursery.run(*command(out))
     assert code == 0
-    assert "all 11 samples are done" in said
+    assert "all 11 rows are done" in said
     same(out, whole)
 
 
@@ -75,7 +76,7 @@ def test_a_signal_leaves_a_state_that_the_said_command_resumes(nursery, whole, o
     assert code == expected, said
     done = len(shards(out))
     line = said.strip().splitlines()[-1]
-    assert f"interrupted: {done} of 6 shards, {2 * done} of 11 samples, are done; go on with: sdediff like" in line
+    assert f"interrupted: {done} of 6 shards, {2 * done} of 11 rows, are done; go on with: sdediff like" in line
     assert [p for p in (out / "shards").iterdir() if p.suffix != ".parquet"] == []
     code, said = nursery.run(*shlex.split(line.partition("go on with: sdediff ")[2]))
     assert code == 0, said
@@ -106,7 +107,7 @@ def test_a_second_job_is_refused_by_the_name_of_the_first(nursery, whole, out):
     code, said = nursery.run(*command(out))
     assert code == 2
     assert f"is held by process {first.pid} on {socket.gethostname()}" in said
-    assert "--join" in said
+    assert "--part" in said
     code, said = first.wait()
     assert code == 0, said
     same(out, whole)

@@ -10,7 +10,7 @@ import torch
 
 import sdediff as sd
 from sdediff.analysis.model_paths import paths
-from sdediff.jobs.shards import read_results
+from sdediff.jobs.summary import read_results
 from sdediff.model.conditions import as_tensors, rows_of_conditions
 
 F64 = torch.float64

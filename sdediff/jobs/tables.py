@@ -1,0 +1,112 @@
+"""Tables of a job as Parquet: bytes of shards, and results whose bytes depend on the values alone."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sdediff.jobs.errors import JobError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Rows of a row group: fixed, so that the bytes of a result do not depend on the size of the shards.
+_GROUP = 1 << 16
+
+
+def make_table(columns: dict[str, list[Any]], schema: pa.Schema) -> pa.Table:
+    """Columns of values as a table; NaN becomes null."""
+    import pyarrow as pa
+
+    arrays = {name: [_none_if_nan(value) for value in columns[name]] for name in schema.names}
+    return pa.table(arrays, schema=schema)
+
+
+def table_bytes(table: pa.Table) -> bytes:
+    """A table as the bytes of a Parquet file."""
+    from pyarrow import parquet
+
+    buffer = io.BytesIO()
+    parquet.write_table(table.combine_chunks(), buffer)
+    return buffer.getvalue()
+
+
+def table_from(content: bytes, units: range) -> pa.Table:
+    """The table in the bytes of a shard, whose index must be `units`. JobError: anything else."""
+    from pyarrow import ArrowException, parquet
+
+    try:
+        table = parquet.read_table(io.BytesIO(content))
+        index = table.column("index").to_numpy()
+    except (ArrowException, OSError, ValueError, KeyError) as error:
+        raise JobError(f"no table of {len(units)} rows ({_line(error)})") from error
+    if len(index) != len(units) or not np.array_equal(index, np.arange(units.start, units.stop)):
+        raise JobError(f"its rows are not {units.start} to {units.stop - 1}")
+    return table
+
+
+def write_parquet(tables: Iterator[pa.Table], schema: pa.Schema, path: Path) -> None:
+    """Write tables one after the other into one file, in row groups of a fixed size, with checksums of their pages."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    with parquet.ParquetWriter(path, schema, write_page_checksum=True) as writer:
+        waiting: list[pa.Table] = []
+        for table in tables:
+            waiting.append(table)
+            while sum(map(len, waiting)) >= _GROUP:
+                joined = pa.concat_tables(waiting)
+                writer.write_table(joined.slice(0, _GROUP).combine_chunks(), row_group_size=_GROUP)
+                waiting = [joined.slice(_GROUP)]
+        if sum(map(len, waiting)):
+            writer.write_table(pa.concat_tables(waiting).combine_chunks(), row_group_size=_GROUP)
+
+
+def read_rows(path: Path, units: range) -> pa.Table:
+    """Rows of a result; pages whose checksum is wrong raise."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+        groups = range(units.start // _GROUP, math.ceil(units.stop / _GROUP))
+        tables = [file.read_row_group(group) for group in groups]
+    first = units.start - groups.start * _GROUP
+    return pa.concat_tables(tables).slice(first, len(units)).combine_chunks()
+
+
+def row_groups(path: Path, names: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The columns of a result, a row group at a time: float arrays, NaN where a value is missing, texts as lists."""
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+        for group in range(file.num_row_groups):
+            yield _columns(file.read_row_group(group, names))
+
+
+def read_columns(path: Path) -> dict[str, Any]:
+    """All columns of a result, as `row_groups` gives them."""
+    from pyarrow import parquet
+
+    return _columns(parquet.read_table(path, partitioning=None))
+
+
+def _columns(table: pa.Table) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    for name in table.column_names:
+        column = table.column(name)
+        texts = str(column.type) in ("string", "large_string")
+        columns[name] = column.to_pylist() if texts else np.asarray(column.to_numpy(), np.float64)
+    return columns
+
+
+def _none_if_nan(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
