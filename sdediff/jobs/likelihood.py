@@ -101,7 +101,7 @@ def likelihood_job(
         steps=steps, noises=noises, fresh=fresh, variance=variance, solver_error=solver_error, max_steps=max_steps,
         frozen=frozen,
     )  # fmt: skip
-    say, folder = say or _stderr, Path(out).expanduser()
+    say, folder = say or stderr, Path(out).expanduser()
     count = num_threads or stored_threads(folder) or torch.get_num_threads()
     kind = engine_name(engine, workers, address)
     arguments: dict[str, Any] = {
@@ -180,5 +180,6 @@ def _check_counts(data: DataSet, draws: int, micro_batch: int, shard: int | None
         raise JobError(f"draws={draws}: {data.name} is continuous and has nothing to dequantise: leave draws out")
 
 
-def _stderr(line: str) -> None:
+def stderr(line: str) -> None:
+    """Write a message to stderr."""
     print(f"sdediff: {line}", file=sys.stderr, flush=True)
