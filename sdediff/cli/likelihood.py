@@ -101,11 +101,12 @@ def likelihood(
     kind = engine_name(engine, workers, address)
     named = _name_of(data, split) if kind != "local" else rows
     described: dict[str, Any] = {"levels": levels, "range": pair(range_, "--range"), "key": key}
+    described = described if kind != "local" else {}
 
     def run(network: ScoreModel, name: str, to: Path) -> Summary | None:
         with _job_errors(to):
             return sd.likelihood_job(
-                network if kind == "local" else name, named, to, **(described if kind != "local" else {}), settings=settings, limit=limit,
+                network if kind == "local" else name, named, to, **described, settings=settings, limit=limit,
                 seed=seed, draws=draws, micro_batch=micro_batch, shard=shard, part=part, engine=kind, workers=workers,
                 address=address, dtype=numbers, device=place if kind == "local" else str(place), skip_bad=skip_bad,
                 skip_failed=skip_failed, num_threads=threads,
