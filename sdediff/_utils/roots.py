@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-# Nodes of (0, 1), dense at both ends, where a log-SNR runs to infinity like a logarithm.
-_LOGITS = np.linspace(-36.0, 36.0, 577)
+# Nodes of (0, 1) at even steps of log(t/(1 - t)), dense at both ends, where a log-SNR runs to infinity as a logarithm.
+_STEP = 0.125
+_LOGITS = _STEP * np.arange(-288, 289)
 _NODES = np.concatenate([[0.0], 1 / (1 + np.exp(-_LOGITS)), [1.0]])
-_EIGHT, _DIAGONAL = np.arange(8), np.eye(8)
+# Values at eight neighbouring nodes, 3.5 steps before the middle to 3.5 after -> the coefficients of their polynomial
+# in the number of steps from the middle, those of its slope and of half its second derivative.
+_EIGHT = np.arange(8)
+_VALUES = np.linalg.inv(np.vander(_EIGHT - 3.5, increasing=True)).T
+_SLOPES = np.roll(_VALUES * _EIGHT, -1, axis=1)
+_CURVES = np.roll(_SLOPES * _EIGHT, -1, axis=1) / 2
+_COEFFICIENTS = np.stack([_VALUES, _SLOPES, _CURVES])
 # A difference quotient over this share of the distance to the nearer end, on both sides, is exact to about 1e-8; where
 # the two sides differ by more than this share of it, as beside a kink, it is not used.
 _DELTA, _STRAIGHT = 1e-6, 1e-3
@@ -17,37 +24,61 @@ _DELTA, _STRAIGHT = 1e-6, 1e-3
 _LAST = 1e-8
 
 
-def falling_root(function: Callable[[np.ndarray], np.ndarray], values: np.ndarray, end: float) -> np.ndarray:
+def falling_root(
+    function: Callable[[np.ndarray], np.ndarray],
+    values: np.ndarray | Callable[[np.ndarray], np.ndarray],
+    end: float,
+    at: Sequence[float] = (),
+) -> np.ndarray:
     """The t in [0, end] where the falling `function`(t) = value, for `values` of any shape, to float64 accuracy.
 
-    Values beyond the ends give the ends. A bracket is looked up in a table and a first guess interpolated there over
-    log(t/(end - t)); then Newton's steps are taken with difference quotients, and the bracket is halved where a step
-    leaves it or the function has a kink.
+    values: may be a function of what `function` gives at the times `at`, which are evaluated with the table. Values
+    beyond the ends give the ends. Where the function is smooth it is evaluated twice: in a table, whose
+    interpolation gives t and the slope there, and at these t for one of Newton's steps. Else a bracket from the table
+    is narrowed by Newton's steps with difference quotients, and halved where a step leaves it or at a kink.
     """
-    target = np.ravel(np.asarray(values, dtype=np.float64))
     with np.errstate(all="ignore"):
-        table = function(_NODES * end)
+        table = function(np.concatenate([_NODES * end, at]))
+        table, ends = table[: len(_NODES)], table[len(_NODES) :]
+        values = np.asarray(values(ends) if callable(values) else values, dtype=np.float64)
+        target = values.ravel()
         above = np.searchsorted(-table, -target).clip(1, len(table) - 1)
-        low, high = _NODES[above - 1] * end, _NODES[above] * end
-        t = _interpolated(table, above, target) * end
-        outside = ~((t >= low) & (t <= high))
-        if outside.any():
-            share = (table[above - 1] - target) / (table[above - 1] - table[above])
-            share = np.where((share >= 0) & (share <= 1), share, 0.5)
-            t = np.where(outside, low + share * (high - low), t)
-        t = _newton(function, target, t, low, high, end)
-        t = np.where(target >= table[0], 0.0, np.where(target <= table[-1], end, t))
-    return t.reshape(np.shape(values))
+        beyond = (target >= table[0]) | (target <= table[-1])
+        share, rise = _interpolated(table, above, target)
+        t = share * end
+        step = (target - function(t)) * (rise * end)
+        if ((np.abs(step) <= _LAST * t) | beyond).all():
+            t = np.minimum(t + step, end)
+        else:
+            low, high = _NODES[above - 1] * end, _NODES[above] * end
+            part = (table[above - 1] - target) / (table[above - 1] - table[above])
+            part = np.where((part >= 0) & (part <= 1), part, 0.5)
+            t = np.where((t > low) & (t < high), t, low + part * (high - low))
+            t = _newton(function, target, t, low, high, end)
+        if beyond.any():
+            t = np.where(target >= table[0], 0.0, np.where(target <= table[-1], end, t))
+    return t.reshape(values.shape)
 
 
-def _interpolated(table: np.ndarray, above: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """t / end at the target values by the polynomial through the eight nearest nodes; nan at a node or where flat."""
-    near = (above[:, None] - 4).clip(1, len(_LOGITS) - 7) + _EIGHT
-    at = table[near]
-    apart = at[:, :, None] - at[:, None, :] + _DIAGONAL
-    weights = 1 / (apart.prod(axis=2) * (target[:, None] - at))
-    logit = (weights * _LOGITS[near - 1]).sum(axis=1) / weights.sum(axis=1)
-    return 1 / (1 + np.exp(-logit))
+def _interpolated(table: np.ndarray, above: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """t / end at the target values, and its slope in them, by the polynomial through the eight nearest nodes.
+
+    Where they do not tell the slope, beyond them or beside a jump, t is that of a straight line, and the slope is nan.
+    """
+    first = (above - 4).clip(1, len(_LOGITS) - 7)
+    at = table[first[:, None] + _EIGHT]
+    # Chebyshev's step, of third order, from the straight line between the two nodes in the middle.
+    line = at[:, 4] - at[:, 3]
+    v = (target - at[:, 3]) / line - 0.5
+    powers = np.ones(at.shape)
+    powers[:, 1:] = v[:, None]
+    value, slope, curve = np.einsum("ink,nk->in", at @ _COEFFICIENTS, powers.cumprod(axis=1))
+    step = (target - value) / slope
+    smooth = (np.abs(v) <= 0.5) & (np.abs(slope - line) <= 0.5 * np.abs(line))
+    step = np.where(smooth, step - curve / slope * step**2, np.nan)
+    logit = _LOGITS[first + 2] + _STEP * (np.where(smooth, v + step, v) + 0.5)
+    share = 1 / (1 + np.exp(-logit))
+    return share, _STEP * share * (1 - share) / (slope + 2 * curve * step)
 
 
 def _newton(

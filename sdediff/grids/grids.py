@@ -19,8 +19,9 @@ from sdediff._utils.checks import number, real_tensor, whole
 from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import times64
+from sdediff.grids.by_lam import angle, karras, log_snr, polynomial, time_shift
 from sdediff.grids.grid_options import check_options, of_function
-from sdediff.sde.base import SDE, LinearSDE, SDEError, linear
+from sdediff.sde.base import SDE, SDEError, linear
 from sdediff.sde.checks import check_process
 
 GridLike = str | Callable[..., Tensor] | Sequence[float] | Tensor
@@ -34,56 +35,6 @@ def uniform(sde: SDE, n: int, start: float, stop: float) -> Tensor:
 def quadratic(sde: SDE, n: int, start: float, stop: float, power: float = 2.0) -> Tensor:
     """Equal steps in t^(1/power). DDIM (Song et al. 2020, appendix D) has power 2."""
     return uniform(sde, n, start ** (1 / power), stop ** (1 / power)) ** power
-
-
-def _lam_ends(sde: LinearSDE, start: float, stop: float) -> list[float]:
-    """Half the log-SNR at both ends; SDEError where it is infinite."""
-    ends: list[float] = sde.values([start, stop])[2].tolist()
-    if not math.isfinite(ends[0]):
-        raise SDEError(f"a grid over the log-SNR needs alpha > 0 at its start, not so at t={start}: start={sde.t_max}")
-    return ends
-
-
-def log_snr(sde: LinearSDE, n: int, start: float, stop: float) -> Tensor:
-    """Equal steps in lam, half the log-SNR, so in log(sigma/alpha): also called "exponential". Lu et al. 2022."""
-    low, high = _lam_ends(sde, start, stop)
-    return sde.t_of_lam(torch.linspace(low, high, n + 1, dtype=torch.float64))
-
-
-def polynomial(sde: LinearSDE, n: int, start: float, stop: float, rho: float = 1.0) -> Tensor:
-    """Equal steps in the rho-th root of log(sigma/alpha) above its end; rho = 1 is log_snr, more crowds the data.
-
-    Also called "polyexponential".
-    """
-    low, high = _lam_ends(sde, start, stop)
-    left = torch.linspace(1, 0, n + 1, dtype=torch.float64) ** rho
-    return sde.t_of_lam(high - (high - low) * left)
-
-
-def karras(sde: LinearSDE, n: int, start: float, stop: float, rho: float = 7.0) -> Tensor:
-    """Equal steps in (sigma/alpha)^(1/rho). Karras et al. 2022, eq. 5."""
-    high, low = (math.exp(-lam / rho) for lam in _lam_ends(sde, start, stop))
-    kappa = torch.linspace(high, low, n + 1, dtype=torch.float64) ** rho
-    return sde.t_of_lam(-torch.log(kappa))
-
-
-def angle(sde: LinearSDE, n: int, start: float, stop: float, sigma_data: float = 1.0, power: float = 1.0) -> Tensor:
-    """Equal steps in phi^(1/power), phi = atan(sigma / (alpha sigma_data))."""
-    ends = torch.atan(torch.exp(-sde.lam([start, stop])) / sigma_data) ** (1 / power)
-    phi = torch.linspace(ends[0].item(), ends[1].item(), n + 1, dtype=torch.float64) ** power
-    return sde.t_of_lam(-torch.log(sigma_data * torch.tan(phi)))
-
-
-def time_shift(sde: LinearSDE, n: int, start: float, stop: float, shift: float = 3.0) -> Tensor:
-    """Equal steps in sigma/(sigma + shift alpha): a flow's even times with sigma/alpha multiplied by shift.
-
-    On a rectified flow t = shift u / (1 + (shift - 1) u) of even u. Esser et al. 2024, eq. 23.
-    """
-    if shift <= 0:
-        raise InputError(f"shift={shift}: sigma/alpha is multiplied by it, write a positive number")
-    ends = torch.sigmoid(-sde.lam([start, stop]) - math.log(shift))
-    u = torch.linspace(ends[0].item(), ends[1].item(), n + 1, dtype=torch.float64)
-    return sde.t_of_lam(-torch.logit(u) - math.log(shift))
 
 
 def beta(sde: SDE, n: int, start: float, stop: float, alpha: float = 0.6, beta: float = 0.6) -> Tensor:
@@ -217,7 +168,8 @@ def make_grid(
         if times.ndim != 1 or len(times) < 2:
             return _checked(times, sde, at_data=not by_lam)
         if make not in (knots, strided):
-            times[0], times[-1] = start, stop
+            row = times.numpy()  # which shares the memory of times
+            row[0], row[-1] = start, stop
         return _checked(times, sde, at_data=not by_lam)
     ignored = {"steps": n, "start": start, "stop": stop, **options}
     for name in [name for name, value in ignored.items() if value is not None][:1]:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from sdediff._utils.checks import number, real_tensor, shown
 from sdediff._utils.tensors import times64
-from sdediff.sde.base import SDE, SDEError, drift_and_diffusion, linear
+from sdediff.sde.base import SDE, SDEError, linear
 from sdediff.sde.checks import check_process
+from sdediff.sde.coefficients import drift_and_diffusion
 
 
 class AtLam(float):
@@ -139,11 +140,13 @@ class Evaluation:
             )
         for rows, column in zip(self._rows, fields, strict=False):
             rows += column
-        names, added = _VALUES if self.sde.linear else ("time", "g2"), []
+        added, linear_process = list[Level](), self.sde.linear
         for numbers in zip(*fields, strict=True):
             level_ = Level()
-            for name, value in zip(names, numbers, strict=True):
-                setattr(level_, name, value)
+            if linear_process:
+                level_.time, level_.alpha, level_.sigma, level_.lam = numbers
+            else:
+                level_.time, level_.g2 = numbers
             level_.inner, level_.coefficients, level_.evaluation, level_.row = (), None, self, row
             level_.index, row = index, row + 1
             index += first_index is not None

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from sdediff._utils.checks import known, shown, states
 from sdediff._utils.errors import Error
 from sdediff._utils.roots import falling_root
 from sdediff._utils.tensors import normal_log_prob, per_sample, times64
+from sdediff.sde.coefficients import Kernel, Reverse, Schedule, drift_and_diffusion
 
 # Where log(alpha) has fallen so far, a sample does not tell data from none.
 NOTHING_LEFT = -10.0
@@ -41,20 +42,6 @@ def linear(sde: SDE) -> LinearSDE:
 
 class ClassDefault(float):
     """A time that was not given: the number that a class takes for it, and None in a folder."""
-
-
-class Kernel(NamedTuple):
-    """A Gaussian transition x -> N(scale x, std^2 I)."""
-
-    scale: Tensor
-    std: Tensor
-
-
-class Reverse(NamedTuple):
-    """A reverse-time process dx = drift(x, t) dt + diffusion(t) dw, integrated from T down."""
-
-    drift: Callable[[Tensor, Any], Tensor]
-    diffusion: Callable[[Any], Tensor]
 
 
 class SDE(ABC):
@@ -110,19 +97,6 @@ class SDE(ABC):
     def t_max(self) -> float:
         """The last time at which every coefficient is finite: T, or just below it where alpha(T) = 0."""
         return self.T
-
-
-class Schedule(NamedTuple):
-    """alpha, sigma and what follows from them at given times; float64, shaped like the times."""
-
-    time: Tensor
-    alpha: Tensor
-    sigma: Tensor
-    lam: Tensor
-    alpha_dot: Tensor
-    sigma_dot: Tensor
-    f: Tensor
-    g2: Tensor
 
 
 class LinearSDE(SDE):
@@ -202,12 +176,22 @@ class LinearSDE(SDE):
     def t_of_lam(self, lam: Any) -> Tensor:
         """The time at which lam(t) = lam, by safeguarded Newton steps to float64 accuracy; clamped to [0, T]."""
         target = times64(lam)
+        return self._inverse(target.detach().cpu().numpy()).to(target.device)
 
-        def of_times(times: np.ndarray) -> np.ndarray:
-            return self.values(torch.from_numpy(times).to(target.device))[2].detach().cpu().numpy()
+    def times_between(self, start: float, stop: float, place: Callable[[np.ndarray], np.ndarray]) -> Tensor:
+        """The times of a grid by half the log-SNR: where lam is place(lam at start and at stop), float64."""
+        if type(self).t_of_lam is LinearSDE.t_of_lam:
+            return self._inverse(place, (start, stop))  # the ends are evaluated with its table
+        with np.errstate(all="ignore"):  # lam may be infinite at the start
+            lams = place(self.values([start, stop])[2].detach().numpy())
+        return self.t_of_lam(torch.from_numpy(lams))
 
-        times = falling_root(of_times, target.detach().cpu().numpy(), self.T)
-        return torch.from_numpy(times).to(target.device)
+    def _inverse(self, lams: Any, ends: Sequence[float] = ()) -> Tensor:
+        def lam(times: np.ndarray) -> np.ndarray:
+            values: np.ndarray = self.values(torch.from_numpy(times))[2].detach().numpy()
+            return values
+
+        return torch.from_numpy(falling_root(lam, lams, self.T, ends))
 
     def drift(self, x: Tensor, t: Any) -> Tensor:
         return per_sample(self.schedule(t).f, x) * x
@@ -242,9 +226,3 @@ class LinearSDE(SDE):
     def prior_log_prob(self, x: Tensor, prior: str = "sigma") -> Tensor:
         """log density of states x (B, ...) under the prior, nats, float64 (B,)."""
         return normal_log_prob(x, self.prior_std(prior))
-
-
-def drift_and_diffusion(alpha: Any, sigma: Any, alpha_dot: Any, sigma_dot: Any) -> tuple[Any, Any]:
-    """f = alpha'/alpha and g^2 = 2 sigma (sigma' - f sigma), of tensors or arrays."""
-    f = alpha_dot / alpha
-    return f, 2 * sigma * (sigma_dot - f * sigma)

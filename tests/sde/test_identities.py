@@ -12,7 +12,7 @@ from scipy import stats
 
 import sdediff as sd
 from sdediff._utils.tensors import times64
-from sdediff.sde.base import Kernel
+from sdediff.sde import Kernel
 
 F64 = torch.float64
 
