@@ -42,7 +42,7 @@ def falling_root(
         table, ends = table[: len(_NODES)], table[len(_NODES) :]
         values = np.asarray(values(ends) if callable(values) else values, dtype=np.float64)
         target = values.ravel()
-        above = np.searchsorted(-table, -target).clip(1, len(table) - 1)
+        above = np.minimum(np.maximum(len(table) - np.searchsorted(table[::-1], target, "right"), 1), len(table) - 1)
         beyond = (target >= table[0]) | (target <= table[-1])
         share, rise = _interpolated(table, above, target)
         t = share * end
@@ -65,14 +65,14 @@ def _interpolated(table: np.ndarray, above: np.ndarray, target: np.ndarray) -> t
 
     Where they do not tell the slope, beyond them or beside a jump, t is that of a straight line, and the slope is nan.
     """
-    first = (above - 4).clip(1, len(_LOGITS) - 7)
+    first = np.minimum(np.maximum(above - 4, 1), len(_LOGITS) - 7)
     at = table[first[:, None] + _EIGHT]
     # Chebyshev's step, of third order, from the straight line between the two nodes in the middle.
     line = at[:, 4] - at[:, 3]
     v = (target - at[:, 3]) / line - 0.5
     powers = np.ones(at.shape)
     powers[:, 1:] = v[:, None]
-    value, slope, curve = np.einsum("ink,nk->in", at @ _COEFFICIENTS, powers.cumprod(axis=1))
+    value, slope, curve = (at @ _COEFFICIENTS * powers.cumprod(axis=1)).sum(axis=2)
     step = (target - value) / slope
     smooth = (np.abs(v) <= 0.5) & (np.abs(slope - line) <= 0.5 * np.abs(line))
     step = np.where(smooth, step - curve / slope * step**2, np.nan)

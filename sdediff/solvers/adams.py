@@ -89,6 +89,8 @@ class Adams(Multistep):
             t, s = weights.columns(np.s_[:-1]), weights.columns(np.s_[1:])
             decay = transfer * t.sigma / s.sigma
             noise = (s.sigma * np.sqrt(np.maximum(1 - decay, 0.0) * (1 + decay)))[:, 0]
+            if len(parameter) > 1:
+                noise = np.where(parameter[:, 0] > 0, noise, 0.0)
         output = whitened(weights.columns(np.s_[:]), self.scale) if basis == "F" else self.basis
         return Family(transfer, weights.of, output, noise=noise)
 

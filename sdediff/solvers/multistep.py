@@ -10,7 +10,7 @@ import functools
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,8 +30,7 @@ from sdediff.solvers.weights import VARIABLES
 _VARIABLES = (*VARIABLES, "t")
 
 
-@dataclass(frozen=True, eq=False)
-class Family:
+class Family(NamedTuple):
     """How outputs change x over the steps of one run; C parameters side by side, 1 where all coordinates share them.
 
     A step is x_s = transfer x_t + sum_j w_j P_j + added mean + noise z, the newest output first, `added` being

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -95,8 +94,7 @@ VARIABLES: dict[str, Callable[[Any, float], Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """How a step weighs outputs: the basis; the polynomial's variable, with the angle's scale in it and the process's
     inverse for the variable "t"; how two and three points are weighted (`Weights.of`)."""
 
@@ -182,32 +180,41 @@ class Weights:
     ) -> np.ndarray:
         """The weights with which the integral of every polynomial through counts[i] outputs is exact, (steps, most, C).
 
-        One linear system a step: powers of u at the outputs against the kernel's moments, u in units of the step.
+        One Vandermonde system a step: powers of u at the outputs against the kernel's moments, u in units of the step.
         """
         half = (self._lam[start + 1] - self._lam[start]) / 2
         lam = self._lam[start] + half * (_NODES + 1)
-        rule, origin, number = self._rule, self._places[start], np.arange(most)
+        rule, origin, end = self._rule, self._places[start], self.columns((start + 1)[:, None])
         u = VARIABLES[rule.variable](lam, rule.scale) if rule.t_of_lam is None else rule.t_of_lam(lam).detach().numpy()
-        end, step = self.columns((start + 1)[:, None]), self._places[start + 1] - origin
-        at = (self._places[np.maximum((start + newest)[:, None] - number, 0), 0] - origin) / step
-        kernel = self._basis.kernel(lam[:, None], end, self._parameters(start)[..., None])
-        moments = (kernel * (half[..., None] * _GAUSS)) @ _powers((u - origin) / step, most)
-        moments[..., 0] = total
+        step = self._places[start + 1] - origin
+        u = ((u - origin) / step)[:, None]
+        kernel = self._basis.kernel(lam[:, None], end, self._parameters(start)[..., None]) * (half[..., None] * _GAUSS)
+        moments = np.empty((most, *total.shape))
+        moments[0] = total
+        for k in range(1, most):
+            kernel = kernel * u
+            moments[k] = kernel.sum(axis=2)
+        number = np.arange(most)[:, None]
+        used = (number < counts)[..., None]
+        at = (self._places[np.maximum(start + newest - number, 0)] - origin) / step
         if rule.third != "exact" and most > 2:
             three = counts == 3
             # The published rules differ from the exact one in what they take for the second moment.
-            moments[three, :, 2] *= 0.5 if rule.third == "half" else 1.0
-            moments[three, :, 2] += 0.0 if rule.third == "half" else at[three, 1:2] * moments[three, :, 1]
-        used = number < counts[:, None]
-        # Outputs that are not used have a line of the unit matrix, so weight 0.
-        powers = np.where(used[..., None] & used[:, None], _powers(at, most), np.eye(most))
-        w: np.ndarray = np.linalg.solve(np.swapaxes(powers, 1, 2), np.swapaxes(moments * used[:, None], 1, 2))
-        return w
+            moments[2, three] *= 0.5 if rule.third == "half" else 1.0
+            moments[2, three] += 0.0 if rule.third == "half" else at[1, three] * moments[1, three]
+        return np.swapaxes(_vandermonde(np.where(used, at, number[..., None] + 2.0), moments, used), 0, 1)
 
 
-def _powers(u: np.ndarray, most: int) -> np.ndarray:
-    """1, u, ..., u^(most - 1), (steps, nodes, most)."""
-    powers = np.ones((*u.shape, most))
-    for k in range(1, most):
-        np.multiply(powers[..., k - 1], u, out=powers[..., k])
-    return powers
+def _vandermonde(at: np.ndarray, moments: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """w with sum_j w_j at_j^k = moments_k for k < J, (J, ...); 0 from the first j on that is not used.
+
+    Newton's form of the polynomial first, then its values. Bjorck and Pereyra 1970.
+    """
+    w, most = moments, len(moments)
+    for k in range(most - 1):
+        w[k + 1 :] -= at[k] * w[k:-1]
+    w *= used
+    for k in range(most - 2, -1, -1):
+        w[k + 1 :] /= at[k + 1 :] - at[: most - 1 - k]
+        w[k:-1] -= w[k + 1 :]
+    return w
