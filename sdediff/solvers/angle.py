@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from sdediff.grids.levels import Level
 from sdediff.model.bound import BoundModel
 from sdediff.model.data_statistics import KINDS, Axes
 from sdediff.solvers.base import SolverError
+from sdediff.solvers.coordinates import Columns, Scales, tensor
 from sdediff.solvers.multistep import Family, Multistep
 from sdediff.solvers.weights import Rule, Weights, whitened
 
@@ -58,20 +61,35 @@ class Angle(Multistep):
     def family(self, model: BoundModel, levels: Sequence[Level]) -> Family:
         axes = self._axes(model)
         if not isinstance(axes, Axes):
-            return self._family(levels, axes, np.array([[axes]]))
+            return self._family(levels, axes, np.array([[axes]]))[0]
         if isinstance(axes.scale, float):
-            one = Axes(axes.scale, axes.mean.reshape(model.shape), None)
-            return self._family(levels, axes.scale, np.array([[axes.scale]]), one)
+            family, every = self._family(levels, axes.scale, np.array([[axes.scale]]))
+            return _with_mean(family, every, axes.scale, axes.mean.reshape(model.shape))
         # Where every coordinate has a scale of its own, outputs lie in the angle of the mean one.
-        return self._family(levels, model.stats.std if model.stats else 1.0, axes.scale[None], axes)
+        scales = Scales(axes, model)
+        family, every = self._family(levels, model.stats.std if model.stats else 1.0, scales.nodes[None])
 
-    def _family(self, levels: Sequence[Level], place: float, scale: np.ndarray, axes: Axes | None = None) -> Family:
-        """place: the angle's scale in the variable; scale: (1, C). The mean's part of v is added."""
+        def columns(w: np.ndarray, added: np.ndarray) -> Columns:
+            nodes, scale = scales.nodes, tensor(scales.scale, model)
+            on_eps, on_x0 = whitened(every, nodes)
+            # Relative to w at the step's end, and to 1/sd: what remains has the same size at every scale.
+            width = torch.hypot(tensor(every.alpha[1:], model) * scale, tensor(every.sigma[1:], model))
+            w = w / np.hypot(every.alpha[1:] * nodes, every.sigma[1:])[:, None]
+            return Columns(
+                scales.spread(family.transfer), scales.spread(w) * width[:, None], scales.spread(added) * axes.mean,
+                scales.spread(on_eps), scales.spread(on_x0 * nodes) / scale,
+            )  # fmt: skip
+
+        return _with_mean(family, every, scales.nodes, axes.mean)._replace(axes=axes, columns=columns)
+
+    def _family(self, levels: Sequence[Level], place: float, scale: np.ndarray) -> tuple[Family, Level]:
+        """For data of mean 0, and the levels as arrays. place: the angle's scale in the variable; scale: (1, K)."""
         weights = Weights(levels, Rule("F", self.variable, place), scale)
-        every, transfer = weights.columns(np.s_[:]), weights.transfer
-        if axes is None:
-            return Family(transfer, weights.of, whitened(every, scale))
-        offsets = every.sigma / (np.hypot(every.alpha * scale, every.sigma) * scale)
-        base = every.alpha[1:] - transfer * every.alpha[:-1]
-        coordinates = None if scale.shape[1] == 1 else axes
-        return Family(transfer, weights.of, whitened(every, scale), base, offsets, axes.mean, coordinates)
+        every = weights.columns(np.s_[:])
+        return Family(weights.transfer, weights.of, whitened(every, scale)), every
+
+
+def _with_mean(family: Family, every: Level, scale: np.ndarray | float, mean: Tensor) -> Family:
+    """The family for data of a mean, whose part of v is added."""
+    offsets = every.sigma / (np.hypot(every.alpha * scale, every.sigma) * scale)
+    return family._replace(base=every.alpha[1:] - family.transfer * every.alpha[:-1], offsets=offsets, mean=mean)

@@ -12,8 +12,10 @@ from sdediff.grids.levels import Level
 from sdediff.model.bound import BoundModel
 from sdediff.model.data_statistics import Axes
 from sdediff.solvers.base import SolverError, finite
+from sdediff.solvers.coordinates import Columns, tensor
 from sdediff.solvers.multistep import Family, Multistep
 from sdediff.solvers.v3_statistics import PLAIN, ModelStatistics
+from sdediff.solvers.weights import vandermonde
 
 _HALF, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 _NODES, _WEIGHTS = (_HALF + 1) / 2, _WEIGHTS / 2
@@ -64,31 +66,25 @@ class _Integrals:
         return np.add.reduceat((self._kernel * self._inside_b).sum(1), self._at[:-1], axis=0)
 
 
-def _family(statistics: ModelStatistics, levels: Sequence[Level], axes: Axes | None) -> Family:
+def _family(statistics: ModelStatistics, levels: Sequence[Level]) -> Family:
     """Outputs f = (sigma eps - l x)/alpha."""
     integrals = _Integrals(statistics, levels)
     alpha, kappa = (np.array([getattr(v, name) for v in levels])[:, None] for name in ("alpha", "kappa"))
     unit = -alpha[1:] * np.exp(-np.diff(integrals.to_l, axis=0))
-    lam, growth = integrals.lam, np.exp(integrals.to_s)
+    lam, growth = integrals.lam[:, None], np.exp(integrals.to_s)
 
     def weights(start: np.ndarray, newest: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        w = np.zeros((len(start), int(counts.max()), unit.shape[1]))
-        for count in set(counts.tolist()):
-            rows = counts == count
-            begin = start[rows]
-            at = (begin + newest[rows])[:, None] - np.arange(count)
-            place = (lam[at] - lam[begin][:, None]) / (lam[begin + 1] - lam[begin])[:, None]
-            powers = place[:, None] ** np.arange(count)[:, None]
-            polynomial = np.linalg.solve(powers, integrals.moments(count)[begin])
-            w[rows, :count] = unit[begin][:, None] * polynomial * (growth[begin][:, None] / growth[at])
-        return w
+        number = np.arange(int(counts.max()))[:, None]
+        outputs = np.maximum(start + newest - number, 0)
+        at = (lam[outputs] - lam[start]) / (lam[start + 1] - lam[start])
+        moments = np.swapaxes(integrals.moments(len(number))[start], 0, 1)
+        w = vandermonde(at, moments, (number < counts)[..., None])
+        return np.swapaxes(unit[start] * growth[start] / growth[outputs] * w, 0, 1)
 
-    linear = statistics.linear(lam)
+    linear = statistics.linear(integrals.lam)
     base = unit * growth[:-1] * integrals.offset()
     # e^-S f - B replaced by its polynomial: what B at an output's level takes off.
-    return Family(
-        -unit / alpha[:-1], weights, ((1 - linear) * kappa, -linear), base, -growth * integrals.to_b, axes=axes
-    )
+    return Family(-unit / alpha[:-1], weights, ((1 - linear) * kappa, -linear), base, -growth * integrals.to_b)
 
 
 @dataclass(frozen=True)
@@ -109,14 +105,18 @@ class DPMSolverV3(Multistep):
 
     def family(self, model: BoundModel, levels: Sequence[Level]) -> Family:
         finite(levels[0], levels[0].lam, "lam")
-        dims = self.statistics.dims
+        family, dims = _family(self.statistics, levels), self.statistics.dims
         if dims == 1:
-            return _family(self.statistics, levels, None)
+            return family
         if dims != model.shape.numel():
             raise SolverError(
                 f"statistics of {dims} dimensions for states {tuple(model.shape)}: measure them on this model's data"
             )
-        return _family(self.statistics, levels, Axes(1.0, torch.ones(()), None))
+
+        def columns(w: np.ndarray, added: np.ndarray) -> Columns:
+            return Columns(*(tensor(v, model) for v in (family.transfer, w, added, *family.output)))
+
+        return family._replace(axes=Axes(1.0, torch.ones(()), None), columns=columns)
 
 
 def dpm_solver_v3(order: int = 2, statistics: ModelStatistics | None = None, corrector: bool = True) -> DPMSolverV3:

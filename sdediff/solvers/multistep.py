@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from sdediff._utils.suggestions import nearest
@@ -21,10 +20,10 @@ from sdediff._utils.tensors import weighted_sum
 from sdediff.grids.levels import Level
 from sdediff.model.bound import BoundModel
 from sdediff.model.data_statistics import Axes
-from sdediff.model.prediction import Prediction
 from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
 from sdediff.solvers.base import Solver, SolverError
+from sdediff.solvers.coordinates import Columns, along, combined
 from sdediff.solvers.weights import VARIABLES
 
 _VARIABLES = (*VARIABLES, "t")
@@ -37,7 +36,8 @@ class Family(NamedTuple):
     base + sum_j w_j offset_j. transfer: (steps, C). weights: (start, newest, counts) -> w, as `Weights.of`. output:
     what P is, a quantity or weights (levels, C) of eps and x0. base: (steps, C), offsets: (levels, C), None where
     nothing is added. mean: a number, one state, or (C,). axes: the coordinates that outputs are given in; None for
-    the states themselves. noise: (steps,), or None.
+    the states themselves. columns: (weights, added) -> the coefficients of every coordinate of `axes`. noise:
+    (steps,), or None.
     """
 
     transfer: np.ndarray
@@ -47,6 +47,7 @@ class Family(NamedTuple):
     offsets: np.ndarray | None = None
     mean: Tensor | float = 1.0
     axes: Axes | None = None
+    columns: Callable[[np.ndarray, np.ndarray], Columns] | None = None
     noise: np.ndarray | None = None
 
 
@@ -105,7 +106,7 @@ class Multistep(Solver):
             added = family.base.copy()
             for j in range(min(w.shape[1], len(start))):
                 added[j:] += w[j:, j] * family.offsets[: len(start) - j]
-        return _entries(family, model, w, added)
+        return _entries(family, w, added)
 
     def _weights(self, family: Family, start: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """Weights of outputs in every step, (steps, J, C), the correction of the step before included."""
@@ -138,7 +139,7 @@ class Multistep(Solver):
         elif axes is None:
             newest = prediction.scaled(eps=output[0], x0=output[1])
         else:
-            newest = _along(prediction, axes, output)
+            newest = along(prediction, axes, output)
         past = (newest, *(state or ()))
         if len(past) < len(on_outputs):
             raise SolverError(f"{self!r} has {len(past)} outputs at {t!r}, needed: {len(on_outputs)}; keep its history")
@@ -147,52 +148,27 @@ class Multistep(Solver):
             if added is not None:
                 x.add_(added)
         else:
-            x = _combined(x, axes, on_x, on_outputs, added, past)
+            x = combined(x, axes, on_x, on_outputs, added, past)
         if on_noise:
             x.add_(noise(t, s, x), alpha=on_noise)
         return x, past[: self._history] or None
 
 
-def _entries(family: Family, model: BoundModel, w: np.ndarray, added: np.ndarray | None) -> list[tuple[Any, ...]]:
+def _entries(family: Family, w: np.ndarray, added: np.ndarray | None) -> list[tuple[Any, ...]]:
     """The arrays of a run as an entry a step: numbers, or tensors (C,) of the states' kind."""
     steps, transfer = len(w), family.transfer
     # How many of the last outputs a step looks at.
     used = (w.any(axis=2) * np.arange(1, w.shape[1] + 1)).max(axis=1).tolist()
     on_noise = [0.0] * steps if family.noise is None else family.noise.tolist()
     outputs: Any = [family.output] * steps
-    if family.axes is not None and not isinstance(family.output, str) and added is not None:
-        on_x, on_outputs, shift, *pair = (_tensor(v, model) for v in (transfer, w, added, *family.output))
-        table = [row[:count].unbind() for row, count in zip(on_outputs, used, strict=True)]
-        outputs = list(zip(*(v[:steps].unbind() for v in pair), strict=True))
-        shifts = (shift * family.mean).unbind()
-        return list(zip(on_x.unbind(), table, shifts, on_noise, outputs, [family.axes] * steps, strict=True))
+    if family.columns is not None and added is not None:
+        columns = family.columns(w, added)
+        table = [row[:count].unbind() for row, count in zip(columns.on_outputs, used, strict=True)]
+        outputs = list(zip(*(v[:steps].unbind() for v in (columns.on_eps, columns.on_x0)), strict=True))
+        on_x, shifts = columns.on_x.unbind(), columns.added.unbind()
+        return list(zip(on_x, table, shifts, on_noise, outputs, [family.axes] * steps, strict=True))
     if not isinstance(family.output, str):
         outputs = list(zip(*(v[:steps, 0].tolist() for v in family.output), strict=True))
     rows = [row[:count] for row, count in zip(w[..., 0].tolist(), used, strict=True)]
     numbers = [None] * steps if added is None else [shift * family.mean for shift in added[:, 0].tolist()]
     return list(zip(transfer[:, 0].tolist(), rows, numbers, on_noise, outputs, [None] * steps, strict=True))
-
-
-def _tensor(values: np.ndarray, model: BoundModel) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values)).to(device=model.device, dtype=model.dtype)
-
-
-def _along(prediction: Prediction, axes: Axes, weights: tuple[Tensor, Tensor]) -> tuple[float, Tensor]:
-    """An output in the coordinates of `axes`, with a weight of eps and of x0 for each of them: (1, (B, C))."""
-    on_eps, on_x0 = weights
-    return 1.0, (axes.split(prediction.eps) * on_eps).addcmul_(axes.split(prediction.x0), on_x0)
-
-
-def _combined(
-    x: Tensor,
-    axes: Axes,
-    on_x: Tensor,
-    on_outputs: Sequence[Tensor],
-    added: Tensor,
-    past: Sequence[tuple[float, Tensor]],
-) -> Tensor:
-    """x after a step in the coordinates of `axes`."""
-    y = (axes.split(x) * on_x).add_(added)
-    for weight, (_, output) in zip(on_outputs, past, strict=False):
-        y.addcmul_(output, weight)
-    return axes.join(y, x.shape)

@@ -202,15 +202,18 @@ class Weights:
             # The published rules differ from the exact one in what they take for the second moment.
             moments[2, three] *= 0.5 if rule.third == "half" else 1.0
             moments[2, three] += 0.0 if rule.third == "half" else at[1, three] * moments[1, three]
-        return np.swapaxes(_vandermonde(np.where(used, at, number[..., None] + 2.0), moments, used), 0, 1)
+        return np.swapaxes(vandermonde(at, moments, used), 0, 1)
 
 
-def _vandermonde(at: np.ndarray, moments: np.ndarray, used: np.ndarray) -> np.ndarray:
-    """w with sum_j w_j at_j^k = moments_k for k < J, (J, ...); 0 from the first j on that is not used.
+def vandermonde(at: np.ndarray, moments: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """w with sum_j w_j at_j^k = moments_k over the points that are used, else 0. All arrays (J, ...), at_0 <= 1.
 
-    Newton's form of the polynomial first, then its values. Bjorck and Pereyra 1970.
+    Newton's form of the polynomial first, then its values at the points. Bjorck and Pereyra 1970.
     """
-    w, most = moments, len(moments)
+    most = len(at)
+    # Points that are not used differ from all others, and polynomials of their degree are left out.
+    at = np.where(used, at, 2.0 + np.arange(most)[:, None, None])
+    w = moments.copy()
     for k in range(most - 1):
         w[k + 1 :] -= at[k] * w[k:-1]
     w *= used
