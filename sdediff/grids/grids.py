@@ -12,88 +12,80 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from sdediff._utils.checks import number, real_tensor, whole
 from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import times64
-from sdediff.grids.by_lam import angle, karras, log_snr, polynomial, time_shift
+from sdediff.grids.by_time import beta, knots, quadratic, strided, uniform
 from sdediff.grids.grid_options import check_options, of_function
-from sdediff.sde.base import SDE, SDEError, linear
+from sdediff.sde.base import SDE, LinearSDE, SDEError, linear
 from sdediff.sde.checks import check_process
 
 GridLike = str | Callable[..., Tensor] | Sequence[float] | Tensor
 
 
-def uniform(sde: SDE, n: int, start: float, stop: float) -> Tensor:
-    """Equal steps in t."""
-    return torch.linspace(start, stop, n + 1, dtype=torch.float64)
+def _finite(ends: np.ndarray, sde: LinearSDE, start: float) -> tuple[float, float]:
+    """Half the log-SNR at both ends; SDEError where it is infinite."""
+    low, high = ends.tolist()
+    if not math.isfinite(low):
+        raise SDEError(f"a grid over the log-SNR needs alpha > 0 at its start, not so at t={start}: start={sde.t_max}")
+    return low, high
 
 
-def quadratic(sde: SDE, n: int, start: float, stop: float, power: float = 2.0) -> Tensor:
-    """Equal steps in t^(1/power). DDIM (Song et al. 2020, appendix D) has power 2."""
-    return uniform(sde, n, start ** (1 / power), stop ** (1 / power)) ** power
+def log_snr(sde: LinearSDE, n: int, start: float, stop: float) -> Tensor:
+    """Equal steps in lam, half the log-SNR, so in log(sigma/alpha): also called "exponential". Lu et al. 2022."""
+    return sde.times_between(start, stop, lambda ends: np.linspace(*_finite(ends, sde, start), n + 1))
 
 
-def beta(sde: SDE, n: int, start: float, stop: float, alpha: float = 0.6, beta: float = 0.6) -> Tensor:
-    """Even quantiles of the distribution Beta(alpha, beta) from stop to start: both ends are crowded. Lee et al. 2024.
+def polynomial(sde: LinearSDE, n: int, start: float, stop: float, rho: float = 1.0) -> Tensor:
+    """Equal steps in the rho-th root of log(sigma/alpha) above its end; rho = 1 is log_snr, more crowds the data.
 
-    In t; on EDM's process, where t is sigma, these are the "beta sigmas" of other libraries.
+    Also called "polyexponential".
     """
-    from scipy.special import betaincinv
 
-    if not (alpha > 0 and beta > 0):
-        raise InputError(f"alpha={alpha}, beta={beta}: a Beta distribution needs both positive")
-    share = betaincinv(alpha, beta, np.linspace(1, 0, n + 1))
-    return stop + (start - stop) * torch.from_numpy(share)
+    def place(ends: np.ndarray) -> np.ndarray:
+        low, high = _finite(ends, sde, start)
+        return high - (high - low) * np.linspace(1, 0, n + 1) ** rho
 
-
-def knots(sde: SDE, n: int | None, start: float, stop: float) -> Tensor:
-    """Every knot of a table from start down: its N knots are N - 1 moves."""
-    _check_knots(sde)
-    _whole_ends("knots", start, stop)
-    times = torch.arange(math.floor(start), math.ceil(stop) - 1, -1, dtype=torch.float64)
-    if n is not None and n != len(times) - 1:
-        raise InputError(
-            f"the grid 'knots' has {len(times) - 1} moves, asked for {n}: leave steps out, or use 'strided'"
-        )
-    return times
+    return sde.times_between(start, stop, place)
 
 
-def strided(sde: SDE, n: int, start: float, stop: float, spacing: str = "linspace") -> Tensor:
-    """n + 1 knots of a table. spacing: "leading" and "trailing" step by N/(n + 1) from either end (leading
-    rounds the stride down), "linspace" holds both ends. As common discrete samplers name them."""
-    total = math.floor(start) - math.ceil(stop) + 1
-    count = n + 1
-    _check_knots(sde)
-    _whole_ends("strided", start, stop)
-    if count > total:
-        raise InputError(
-            f"{count} distinct knots were asked of a table with {total}: ask for at most {total - 1} steps"
-        )
-    if spacing == "leading":
-        times = torch.arange(count, dtype=torch.float64).mul(total // count).flip(0) + 1
-    elif spacing == "trailing":
-        times = (total - torch.arange(count, dtype=torch.float64) * total / count).round()
-    elif spacing == "linspace":
-        times = torch.from_numpy(np.linspace(0, total - 1, count).round()[::-1].copy()) + 1
-    else:
-        raise InputError(f"spacing={spacing!r}: write 'leading', 'trailing' or 'linspace'")
-    return times + math.ceil(stop) - 1
+def karras(sde: LinearSDE, n: int, start: float, stop: float, rho: float = 7.0) -> Tensor:
+    """Equal steps in (sigma/alpha)^(1/rho). Karras et al. 2022, eq. 5."""
+
+    def place(ends: np.ndarray) -> np.ndarray:
+        high, low = (math.exp(-lam / rho) for lam in _finite(ends, sde, start))
+        return -rho * np.log(np.linspace(high, low, n + 1))
+
+    return sde.times_between(start, stop, place)
 
 
-def _whole_ends(kind: str, start: float, stop: float) -> None:
-    for name, time in (("start", start), ("stop", stop)):
-        if time != math.floor(time) or time < 1:
-            near = max(1, round(time))
-            raise InputError(f"{name}={time} is no training timestep, as the grid {kind!r} needs: write {name}={near}")
+def angle(sde: LinearSDE, n: int, start: float, stop: float, sigma_data: float = 1.0, power: float = 1.0) -> Tensor:
+    """Equal steps in phi^(1/power), phi = atan(sigma / (alpha sigma_data))."""
+
+    def place(ends: np.ndarray) -> np.ndarray:
+        high, low = np.arctan(np.exp(-ends) / sigma_data) ** (1 / power)
+        return -np.log(sigma_data * np.tan(np.linspace(high, low, n + 1) ** power))
+
+    return sde.times_between(start, stop, place)
 
 
-def _check_knots(sde: SDE) -> None:
-    if getattr(sde, "n", None) is None:
-        raise SDEError(f"{type(sde).__name__} has no knots: use another grid, or make a Table of it")
+def time_shift(sde: LinearSDE, n: int, start: float, stop: float, shift: float = 3.0) -> Tensor:
+    """Equal steps in sigma/(sigma + shift alpha): a flow's even times with sigma/alpha multiplied by shift.
+
+    On a rectified flow t = shift u / (1 + (shift - 1) u) of even u. Esser et al. 2024, eq. 23.
+    """
+    if shift <= 0:
+        raise InputError(f"shift={shift}: sigma/alpha is multiplied by it, write a positive number")
+
+    def place(ends: np.ndarray) -> np.ndarray:
+        high, low = 1 / (1 + np.exp(ends + math.log(shift)))
+        u = np.linspace(high, low, n + 1)
+        return np.log1p(-u) - np.log(u) - math.log(shift)
+
+    return sde.times_between(start, stop, place)
 
 
 # A function (sde, n, start, stop, **options) -> times. `tuned` is added by the package's __init__, as the analysis that

@@ -121,29 +121,30 @@ class Evaluation:
         """One level a time, numbered from `first_index` where given, else 0."""
         values, bad = times64(times), False
         row, index, self._columns = len(self._rows[0]), first_index or 0, None
-        fields = [values.tolist()]
-        if self.sde.linear:
-            alpha_sigma_lam: Sequence[Any] = linear(self.sde).values(values)
+        sde: Any = self.sde
+        fields, is_linear = [values.tolist()], sde.linear
+        if is_linear:
+            alpha_sigma_lam: Sequence[Any] = sde.values(values)
             for column in alpha_sigma_lam:
                 bad = bad or type(column) is not Tensor or column.shape != values.shape or column.dtype != values.dtype
             if not bad:
                 fields += map(methodcaller("tolist"), alpha_sigma_lam)
         else:
-            g = times64(self.sde.diffusion(values))
+            g = times64(sde.diffusion(values))
             bad = bool(g.ndim) and g.shape != values.shape
             if not bad:
                 fields.append((g.expand_as(values) ** 2).tolist())
         if bad:
             raise SDEError(
-                f"{type(self.sde).__name__} gave coefficients that are no float64 tensors of the shape of "
+                f"{type(sde).__name__} gave coefficients that are no float64 tensors of the shape of "
                 f"{len(values)} times: compute them from t itself"
             )
         for rows, column in zip(self._rows, fields, strict=False):
             rows += column
-        added, linear_process = list[Level](), self.sde.linear
+        added = list[Level]()
         for numbers in zip(*fields, strict=True):
             level_ = Level()
-            if linear_process:
+            if is_linear:
                 level_.time, level_.alpha, level_.sigma, level_.lam = numbers
             else:
                 level_.time, level_.g2 = numbers

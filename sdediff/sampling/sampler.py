@@ -32,7 +32,6 @@ from sdediff.sampling.run import (
     noise_for,
 )
 from sdediff.sampling.watch import CallCounter, check_gradients, watched
-from sdediff.sde.base import linear
 from sdediff.solvers import Solver, SolverError
 
 # Kinds of model, solver, steps, calls, start, stop, denoise and noise that need no look.
@@ -151,12 +150,12 @@ class Sampler:
         return Run(bound, plan, x, noise, dtypes=seen.dtypes)
 
     def _prior(self, plan: Plan, shape: Sequence[int], noise: Noise, seen: Seen) -> Tensor:
-        sde = self.model.sde
+        sde: Any = self.model.sde
         if not sde.linear:
             raise SolverError(f"{type(sde).__name__} does not say what its prior is: give x= to begin from")
         dtype, device = placement(self.model, self._dtype, self._device, seen=seen)
         z = noise.initial(torch.empty(tuple(shape), dtype=dtype, device=device))
-        return z * linear(sde).sigma(plan.times[:1]).item()
+        return z * sde.sigma(plan.times[:1]).item()
 
     def states(self, run: Run) -> Iterator[State]:
         """The states of a run; its table is kept for later ones of the same kind."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from sdediff.grids.by_lam import karras
+from sdediff.grids.grids import karras
 from sdediff.grids.levels import Evaluation, Level
 from sdediff.model.bound import BoundModel
 from sdediff.model.score_model import Model
