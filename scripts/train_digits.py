@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from sdediff import hub
 from sdediff._utils.progress import track
@@ -27,9 +26,8 @@ from sdediff.hub.config import FORMAT
 from sdediff.model.data_statistics import statistics
 from sdediff.model.score_model import ScoreModel
 from sdediff.nets import UNet
-from sdediff.sde.base import LinearSDE
 from sdediff.sde.processes import VE, VP
-from sdediff.training import TrainingSettings, build, dequantised, loss, train, training_times
+from sdediff.training import Mixture, Objective, TrainingSettings, UniformLam, build, dequantised, train
 
 BATCH = 128
 LEVELS = 17
@@ -97,11 +95,9 @@ def run(recipe: Recipe, out: Path, seed: int) -> None:
             print(f"{out.name}: step {step + 1} of {recipe.steps}, loss {value:.4f}", file=sys.stderr)
 
     cpu = time.process_time()
-    log = train(
-        model, dequantised(images, LEVELS, BATCH, generator), settings,
-        lambda m, x0, g: loss(m, x0, t=spread(sde, len(x0), recipe.even, g), generator=g),
-        report,
-    )  # fmt: skip
+    # A share `even` of the times evenly in t, the rest in log-SNR, which is the likelihood's own weight.
+    objective = Objective("simple", Mixture(recipe.even) if recipe.even else UniformLam(), lowest=recipe.lowest)
+    log = train(model, dequantised(images, LEVELS, BATCH, generator), settings, objective, report)
     next(bar, None)
     tail = log.losses[-500:]
     card = {"about": recipe.about, "licence": LICENCE, "training": {
@@ -116,18 +112,6 @@ def run(recipe: Recipe, out: Path, seed: int) -> None:
     stats = statistics(hub.data("digits", "train").dequantised(seed=seed, range=(-1.0, 1.0)))
     hub.save(replace(model, sde=recipe.sde, stats=stats), out, card=card, data=DATA)
     print(f"{out}: {recipe.steps} steps in {log.seconds:.0f} s, last loss {sum(tail) / len(tail):.4f}")
-
-
-def spread(sde: LinearSDE, batch: int, even: float, generator: torch.Generator) -> Tensor:
-    """Times (batch,): a share `even` stratified in t, the rest in log-SNR (the likelihood's own weight)."""
-    parts = ((batch - round(even * batch), "lam"), (round(even * batch), "t"))
-    return torch.cat([training_times(sde, stratified(n, generator), kind) for n, kind in parts if n])
-
-
-def stratified(n: int, generator: torch.Generator) -> Tensor:
-    """n numbers in [0, 1), one in each n-th of it, shifted together. Kingma et al. 2021, appendix I.1."""
-    shift = torch.rand((), generator=generator, dtype=torch.float64)
-    return (shift + torch.arange(n, dtype=torch.float64) / n) % 1
 
 
 def table(out: Path) -> None:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
         sample_with_log_prob,
     )
     from sdediff.targets import target
-    from sdediff.training import loss
+    from sdediff.training import loss, train
     from sdediff.wiring import WiringReport, check
 
 __version__ = "0.1.0"
@@ -77,6 +77,7 @@ _LAZY = {
     "from_k_diffusion": "bridges",
     "from_score_sde": "bridges",
     "loss": "training",
+    "train": "training",
     "WiringReport": "wiring",
     "check": "wiring",
 }

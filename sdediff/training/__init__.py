@@ -1,12 +1,14 @@
-"""Training: objectives, and a small loop with warm-up, cosine decay, gradient clipping and averaged weights."""
+"""Training: objectives, and a loop with averaged weights, checkpoints and several processes."""
 
+from sdediff.training.batches import dequantised
 from sdediff.training.denoising import loss
 from sdediff.training.draws import Draws
-from sdediff.training.loop import TrainingError, TrainingLog, TrainingSettings, build, dequantised, train
+from sdediff.training.loop import build, train
 from sdediff.training.loss_history import LossHistory
 from sdediff.training.ncsn import ladder_ratio, ladder_size, langevin_step, largest_distance, noise_ladder
 from sdediff.training.objective import Objective, TrainingObjective
 from sdediff.training.score_matching import ImplicitScoreMatching
+from sdediff.training.settings import TrainingError, TrainingLog, TrainingSettings
 from sdediff.training.spreads import SPREADS, Mixture, Shifted, lam_weight, training_times
 from sdediff.training.times import LogitNormal, LogNormalSigma, Mode, TimeDistribution, Uniform, UniformLam
 from sdediff.training.variational import VariationalBound, bound_terms

@@ -1,83 +1,37 @@
-"""The training loop: Adam with warm-up and cosine decay, gradient clipping, averaged weights.
+"""The training loop: Adam, a schedule of rates, clipping, averaged weights, checkpoints.
 
-The same seed, settings, machine and number of threads give the same weights to the bit.
+The same seed, settings, machine and number of threads give the same weights to the bit, resumed or not.
 """
 
 from __future__ import annotations
 
-import copy
+import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sdediff._utils.checks import number, shown, whole
-from sdediff._utils.errors import Error, InputTypeError
-from sdediff.model.score_model import ScoreModel, check_model
-from sdediff.training.denoising import loss
+from sdediff._utils.checks import shown
+from sdediff._utils.errors import InputTypeError
+from sdediff.model.data_card import DataCard
+from sdediff.model.score_model import ScoreModel, check_card, check_model
+from sdediff.training import checkpoints
+from sdediff.training.averages import Average, decay_of
+from sdediff.training.backend import backend
+from sdediff.training.batches import batches_of
+from sdediff.training.conditions import null_rows
+from sdediff.training.draws import Draws
+from sdediff.training.loss_history import LossHistory
+from sdediff.training.objective import Objective, TrainingObjective
+from sdediff.training.settings import TrainingError, TrainingLog, TrainingSettings
+from sdediff.training.watch import Watch
 
-Objective = Callable[[ScoreModel, Tensor, torch.Generator], Tensor]
-
-
-class TrainingError(Error, ValueError):
-    """Training cannot continue; the message says at which update and what to change."""
-
-
-_NEEDED: tuple[tuple[str, str, Callable[[float], bool]], ...] = (
-    ("updates", "at least 1", lambda v: v >= 1),
-    ("rate", "a positive learning rate", lambda v: v > 0),
-    ("warmup", "a number of updates, 0 for none", lambda v: v >= 0),
-    ("clip", "a positive norm", lambda v: v > 0),
-    ("average", "a decay in [0, 1)", lambda v: 0 <= v < 1),
-    ("floor", "a share in [0, 1]", lambda v: 0 <= v <= 1),
-    ("seed", "a whole number in [0, 2**63)", lambda v: 0 <= v < 2**63),
-)
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """Settings of a training run.
-
-    updates: number of optimiser updates; rate: peak learning rate; warmup: updates of its linear rise; clip: largest
-    norm of the gradient; average: decay of the averaged weights (0: no averaging), lower in the first updates;
-    floor: the last learning rate over the peak; seed: of times and noise.
-    """
-
-    updates: int = 1000
-    rate: float = 2e-3
-    warmup: int = 100
-    clip: float = 1.0
-    average: float = 0.999
-    floor: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("updates", "warmup", "seed"):
-            whole(name, getattr(self, name))
-        for name, needed, right in _NEEDED:
-            if not right(number(name, getattr(self, name))):
-                raise TrainingError(f"{name}={getattr(self, name)}: give {needed}")
-
-    def rate_at(self, update: int) -> float:
-        """The learning rate of an update, counted from 0."""
-        if update < self.warmup:
-            return self.rate * (update + 1) / self.warmup
-        fraction = (update - self.warmup) / max(1, self.updates - self.warmup)
-        return self.rate * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * fraction)))
-
-
-@dataclass(frozen=True)
-class TrainingLog:
-    """The mean loss of every update, and the seconds of wall clock."""
-
-    losses: tuple[float, ...]
-    seconds: float
-
-    def __repr__(self) -> str:
-        return f"TrainingLog({len(self.losses)} updates, last loss {self.losses[-1]:.4g}, {self.seconds:.0f} s)"
+Losses = Callable[[ScoreModel, Tensor, dict[str, Any], Draws], Tensor]
 
 
 def build(network: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
@@ -87,75 +41,159 @@ def build(network: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
         return network()
 
 
-def dequantised(levels: Tensor, n: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Endless batches of x = 2 (k + u)/n - 1 with new u uniform in [0, 1) and a new order in each epoch.
-
-    levels: integers k in [0, n), (N, ...). Yields float32 (batch, ...); an incomplete last batch is left out.
-    """
-    if len(levels) < batch:
-        raise TrainingError(f"batch={batch} is more than the {len(levels)} samples: make it smaller")
-    while True:
-        order = torch.randperm(len(levels), generator=generator)
-        for rows in order[: len(order) // batch * batch].split(batch):
-            k = levels[rows].float()
-            yield 2 * (k + torch.rand(k.shape, generator=generator)) / n - 1
-
-
 def train(
     model: ScoreModel,
-    batches: Iterator[Tensor],
-    settings: TrainingSettings,
-    objective: Objective | None = None,
+    batches: Any,
+    settings: TrainingSettings | None = None,
+    objective: TrainingObjective | Losses | None = None,
     report: Callable[[int, float], None] | None = None,
+    *,
+    out: str | Path | None = None,
+    resume: bool = True,
+    device: str | torch.device = "cpu",
+    progress: bool | None = None,
+    config: dict[str, Any] | None = None,
 ) -> TrainingLog:
-    """Fits model.net in place and leaves the averaged weights in it, in eval mode.
+    """Fits model.net in place, a learned process too, and leaves the averaged weights in them, in eval mode.
 
-    batches: clean data (B, ...); objective: (model, x0, generator) -> a loss a sample (B,), by default
-    `sdediff.loss`; report: called with the number of the update and its mean loss. Raises TrainingError where it
-    diverges.
+    batches: an iterator of x (B, ...), (x, label) or {"x": x, ...}; or all data, as a tensor (N, ...), such a pair or a
+    DataSet, taken in an order that the seed decides. objective: by default `Objective()`; any function
+    (model, x0, cond, draws) -> a loss a sample (B,). report: called with the number of the update and its mean loss.
+    out: a folder for checkpoints, from the newest of which a run goes on, for `model` and log.jsonl. config: plain
+    values for the checkpoint. Ctrl-C saves a checkpoint first. Raises TrainingError where training diverges, data are
+    not finite, or a checkpoint cannot be written.
     """
-    net = check_model(model).net
-    if not isinstance(net, nn.Module):
-        raise TrainingError(f"the model's net is a {type(net).__name__}: training needs an nn.Module")
-    if not isinstance(batches, Iterator):
-        raise InputTypeError(f"batches={shown(batches)}: give an iterator of tensors (B, ...), such as iter(batches)")
-    generator = torch.Generator().manual_seed(settings.seed)
-    net.train()
-    averaged = copy.deepcopy(net).requires_grad_(False)
-    optimiser = torch.optim.Adam(net.parameters(), lr=settings.rate, betas=(0.9, 0.99), fused=True)
-    losses: list[float] = []
+    settings = TrainingSettings() if settings is None else settings
+    if not isinstance(settings, TrainingSettings):
+        raise InputTypeError(f"settings={shown(settings)}: give TrainingSettings(updates=...)")
+    run = _Run(check_model(model), batches, settings, objective or Objective(), device, config or {})
     start = time.perf_counter()
-    for update in range(settings.updates):
-        x0 = next(batches, None)
-        if x0 is None:
-            raise TrainingError(f"batches gave {update} batches, needed are {settings.updates}: give more, or updates=")
-        sample_losses = loss(model, x0, generator=generator) if objective is None else objective(model, x0, generator)
-        value = _update(net, optimiser, sample_losses.mean(), settings, update)
-        _average(averaged, net, min(settings.average, (1 + update) / (10 + update)) if settings.average else 0.0)
-        losses.append(value)
-        if report is not None:
-            report(update, value)
-    net.load_state_dict(averaged.state_dict())
-    net.eval()
-    return TrainingLog(tuple(losses), time.perf_counter() - start)
+    with torch.random.fork_rng(devices=[]), Watch(settings, progress, report) as watch:
+        first = run.begin(None if out is None else Path(out).expanduser(), resume)
+        watch.begin(first, run.out if run.backend.rank == 0 else None)
+        for update in range(first, settings.updates):
+            watch.made(update, run.update(update))
+            if run.due(update + 1) or watch.stopped:
+                run.save()
+            if watch.stopped:
+                raise KeyboardInterrupt
+        run.finish()
+    return TrainingLog(tuple(watch.losses), time.perf_counter() - start, run.model, first)
 
 
-def _update(
-    net: nn.Module, optimiser: torch.optim.Optimizer, value: Tensor, settings: TrainingSettings, update: int
-) -> float:
-    if not bool(torch.isfinite(value)):
-        raise TrainingError(f"the loss is {value.item()} at update {update}: lower rate={settings.rate}")
-    for group in optimiser.param_groups:
-        group["lr"] = settings.rate_at(update)
-    optimiser.zero_grad(set_to_none=True)
-    value.backward()
-    nn.utils.clip_grad_norm_(net.parameters(), settings.clip)
-    optimiser.step()
-    return value.item()
+class _Run:
+    """A run in progress."""
 
+    def __init__(
+        self, model: ScoreModel, data: Any, settings: TrainingSettings, objective: Any, device: Any, config: Any
+    ) -> None:
+        if not isinstance(model.net, nn.Module):
+            raise TrainingError(f"the model's net is a {type(model.net).__name__}: training needs an nn.Module")
+        self.settings, self.objective, self.config = settings, objective, config
+        self.backend = backend(settings, device)
+        parts = settings.accumulate * self.backend.processes
+        if settings.batch % parts:
+            raise TrainingError(f"batch={settings.batch} in {parts} parts, processes x accumulate: give a multiple")
+        labels = "label" in null_rows(model.net)
+        self.batches = batches_of(data, DataCard.of(model.card).bounds, settings.seed, settings.updates, labels)
+        process = model.sde if isinstance(model.sde, nn.Module) else nn.Identity()
+        self.model, self.modules = model, nn.ModuleDict({"net": model.net, "process": process})
+        self.modules.to(self.backend.device).train().requires_grad_(True)
+        if isinstance(getattr(model.sde, "ends", None), nn.Parameter):
+            model.sde.ends.requires_grad_(model.sde.fields["learn_ends"])  # type: ignore[attr-defined]
+        self.average = Average(self.modules)
+        self.parameters = [p for p in self.modules.parameters() if p.requires_grad]
+        kind = torch.optim.AdamW if settings.decay else torch.optim.Adam
+        optimiser = kind(self.parameters, lr=settings.rate, betas=(0.9, 0.99), weight_decay=settings.decay, fused=True)
+        net, self.optimiser = self.backend.prepare(model.net, optimiser)
+        self.called, self.wrapped = model._with(net=net), net
+        self.progress = checkpoints.Progress(
+            self.modules, self.average.modules, optimiser, getattr(objective, "state", None)
+        )
+        self.out: Path | None = None
 
-@torch.no_grad()
-def _average(averaged: nn.Module, net: nn.Module, decay: float) -> None:
-    torch._foreach_lerp_(list(averaged.parameters()), list(net.parameters()), 1 - decay)
-    for old, new in zip(averaged.buffers(), net.buffers(), strict=True):
-        old.copy_(new)
+    def begin(self, out: Path | None, resume: bool) -> int:
+        """Go on from the newest checkpoint of the folder, else write the first: the number of the first update."""
+        self.out = out
+        if out is None:
+            return 0
+        found = checkpoints.check_out(out, resume)
+        if found:
+            self.backend.restore(checkpoints.read(found[-1], self.progress, self.settings).get("backend", {}))
+        else:
+            self.save()
+        return self.progress.done
+
+    def update(self, update: int) -> float:
+        """One update of the optimiser; returns the mean loss of the whole batch."""
+        settings, rank = self.settings, self.backend.rank
+        torch.manual_seed((settings.seed * 1000003 + update * 1009 + rank) % 2**63)  # of dropout alone
+        size = settings.batch // (settings.accumulate * self.backend.processes)
+        self.optimiser.zero_grad(set_to_none=True)
+        total = torch.zeros((), dtype=torch.float64)
+        for part in range(settings.accumulate):
+            first = (rank * settings.accumulate + part) * size
+            losses = self._losses(update, range(first, first + size))
+            mean = losses.mean() / settings.accumulate
+            with self.backend.part(self.wrapped, part == settings.accumulate - 1):
+                self.backend.backward(mean)
+            total += mean.detach().double().cpu()
+        value = self.backend.gather(total[None]).mean().item()
+        if not math.isfinite(value):
+            raise TrainingError(f"the loss is {value} at update {update}: lower rate={settings.rate}")
+        self._step(update)
+        return value
+
+    def _losses(self, update: int, rows: range) -> Tensor:
+        share, device = self.batches.take(update, self.settings.batch, rows), self.backend.device
+        check_card(self.model, share.x.shape)
+        cond = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in share.cond.items()}
+        draws = Draws(self.settings.seed, update, share.first, share.total)
+        return self.objective(self.called, share.x.to(device), cond, draws)
+
+    def _step(self, update: int) -> None:
+        self.backend.average(self.modules["process"].parameters())
+        self.backend.clip(self.parameters, self.settings.clip)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.settings.rate_at(update)
+        self.optimiser.step()
+        self.progress.done = update + 1
+        self.average.follow(self.modules, decay_of(self.settings, update + 1))
+        if isinstance(self.progress.state, LossHistory):
+            self.progress.state.settle(self.backend.gather if self.backend.processes > 1 else None)
+
+    def due(self, done: int) -> bool:
+        """Whether a checkpoint is to be written after so many updates."""
+        every = self.settings.save_every
+        return self.out is not None and (done == self.settings.updates or (bool(every) and done % every == 0))
+
+    def save(self) -> None:
+        """Write a checkpoint, by the first process."""
+        if self.out is not None and self.backend.rank == 0:
+            facts = {"backend": self.backend.state(), "config": self.config}
+            checkpoints.write(self.out, self.progress, self._averaged(), self.settings, facts)
+        self.backend.wait()
+
+    def _averaged(self) -> ScoreModel:
+        net, process = self.average.modules.get_submodule("net"), self.average.modules.get_submodule("process")
+        return self.model._with(net=net, sde=process if isinstance(self.model.sde, nn.Module) else self.model.sde)
+
+    def finish(self) -> None:
+        """Leave the averaged weights in the model, and a folder of it where there is one for checkpoints."""
+        self.modules.load_state_dict(self.average.modules.state_dict())
+        self.modules.eval()
+        if isinstance(self.model.sde, nn.Module):
+            self.model.sde.requires_grad_(False)
+        if self.out is not None and self.backend.rank == 0:
+            from sdediff.hub import save
+
+            save(self.model, self.out / "model", card={**self.model.card, "training": self._card()})
+
+    def _card(self) -> dict[str, Any]:
+        about = self.model.card.get("training")
+        facts: dict[str, Any] = dict(about) if isinstance(about, dict) else {}
+        facts |= {"objective": repr(self.objective), "settings": repr(self.settings)}
+        facts["parameters"] = sum(p.numel() for p in self.model.net.parameters())  # type: ignore[attr-defined]
+        with suppress(TypeError, ValueError):
+            facts["config"] = json.loads(json.dumps(self.config))
+        return facts

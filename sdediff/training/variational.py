@@ -108,7 +108,7 @@ def bound_terms(
     divergence = step_divergence(squared, step.small, prediction.log_variance(variance, step.small, step.large))
     if not bool(first.any()):
         return divergence
-    small, large = decoder_variances(_kernel(at), above, variance == "large")
+    small, large = decoder_variances(below, above, variance == "large")
     log_std = torch.as_tensor(prediction.log_variance(variance, small, large)).double() / 2
     likelihood = gaussian_log_prob(x0[first], denoised[first], log_std.expand_as(denoised)[first], discrete)
     return divergence.clone().index_put((first.nonzero().flatten(),), -likelihood)

@@ -81,8 +81,8 @@ def test_rate_rises_then_falls_as_a_cosine():
     assert options.rate_at(110) == pytest.approx(0.1)
 
 
-def _diverged(model, x0, generator):
-    return math.nan * default_loss(model, x0, generator=generator)
+def _diverged(model, x0, cond, draws):
+    return math.nan * default_loss(model, x0)
 
 
 def test_faults_of_training_are_named():
