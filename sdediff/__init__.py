@@ -96,7 +96,7 @@ __all__ = [
     "guidance", "hub", "iterate", "jobs", "latent", "level", "levels", "likelihood", "likelihood_job", "list_solvers",
     "load", "log_likelihood", "loss", "metrics", "model", "models", "nets", "noise", "path_statistics", "recommend",
     "reschedule", "sample", "sample_with_log_prob", "sampling", "save", "sde", "solver", "solvers", "statistics",
-    "target", "targets", "testing", "training", "wiring",
+    "target", "targets", "testing", "train", "training", "wiring",
 ]  # fmt: skip
 
 
