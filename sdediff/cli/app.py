@@ -15,6 +15,7 @@ from sdediff.cli.likelihood import likelihood
 from sdediff.cli.lists import models, solvers
 from sdediff.cli.recommend import recommend
 from sdediff.cli.sample import sample
+from sdediff.cli.train import train
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -41,6 +42,6 @@ def root(
         print(context.get_help())
 
 
-for command in (solvers, models, sample, likelihood, recommend, bench, check, conformance):
+for command in (solvers, models, sample, likelihood, recommend, bench, train, check, conformance):
     app.command()(with_config(command))
 app.add_typer(jobs, name="jobs")

@@ -1,6 +1,8 @@
 """Training: objectives, and a loop with averaged weights, checkpoints and several processes."""
 
 from sdediff.training.batches import dequantised
+from sdediff.training.classifier import ClassifierLoss, classify
+from sdediff.training.configuration import Configuration, configs, read_config
 from sdediff.training.denoising import loss
 from sdediff.training.draws import Draws
 from sdediff.training.loop import build, train
@@ -18,6 +20,8 @@ from sdediff.training.weightings import WEIGHTINGS, output_weight
 __all__ = [
     "SPREADS",
     "WEIGHTINGS",
+    "ClassifierLoss",
+    "Configuration",
     "Draws",
     "ImplicitScoreMatching",
     "LogNormalSigma",
@@ -38,6 +42,8 @@ __all__ = [
     "VariationalDiffusion",
     "bound_terms",
     "build",
+    "classify",
+    "configs",
     "dequantised",
     "ladder_ratio",
     "ladder_size",
@@ -47,6 +53,7 @@ __all__ = [
     "loss",
     "noise_ladder",
     "output_weight",
+    "read_config",
     "train",
     "training_times",
 ]

@@ -94,7 +94,7 @@ class _Run:
         parts = settings.accumulate * self.backend.processes
         if settings.batch % parts:
             raise TrainingError(f"batch={settings.batch} in {parts} parts, processes x accumulate: give a multiple")
-        labels = "label" in null_rows(model.net)
+        labels = "label" in null_rows(model.net) or bool(getattr(objective, "needs_labels", False))
         self.batches = batches_of(data, DataCard.of(model.card).bounds, settings.seed, settings.updates, labels)
         process = model.sde if isinstance(model.sde, nn.Module) else nn.Identity()
         self.model, self.modules = model, nn.ModuleDict({"net": model.net, "process": process})

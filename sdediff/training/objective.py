@@ -30,6 +30,11 @@ class TrainingObjective(ABC):
         """The losses (B,) of clean data x0 (B, ...) under conditions, by the random numbers of `draws`."""
 
     @property
+    def needs_labels(self) -> bool:
+        """Whether a batch without the condition `label` cannot be used."""
+        return False
+
+    @property
     def state(self) -> nn.Module | None:
         """What an objective learns along the way (a module with buffers), kept in checkpoints; None for nothing."""
         return None
