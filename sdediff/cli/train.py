@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 def train(
     configuration: Annotated[str, typer.Argument(metavar="CONFIG", help="A TOML file, or a name: ddpm, vp, edm, ...")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, the model and the log.")],
-    data: Annotated[
-        str | None, typer.Option(help="A file as for `likelihood`, or digits; default: the file's.")
-    ] = None,
+    data: Annotated[str | None, typer.Option(help="A file, or digits; default: the configuration's.")] = None,
     labels: Annotated[Path | None, typer.Option(help="A file of labels, one a row, where data has none.")] = None,
     updates: Annotated[int | None, typer.Option(min=1, help="Updates, in place of the configuration's.")] = None,
     option: Annotated[list[str] | None, typer.Option("--set", help="section.field=value; repeatable.")] = None,

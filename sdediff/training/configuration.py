@@ -14,7 +14,7 @@ import tomllib
 from sdediff._utils.errors import Error
 from sdediff._utils.suggestions import nearest
 from sdediff.datasets import DataSet
-from sdediff.hub.folder import ASSETS
+from sdediff.hub import ASSETS
 from sdediff.model.score_model import ScoreModel
 from sdediff.training.objective import TrainingObjective
 from sdediff.training.settings import TrainingError, TrainingSettings

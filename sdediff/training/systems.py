@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sdediff._utils.suggestions import nearest
 from sdediff.datasets import DataSet
-from sdediff.hub.config import sde_from
+from sdediff.hub.processes import sde_from
 from sdediff.likelihood.units import Discrete
 from sdediff.model.data_statistics import statistics
 from sdediff.model.score_model import ScoreModel
