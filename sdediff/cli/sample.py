@@ -91,6 +91,7 @@ def sample(
 
 def _chosen(name: str, options: Sequence[str], lower: bool, grid: str | None) -> Solver | str:
     """The solver with its options; "auto" passes through and takes no options."""
+    from sdediff.sampling.arguments import check_alone
     from sdediff.solvers import lower_order_final
 
     if name == "auto":
@@ -99,6 +100,8 @@ def _chosen(name: str, options: Sequence[str], lower: bool, grid: str | None) ->
             raise BadInput(f"{flag}: --solver auto chooses that too: leave {flag} out, or name a solver")
         return name
     used = make_solver(name, options)
+    with naming("--solver"):
+        check_alone(used)
     with naming("--lower-order-final"):
         return lower_order_final(used) if lower else used
 

@@ -15,7 +15,7 @@ from sdediff.model.conditions import as_tensors
 from sdediff.model.score_model import ScoreModel, check_card, check_model
 from sdediff.noise.counter import Noise
 from sdediff.sampling.run import State
-from sdediff.solvers import Solver
+from sdediff.solvers import Solver, SolverError
 from sdediff.solvers.base import check_fields
 
 
@@ -54,6 +54,15 @@ def check_run(model: ScoreModel, shape: Any, x: Any, cond: Any) -> None:
     if cond is not None:
         as_tensors(cond)
     check_card(model, shape)
+
+
+def check_alone(solver: Solver) -> None:
+    """Refuse a corrector that would have to go from noise to data by itself."""
+    if not solver.alone:
+        raise SolverError(
+            f"{solver!r} is a corrector, which leaves p_t as it is and does not take noise to data by itself: "
+            "write solver='predictor_corrector', which has its option corrector, or 'annealed_langevin'"
+        )
 
 
 def check_call(callback: Any, full: Any, grad: Any, progress: Any, x: Any) -> None:

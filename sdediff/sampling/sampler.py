@@ -17,7 +17,7 @@ from sdediff.model.casts import WIDER
 from sdediff.model.network import Seen, check_eval, placement
 from sdediff.model.score_model import ScoreModel, check_model
 from sdediff.noise.counter import Noise
-from sdediff.sampling.arguments import check_call, check_graph, check_resume, check_run, set_up
+from sdediff.sampling.arguments import check_alone, check_call, check_graph, check_resume, check_run, set_up
 from sdediff.sampling.compiled import compiled
 from sdediff.sampling.cuda_graph import CudaGraph, Graph, Recorded, recordable, replayed
 from sdediff.sampling.run import (
@@ -153,6 +153,8 @@ class Sampler:
         sde: Any = self.model.sde
         if not sde.linear:
             raise SolverError(f"{type(sde).__name__} does not say what its prior is: give x= to begin from")
+        if not plan.solver.alone:
+            check_alone(plan.solver)
         dtype, device = placement(self.model, self._dtype, self._device, seen=seen)
         z = noise.initial(torch.empty(tuple(shape), dtype=dtype, device=device))
         return z * sde.sigma(plan.times[:1]).item()

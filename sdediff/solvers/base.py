@@ -8,7 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -53,7 +53,10 @@ class Solver(ABC):
 
     The facts below say what a solver is; a class overrides one by a plain attribute, `order = 2`, by a field, or by
     a property where its hyper-parameters decide. A run calls `visit` and `coefficients` once, then `step` per step.
+    alone: whether it goes from noise to data by itself; a corrector that needs a predictor says False.
     """
+
+    alone: ClassVar[bool] = True
 
     @fact
     def order(self) -> int | None:
@@ -122,8 +125,8 @@ class Solver(ABC):
 
     @property
     def kind(self) -> str:
-        """ "corrector", "SDE" or "ODE"."""
-        return "corrector" if self.corrector else "SDE" if self.stochastic else "ODE"
+        """ "corrector" where it needs a predictor, else "SDE" or "ODE"."""
+        return "corrector" if not self.alone else "SDE" if self.stochastic else "ODE"
 
     def spent(self, steps: int) -> int | None:
         """Network evaluations of a run of `steps` steps, without a last jump to data; None: chosen at run time."""

@@ -55,6 +55,7 @@ class Langevin(Repeated):
     n: int = 1
     norm: str = "level"
 
+    alone = False
     reference = "Song et al. 2021, algorithms 4 and 5"
 
     def __post_init__(self) -> None:

@@ -43,7 +43,7 @@ class Wrapper(Solver):
         return self.solver.coefficients(model, levels, orders)
 
 
-for _name in FACTS:
+for _name in (*FACTS, "alone"):
     setattr(Wrapper, _name, property(attrgetter(f"solver.{_name}")))
 
 

@@ -14,9 +14,10 @@ import torch
 
 from sdediff.grids.grids import grid
 from sdediff.model.score_model import ScoreModel
+from sdediff.noise.counter import Counter
 from sdediff.sampling.api import SampleRecord, iterate, sample
 from sdediff.sampling.sampler import Sampler
-from sdediff.sde.base import LinearSDE, SDEError
+from sdediff.sde.base import LinearSDE, SDEError, linear
 from sdediff.sde.processes import EDM, VE, VP, Cosine, RectifiedFlow, SubVP
 from sdediff.sde.table import Table
 from sdediff.solvers import Solver, SolverError
@@ -37,7 +38,19 @@ def processes() -> list[LinearSDE]:
 
 
 def _run(s: Solver, model: ScoreModel, shape: tuple[int, ...], **options: Any) -> SampleRecord:
-    return sample(model, shape, solver=s, full=True, **options)
+    if "x" in options:
+        return sample(model, shape, solver=s, full=True, **options)
+    return sample(model, solver=s, full=True, **_begin(s, model, shape, **options), **options)
+
+
+def _begin(s: Solver, model: ScoreModel, shape: tuple[int, ...], **options: Any) -> dict[str, Any]:
+    """The shape of states of the prior; for a corrector, which does not begin there by itself, such states as x."""
+    if s.alone:
+        return {"shape": shape}
+    like = torch.empty(shape, dtype=options.get("dtype"))
+    z = Counter(options.get("seed", 0), options.get("index", 0)).initial(like)
+    times = Sampler(model, solver=s, start=options.get("start")).plan().times
+    return {"x": z * linear(model.sde).sigma(times[:1]).item()}
 
 
 def value(s: Solver) -> str:
@@ -78,7 +91,7 @@ def repeats(s: Solver) -> str:
         both = list(pool.map(lambda _: _run(s, model, (4, 3), steps=6, dtype=F64).x, range(2)))
     expect(all(torch.equal(first, x) for x in both), "two threads sharing the solver disturb each other")
     sampler = Sampler(model, solver=s, steps=6, dtype=F64)
-    again = [sampler((4, 3)) for _ in range(2)]
+    again = [sampler(**_begin(s, model, (4, 3), dtype=F64)) for _ in range(2)]
     expect(all(torch.equal(first, x) for x in again), "a Sampler used again gives another result: leave t and s as is")
     return "one seed, two threads, a sampler used again"
 
@@ -109,7 +122,8 @@ def counts(s: Solver) -> str:
 def resumes(s: Solver) -> str:
     """Stopped at any state and resumed, a run ends in the same result to the bit."""
     model = gaussian_model(VP())
-    states = list(iterate(model, (3, 4), solver=s, steps=6, dtype=F64))
+    begin = _begin(s, model, (3, 4), dtype=F64)
+    states = list(iterate(model, **begin, solver=s, steps=6, dtype=F64))
     for state in states[1:]:
         *_, end = iterate(model, solver=s, resume=state)
         expect(torch.equal(end.x, states[-1].x), f"resumed at {state.t!r} it ends elsewhere: keep history in the state")

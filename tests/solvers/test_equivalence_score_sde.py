@@ -93,7 +93,7 @@ def test_langevin_does_not_divide_by_a_score_of_zero(norm):
     model = sd.ScoreModel(lambda x, t: 0 * x, sd.VP())
     corrector = sd.solver("langevin", norm=norm)
     for solver in (corrector, sd.solver("predictor_corrector", corrector=corrector)):
-        assert sd.sample(model, (2, 3), solver=solver, steps=3).isfinite().all()
+        assert sd.sample(model, x=torch.ones(2, 3), solver=solver, steps=3).isfinite().all()
 
 
 @pytest.mark.parametrize("first", ["corrector", "predictor"])

@@ -48,7 +48,7 @@ def test_a_wrapper_states_what_it_changes_alone() -> None:
 def test_facts_of_registered_solvers_make_sense_together(name: str) -> None:
     solver = REGISTRY[name]
     assert solver == sd.solver(name)
-    assert solver.kind == ("corrector" if solver.corrector else "SDE" if solver.stochastic else "ODE")
+    assert solver.kind == ("corrector" if not solver.alone else "SDE" if solver.stochastic else "ODE")
     assert solver.order is None or not (solver.stochastic or solver.adaptive)
     assert solver.strong_order is None or solver.stochastic
     assert solver.calls is None or solver.spent(3) == solver.calls * (4 if solver.corrector else 3)
