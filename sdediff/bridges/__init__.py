@@ -5,6 +5,8 @@ from sdediff.bridges.edm import from_edm
 from sdediff.bridges.errors import BridgeError
 from sdediff.bridges.guided_diffusion import from_guided_diffusion
 from sdediff.bridges.k_diffusion import from_k_diffusion
+from sdediff.bridges.kinds import KINDS, kind_of
+from sdediff.bridges.labels import LabelledNetwork
 from sdediff.bridges.network import DiffusersNetwork
 from sdediff.bridges.pickles import Record
 from sdediff.bridges.pipelines import from_diffusers, is_diffusers_folder
@@ -13,8 +15,10 @@ from sdediff.bridges.score_sde import from_score_sde
 from sdediff.bridges.spacing import scheduler_times
 
 __all__ = [
+    "KINDS",
     "BridgeError",
     "DiffusersNetwork",
+    "LabelledNetwork",
     "Record",
     "from_diffusers",
     "from_edm",
@@ -22,6 +26,7 @@ __all__ = [
     "from_k_diffusion",
     "from_score_sde",
     "is_diffusers_folder",
+    "kind_of",
     "read_checkpoint",
     "reading_of",
     "scheduler_times",

@@ -21,7 +21,7 @@ def read_checkpoint(path: str | Path) -> Any:
     """The value in a file of torch.save or pickle.dump: dictionaries, lists, numbers, tensors, on the CPU.
 
     A file that ends in .safetensors is read as the dictionary of its tensors.
-    Nothing in the file is imported, called or run: objects of other classes are `Record`s, their class by name with its
+    Nothing in the file is imported, called or run: an object of another class is a `Record`, its class by name with
     arguments and state. Raises BridgeError: what is no such file, or a damaged one.
     """
     path = Path(path).expanduser()

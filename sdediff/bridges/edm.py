@@ -13,6 +13,7 @@ from sdediff._utils.checks import number
 from sdediff.bridges.architecture import Network, card_of, filled, network_of
 from sdediff.bridges.checkpoints import read_checkpoint
 from sdediff.bridges.errors import BridgeError
+from sdediff.bridges.labels import LabelledNetwork
 from sdediff.bridges.pickles import Record
 from sdediff.model.clock import Clock
 from sdediff.model.score_model import ScoreModel
@@ -41,8 +42,8 @@ def from_edm(
     network: the architecture inside of the preconditioning (SongUNet, DhariwalUNet), a module, or a class or
     "module:Class" called with `config`, by default the arguments that the file keeps. The preconditioning is read off
     the file: "edm" with its sigma_data; eps under VP at the clock (M - 1) t; -eps under VE on the raw states at the
-    clock log(sigma/2); eps on the table of iDDPM. which: the network of the pickle. The network is called with the
-    condition class_labels, one-hot (B, label_dim), or None. Raises BridgeError: files that are no such pickle.
+    clock log(sigma/2); eps on the table of iDDPM. which: the network of the pickle. The condition
+    class_labels is one-hot, (B, label_dim). Raises BridgeError: files that are no such pickle.
     """
     stored = read_checkpoint(path)
     outer = stored.get(which) if isinstance(stored, dict) else None
@@ -64,7 +65,7 @@ def from_edm(
     shape = [channels, size, size] if isinstance(size, int) and isinstance(channels, int) else None
     notes = [f"class_labels is one-hot of {labels}: model.given(class_labels=...)"] if labels else []
     card = card_of(f"EDM ({name} of {inner_name})", path, module, {"shape": shape, "range": [-1.0, 1.0]}, notes)
-    return ScoreModel(module, process, predicts, time, data, cond={"class_labels": None}, card=card)
+    return ScoreModel(LabelledNetwork(module).eval(), process, predicts, time, data, card=card)
 
 
 def _object(value: Any) -> tuple[str, dict[str, Any] | None]:

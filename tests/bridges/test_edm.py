@@ -40,7 +40,7 @@ def test_the_denoised_state_is_edms(kind, protocol, tmp_path, monkeypatch):
     theirs, path = outer(kind), tmp_path / "edm.pkl"
     write_edm(path, monkeypatch, {"ema": theirs}, protocol)
     model = sd.from_edm(path, SongUNet)
-    assert model.net.config == {"width": 4, "out": 2 if kind == "iDDPMPrecond" else 1}
+    assert model.net.network.config == {"width": 4, "out": 2 if kind == "iDDPMPrecond" else 1}
     assert model.card["data"] == {"shape": [1, 6, 6], "range": [-1.0, 1.0]}
     sigmas = theirs.u[[9, 4, 0]].tolist() if kind == "iDDPMPrecond" else (0.05, 1.5, 40.0)
     for sigma in sigmas:

@@ -1,6 +1,8 @@
 """What a scheduler's configuration says, without diffusers: process, parametrisation, clock, notes and refusals."""
 
+import json
 import math
+import sys
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ import sdediff as sd
 from sdediff.bridges import BridgeError, reading_of
 from sdediff.bridges.betas import SCHEDULES, table_of
 from sdediff.bridges.clocks import angle_clock
+from sdediff.cli import main
 
 
 def scheduler(name: str, **config):
@@ -104,3 +107,14 @@ def test_refusals_are_sentences(config, match):
     with pytest.raises(BridgeError, match=match) as caught:
         reading_of(config)
     assert "\n" not in str(caught.value)
+
+
+def test_without_the_library_a_folder_is_answered_with_what_to_install(tmp_path, monkeypatch, capsys):
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "config.json").write_text(json.dumps({"_class_name": "UNet2DModel", "in_channels": 1}))
+    (tmp_path / "scheduler_config.json").write_text(json.dumps(scheduler("DDIM")))
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(sd.Error, match=r"pip install 'sdediff\[bridges\]'"):
+        sd.load(tmp_path)
+    assert main(["import", str(tmp_path), "--to", str(tmp_path / "made")]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1

@@ -18,18 +18,21 @@ SKIPPED = ("python3", ".venv/bin/pip", "source", "pre-commit", "torchrun", "srun
 
 # A comment before a block, which readers do not see: <!-- tested with: likelihood --limit 4; bench --samples 64 -->
 _BLOCK = re.compile(
-    r"^(?:<!-- tested with: (?P<with>.*?) -->\n+)?^(?P<fence>```+)(?P<language>\S*)[^\n]*\n(?P<text>.*?)^(?P=fence)$",
+    r"^(?:<!-- needs: (?P<needs>\w+) -->\n+)?(?:<!-- tested with: (?P<with>.*?) -->\n+)?"
+    r"^(?P<fence>```+)(?P<language>\S*)[^\n]*\n(?P<text>.*?)^(?P=fence)$",
     re.S | re.M,
 )
 
 
 class Block(NamedTuple):
-    """A fenced block: its language, its text, the number of its first line, and options that shorten its commands."""
+    """A fenced block: its language, its text, the number of its first line, options that shorten its commands, and
+    the package that it needs: without it the block is not run."""
 
     language: str
     text: str
     line: int
     shortened: dict[str, list[str]]
+    needs: str | None = None
 
 
 class Command(NamedTuple):
@@ -45,7 +48,9 @@ def blocks(page: Path) -> list[Block]:
     for match in _BLOCK.finditer(text):
         parts = [shlex.split(part) for part in (match["with"] or "").split(";") if part.strip()]
         line = text.count("\n", 0, match.start("text")) + 1
-        found.append(Block(match["language"], match["text"], line, {name: options for name, *options in parts}))
+        found.append(
+            Block(match["language"], match["text"], line, {name: options for name, *options in parts}, match["needs"])
+        )
     return found
 
 

@@ -1,0 +1,145 @@
+"""`import`: a model of another library as a folder of ours."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sdediff.cli.options import BadInput, Json, naming, pair, value_of
+from sdediff.cli.output import emit
+
+if TYPE_CHECKING:
+    from sdediff.model.score_model import ScoreModel
+
+
+def import_model(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A folder of diffusers, or a checkpoint.")],
+    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="The model folder to write.")],
+    kind: Annotated[
+        str | None,
+        typer.Option(help="diffusers, score_sde, guided_diffusion, k_diffusion or edm; default: as the file looks."),
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option(metavar="MODULE:CLASS", help="The architecture that a checkpoint fills.")
+    ] = None,
+    argument: Annotated[list[str] | None, typer.Option(help="key=value of the architecture; repeatable.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option(help="key=value that a checkpoint does not hold, as sde=vpsde; repeatable.")
+    ] = None,
+    shape: Annotated[str | None, typer.Option(help="Of one sample, such as 3,32,32, if the file has none.")] = None,
+    range_: Annotated[str | None, typer.Option("--range", help="low,high of the data, if the file has none.")] = None,
+    levels: Annotated[int | None, typer.Option(min=2, help="Number of levels of the data, such as 256.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Convert a model of diffusers, score_sde, guided-diffusion, k-diffusion or EDM into a model folder."""
+    import sdediff as sd
+    from sdediff._utils.references import import_from_here
+    from sdediff.bridges import kind_of
+
+    import_from_here()
+    with naming("SOURCE"):
+        kind = kind or kind_of(source)
+    reader = _reader(kind)
+    model = _read(reader, kind, source, network, _values(argument, "--argument"), _values(setting, "--setting"))
+    data = {**(model.card.get("data") or {}), **_data(shape, range_, levels)}
+    with naming("--to"):
+        folder = sd.save(model, to, data=data or None)
+    facts = _facts(model, kind, data, folder)
+    if as_json:
+        emit(facts)
+        return
+    for name, value in facts.items():
+        for line in value if isinstance(value, list) else [value]:
+            typer.echo(f"{name:10}{line}")
+
+
+def _reader(kind: str) -> Callable[..., ScoreModel]:
+    from sdediff import bridges
+    from sdediff._utils.suggestions import nearest
+
+    if kind not in bridges.KINDS:
+        raise BadInput(f"--kind: {nearest(kind, bridges.KINDS, 'kind of model')}")
+    reader: Callable[..., ScoreModel] = getattr(bridges, f"from_{kind}")
+    return reader
+
+
+def _values(texts: Sequence[str] | None, flag: str) -> dict[str, Any]:
+    """Texts key=value as a dictionary, with numbers, booleans and lists as such."""
+    values: dict[str, Any] = {}
+    for text in texts or ():
+        key, sign, value = text.partition("=")
+        if not sign or not key:
+            raise BadInput(f"{flag}: {text!r} is not key=value")
+        values[key] = {"true": True, "false": False}.get(value.lower(), value_of(value))
+    return values
+
+
+def _read(
+    reader: Callable[..., ScoreModel],
+    kind: str,
+    source: str,
+    network: str | None,
+    arguments: dict[str, Any],
+    settings: dict[str, Any],
+) -> ScoreModel:
+    """The model that a reader gives, with errors that name the flag at fault."""
+    from sdediff._utils.suggestions import nearest
+
+    takes = [name for name in inspect.signature(reader).parameters if name not in ("path", "source", "network")]
+    known = [name for name in takes if name not in ("config", "dtype", "device")]
+    for key in settings:
+        if key not in known:
+            said = nearest(key, known, f"setting of {kind}") if known else f"{kind} takes no settings, given {key!r}"
+            raise BadInput(f"--setting: {said}")
+    if "config" not in takes:
+        for flag, given in (("--network", network), ("--argument", arguments)):
+            if given:
+                raise BadInput(f"{flag}: the network of {kind} is in its folder: leave {flag} out")
+        with naming("SOURCE"):
+            return reader(source)
+    if network is None:
+        raise BadInput("--network: a checkpoint holds no architecture: write its class as --network my_package:MyNet")
+    with naming("SOURCE"):
+        return reader(source, network, config=arguments or None, **settings)
+
+
+def _data(shape: str | None, range_: str | None, levels: int | None) -> dict[str, Any]:
+    """What the options say of the data."""
+    given: dict[str, Any] = {"levels": levels, "range": pair(range_, "--range")}
+    if shape is not None:
+        try:
+            given["shape"] = [int(part) for part in shape.split(",")]
+        except ValueError:
+            given["shape"] = [0]
+        if min(given["shape"]) < 1:
+            raise BadInput(f"--shape: {shape!r} is not a list of positive integers: write it as 3,32,32")
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in given.items() if v is not None}
+
+
+def _facts(model: ScoreModel, kind: str, data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What was read, for people and for programs."""
+    net: Any = model.net
+    parameters = sum(weight.numel() for weight in net.parameters())
+    notes = list(model.card.get("notes") or [])
+    package = type(net).__module__.partition(".")[0]
+    if package != "sdediff":
+        notes.append(f"the folder names code of {package}: load it with --trust {package}")
+    if "shape" not in data:
+        notes.append("the shape of a sample is not known: write it as --shape")
+    if "range" not in data:
+        notes.append("the range of the data is not known: write it as --range")
+    about = ", ".join(f"{key} {value}" for key, value in data.items())
+    return {
+        "kind": kind,
+        "network": f"{type(net).__name__}, {parameters:,} parameters, {next(net.parameters()).dtype}",
+        "process": repr(model.sde),
+        "predicts": model.predicts + (f", sigma_data {model.sigma_data:g}" if "edm" in model.predicts else ""),
+        "clock": model.time if isinstance(model.time, str) else repr(model.time),
+        "data": about or "not known",
+        "note": notes,
+        "folder": str(folder),
+    }
