@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from sdediff._utils.checks import number, states
 from sdediff._utils.errors import InputError, InputTypeError
+from sdediff._utils.tensors import per_sample
 from sdediff.grids.levels import Level, level
 from sdediff.model.clock import CLOCKS
 from sdediff.model.score_model import ScoreModel
@@ -55,9 +56,13 @@ class ClassifierLoss(TrainingObjective):
 
 
 def classify(model: ScoreModel, x: Tensor, t: Any) -> Tensor:
-    """The logits (B, classes) of a classifier at states x (B, ...) and times t, a float, (B,) or a level."""
+    """The logits (B, classes) of a classifier at states x (B, ...) and times t, a float, (B,) or a level.
+
+    The network sees x/sqrt(alpha^2 + sigma^2), of about the data's size at every level.
+    """
     at: Level = level(model.sde, t)
     if not isinstance(model.time, str):
         raise InputTypeError("a classifier's clock is one of the names: t, lam, log_snr, sigma, c_noise")
     reading = torch.as_tensor(CLOCKS[model.time](at), dtype=torch.float64)
-    return model.net(x, reading.to(x).expand(len(x)))
+    scale = torch.as_tensor(at.alpha, dtype=torch.float64).square() + torch.as_tensor(at.sigma).square()
+    return model.net(x / per_sample(scale.sqrt(), x), reading.to(x).expand(len(x)))

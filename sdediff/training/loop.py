@@ -98,9 +98,9 @@ class _Run:
         self.batches = batches_of(data, DataCard.of(model.card).bounds, settings.seed, settings.updates, labels)
         process = model.sde if isinstance(model.sde, nn.Module) else nn.Identity()
         self.model, self.modules = model, nn.ModuleDict({"net": model.net, "process": process})
-        self.modules.to(self.backend.device).train().requires_grad_(True)
-        if isinstance(getattr(model.sde, "ends", None), nn.Parameter):
-            model.sde.ends.requires_grad_(model.sde.fields["learn_ends"])  # type: ignore[attr-defined]
+        self.modules.to(self.backend.device).train()
+        if not any(p.requires_grad for p in model.net.parameters()):  # as `sd.load` leaves it; else some may be frozen
+            model.net.requires_grad_(True)
         self.average = Average(self.modules)
         self.parameters = [p for p in self.modules.parameters() if p.requires_grad]
         kind = torch.optim.AdamW if settings.decay else torch.optim.Adam

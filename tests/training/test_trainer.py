@@ -100,6 +100,20 @@ def test_the_folder_holds_a_model_and_what_it_was_trained_with(tmp_path):
     assert not (tmp_path / "checkpoints").joinpath("update-00000000").exists()  # two are kept
 
 
+def test_what_was_frozen_stays():
+    process = sd.LearnedVP(-6.0, 4.0, width=8)
+    given = sd.ScoreModel(build(lambda: MLP(2, 16, 1), 1), process, time="lam")
+    given.net.embed.requires_grad_(False)
+    before = {**given.net.state_dict(), "slope": process.slope}
+    before = {name: value.clone() for name, value in before.items()}
+    train(given, X, TrainingSettings(updates=5, batch=8, average=0.0), VariationalDiffusion())
+    assert process.ends.tolist() == [-6.0, 4.0]
+    assert not torch.equal(before["slope"], process.slope)
+    changed = {name for name, value in given.net.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed
+    assert not any(name.startswith("embed") for name in changed)
+
+
 def test_dropout_does_not_depend_on_where_a_run_began():
     before = torch.random.get_rng_state()
     one, two = (
