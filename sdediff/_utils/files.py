@@ -22,6 +22,14 @@ def expanded(path: str | Path, what: str = "the path") -> Path:
     return full
 
 
+def present(path: str | Path) -> bool:
+    """Whether there is a file or folder; False for what no path can be."""
+    try:
+        return expanded(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
 @contextmanager
 def whole(path: str | Path) -> Iterator[Path]:
     """A path to write to; on success it becomes `path`, on any error nothing is left. Makes the folder.

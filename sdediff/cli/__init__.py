@@ -21,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         from sdediff.cli.app import app
 
+        _refuse_empty(sys.argv[1:] if argv is None else argv)
         command = typer.main.get_command(app)
         code = command.main(args=argv, prog_name="sdediff", standalone_mode=False)
         return _say("interrupted", 130) if code == 130 else code if isinstance(code, int) else 0
@@ -32,6 +33,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("SDEDIFF_DEBUG"):
             raise
         return _refused(error)
+
+
+def _refuse_empty(argv: Sequence[str]) -> None:
+    """An empty text is most often a variable of the shell that is not set."""
+    for before, text in zip(("", *argv), argv, strict=False):
+        if not text or (text.startswith("--") and text.endswith("=")):
+            option = before if not text and before.startswith("-") else text.rstrip("=")
+            raise BadInput(f"{option or 'an argument'}: an empty text was given: write a value, or leave it out")
 
 
 def _refused(error: Exception) -> int:

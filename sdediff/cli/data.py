@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sdediff._utils.files import present
 from sdediff.cli.options import BadInput, naming
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def data_set(
     import sdediff as sd
     from sdediff.datasets import read
 
-    if Path(name).expanduser().exists() or "/" in name or Path(name).suffix:
+    if present(name) or "/" in name or Path(name).suffix:
         with naming("DATA"):
             return read(name, levels, bounds, key, limit, allow_bad=True)
     if levels is not None or bounds is not None or key is not None:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 import sdediff as sd
+from sdediff._utils.files import present
 from sdediff._utils.suggestions import nearest
 from sdediff.cli.data import Key, Levels, Range, Split, data_set
 from sdediff.cli.options import BadInput, Device, Dtype, Json, Out, Seed, naming, pair, placed, writable
@@ -71,7 +72,7 @@ def likelihood(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that compute, a GPU each if any.")] = None,
     engine: Annotated[str | None, typer.Option(help="local, workers or ray.")] = None,
     address: Annotated[str | None, typer.Option(help="Of a Ray cluster, such as auto.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of torch.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="Threads of torch.")] = None,
     compare: Annotated[
         str | None, typer.Option(metavar="OTHER", help="A second model, for paired differences.")
     ] = None,
@@ -176,7 +177,7 @@ def _name_of(data: str, split: str) -> str:
 
 
 def _is_path(name: str) -> bool:
-    return Path(name).expanduser().exists() or "/" in name or bool(Path(name).suffix)
+    return present(name) or "/" in name or bool(Path(name).suffix)
 
 
 def _print(report: dict[str, Any]) -> None:

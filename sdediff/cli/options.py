@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sdediff._utils.errors import Error
+from sdediff._utils.files import expanded
 
 if TYPE_CHECKING:
     import torch
@@ -42,8 +43,8 @@ class BadInput(Error):
 
 
 def one_line(message: str) -> str:
-    """A message without line breaks."""
-    return " ".join(message.split())
+    """A message without line breaks, words of more than 300 characters in it shortened."""
+    return " ".join(w if len(w) <= 300 else f"{w[:40]}...({len(w)} characters)...{w[-20:]}" for w in message.split())
 
 
 @contextmanager
@@ -136,7 +137,8 @@ def pair(text: str | None, flag: str) -> tuple[float, float] | None:
 
 def writable(out: Path) -> Path:
     """The folder, created, and checked that it takes files before any work is done."""
-    out = out.expanduser()
+    with naming("--out"):
+        out = expanded(out)
     trial = out / f".trial.{os.getpid()}"
     try:
         out.mkdir(parents=True, exist_ok=True)

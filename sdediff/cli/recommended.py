@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdediff._utils.errors import InputError
+from sdediff._utils.files import expanded
 
 if TYPE_CHECKING:
     from sdediff.analysis import Recommendation
@@ -48,7 +49,7 @@ def recommended(
 
 def folder_for(name: str) -> Path:
     """Where recommendations on a model are kept: in its own folder where that may be written, else in the cache."""
-    place = Path(name).expanduser()
+    place = expanded(name)
     if (place / "config.json").is_file() and os.access(place, os.W_OK):
         return place / "recommendations"
     own, general = os.environ.get("SDEDIFF_CACHE"), os.environ.get("XDG_CACHE_HOME")
