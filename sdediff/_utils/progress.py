@@ -6,10 +6,17 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 _PATIENCE = 2.0
+# Whether bars are drawn where stderr is no terminal too: a command's --verbose.
+ALWAYS: ContextVar[bool] = ContextVar("ALWAYS", default=False)
+
+
+def _watched() -> bool:
+    return sys.stderr.isatty() or ALWAYS.get()
 
 
 def track(items: Iterable[Item], total: int | None, what: str, show: bool | None = None) -> Iterator[Item]:
@@ -17,15 +24,16 @@ def track(items: Iterable[Item], total: int | None, what: str, show: bool | None
 
     show: True draws it from the start, False never, None when stderr is a terminal.
     """
-    if show is False or (show is None and not sys.stderr.isatty()):
+    if show is False or (show is None and not _watched()):
         return iter(items)
+    show = show or ALWAYS.get()
     return _tracked(items, total, what, show)
 
 
 @contextmanager
 def counting(total: int, what: str, show: bool | None = None, done: int = 0) -> Iterator[Callable[[int], None]]:
     """A function to call with numbers of finished items, of `total`; drawn as `track` draws. done: before the start."""
-    if show is False or (show is None and not sys.stderr.isatty()):
+    if show is False or (show is None and not _watched()):
         yield lambda count: None
         return
     began, now, bar, task = time.monotonic(), done, None, None
@@ -79,4 +87,4 @@ def _bar() -> Any:
 
     words = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     columns = (*words, TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    return Progress(*columns, console=Console(stderr=True), transient=sys.stderr.isatty())

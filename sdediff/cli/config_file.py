@@ -1,9 +1,11 @@
-"""`--config FILE`: the arguments of every command from a TOML file; what is typed comes first."""
+"""What every command takes: `--config FILE`, arguments from a TOML file, and `--quiet` or `--verbose`."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
+import io
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +13,7 @@ from typing import Annotated, Any
 import tomllib
 import typer
 
+from sdediff._utils.progress import ALWAYS
 from sdediff._utils.suggestions import nearest
 from sdediff.cli.options import BadInput
 
@@ -18,15 +21,28 @@ _MOST = 1 << 20  # bytes
 
 
 def with_config(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The command with `--config`, whose file gives what was not typed."""
+    """The command with `--config`, whose file gives what was not typed, and `--quiet` or `--verbose`.
+
+    A quiet command writes nothing on stderr but the line of an error; a verbose one draws its progress bars where
+    stderr is no terminal too.
+    """
 
     @functools.wraps(command)
-    def run(config: Path | None = None, **options: Any) -> Any:
-        return command(**options)
+    def run(config: Path | None = None, quiet: bool | None = None, **options: Any) -> Any:
+        shown = ALWAYS.set(quiet is False)
+        try:
+            with contextlib.redirect_stderr(io.StringIO()) if quiet else contextlib.nullcontext():
+                return command(**options)
+        finally:
+            ALWAYS.reset(shown)
 
     signature = inspect.signature(command, eval_str=True)
-    option = inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_Config)
-    parameters = [*signature.parameters.values(), option]
+    shared = {"config": _Config, "quiet": _Quiet}
+    parameters = list(signature.parameters.values())
+    parameters += [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        for name, kind in shared.items()
+    ]
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     return run
@@ -51,6 +67,10 @@ def _fill(context: typer.Context, file: Path | None) -> None:
     }
 
 
+_Quiet = Annotated[
+    bool | None,
+    typer.Option("--quiet/--verbose", help="Nothing on stderr but errors; or progress bars without a terminal too."),
+]
 _Config = Annotated[
     Path | None,
     typer.Option(

@@ -19,7 +19,7 @@ def recommend(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `sdediff models`, a folder, or a hub id.")],
     calls: Annotated[int, typer.Option(min=2, help="Network evaluations a sample, the last included.")] = 10,
     solver: Annotated[list[str] | None, typer.Option(help="Choose among these; repeatable.")] = None,
-    starts: Annotated[int, typer.Option(min=1, help="Initial states on which the best candidates are measured.")] = 256,
+    starts: Annotated[int, typer.Option(min=1, max=65536, help="Initial states to measure the best on.")] = 256,
     shape: Annotated[str | None, typer.Option(help="Of one sample, such as 1,8,8; default: the card's.")] = None,
     refresh: Annotated[bool, typer.Option(help="Measure again in place of reading what is kept.")] = False,
     seed: Annotated[

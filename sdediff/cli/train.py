@@ -27,7 +27,6 @@ def train(
     seed: Annotated[int | None, typer.Option(min=0, help="Seed, in place of the configuration's.")] = None,
     device: Device = "cpu",
     fresh: Annotated[bool, typer.Option(help="Refuse a folder that holds checkpoints.")] = False,
-    quiet: Annotated[bool, typer.Option(help="Show no progress.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train a system: writes checkpoints, log.jsonl and the model's folder; run again it goes on where it was."""
@@ -43,7 +42,7 @@ def train(
     with naming("train"):
         log = run(
             model, rows, config.training, objective, out=folder, resume=not fresh, device=place,
-            progress=False if quiet else None, config=config.plain(),
+            config=config.plain(),
         )  # fmt: skip
     last = log.losses[-min(len(log.losses), 100) :]
     facts = {
