@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from sdediff import grids, guidance, model, noise, sampling, sde, solvers
-from sdediff._utils.errors import DataWarning, Error, NameWarning, StepsWarning
+from sdediff._utils.errors import DataWarning, Error, NameWarning, StepsWarning, WiringWarning
 from sdediff.grids import Level, grid, level
 from sdediff.grids.levels import levels
 from sdediff.model import Clock, ModelError, Prediction, ScoreModel, Statistics, reschedule, statistics
@@ -90,7 +90,9 @@ __all__ = [
     "EDM", "SDE", "VE", "VP", "Brownian", "Clock", "Cosine", "Counter", "DataWarning", "Discrete", "Error",
     "LearnedVP", "Level", "Likelihood", "LikelihoodSettings", "LinearSDE", "ModelError", "NameWarning", "Noise",
     "PathStatistics", "Prediction", "RectifiedFlow", "SDEError", "SampleRecord", "Sampler", "ScoreModel", "Solver",
-    "SolverError", "State", "Statistics", "StepsWarning", "Stream", "SubVP", "Table", "WiringReport", "analyse",
+    "SolverError", "State", "Statistics", "StepsWarning", "Stream", "SubVP", "Table", "WiringReport",
+    "WiringWarning",
+    "analyse",
     "analysis", "bench", "benchmark", "bits_per_dim", "bridges", "check", "data", "datasets", "decode", "encode",
     "from_diffusers", "from_edm", "from_guided_diffusion", "from_k_diffusion", "from_score_sde", "grid", "grids",
     "guidance", "hub", "iterate", "jobs", "latent", "level", "levels", "likelihood", "likelihood_job", "list_solvers",

@@ -29,3 +29,7 @@ class StepsWarning(UserWarning):
 
 class NameWarning(UserWarning):
     """A name that stands for two things: the message says which was taken, and how to write the other."""
+
+
+class WiringWarning(UserWarning):
+    """A network that is not read as it was trained, or data prepared otherwise: the message has the check's verdict."""

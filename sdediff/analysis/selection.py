@@ -23,6 +23,7 @@ from sdediff.model.data_statistics import Statistics, statistics
 from sdediff.model.score_model import ScoreModel, check_model
 from sdediff.sampling.run import make_plan, placement
 from sdediff.solvers import Solver
+from sdediff.wiring import warn_of_misfit
 
 # The seed of the starts that `auto` measures on: samples drawn with another seed share no noise with them.
 AUTO_SEED = 0x5DED1FF
@@ -46,6 +47,7 @@ def recommend(
     progress: bool | None = None,
     keep: str | Path | None = None,
     refresh: bool = False,
+    check: bool = True,
 ) -> Recommendation:
     """The solver and grid with the least error on this model at so many network evaluations, by measurement.
 
@@ -55,8 +57,8 @@ def recommend(
     is given, grids may end above t_min, and the denoising call jumps from there. sample_shape: of one sample, by
     default the card's or the data's. data: samples (N, ...) or their statistics, for tuned grids.
     candidates: solvers, or pairs (solver, name of a grid). keep: a folder whose file for this model, these arguments
-    and this version is read in place of a measurement, or written after it; refresh: measure in any case. The other
-    arguments as in `sample`.
+    and this version is read in place of a measurement, or written after it; refresh: measure in any case. check: begin
+    with `sdediff.check` on up to 128 samples, or of the process's ends alone. The other arguments as in `sample`.
     """
     model = check_model(model)
     calls, starts = whole("calls", calls, 1), whole("starts", starts, 1)
@@ -73,6 +75,8 @@ def recommend(
         kept = Kept(keep, model, {**asked, **options, "dtype": kind, "device": place.type})
     found = None if kept is None or refresh else kept.read()
     if found is None:
+        if check:
+            warn_of_misfit(model, data if isinstance(data, Tensor) else None, cond, dtype, device)
         found = _measured(model, shape, calls, data, candidates, starts, seed, progress, options)
         if kept is not None:
             kept.write(found)

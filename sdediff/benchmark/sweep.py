@@ -34,6 +34,8 @@ from sdediff.integrate import IntegrationError
 from sdediff.sampling.run import check_eval, placement
 from sdediff.solvers import Solver
 from sdediff.solvers import solver as resolve_solver
+from sdediff.targets import ExactNet
+from sdediff.wiring import warn_of_misfit
 
 Solvers = Sequence[str | Solver] | Mapping[str, Solver]
 
@@ -66,13 +68,15 @@ def bench(
     device: Any = None,
     dtype: torch.dtype | None = None,
     progress: bool | None = None,
+    check: bool = True,
 ) -> Report:
     """Run every solver at every number of network evaluations on every task and report quality and time.
 
     tasks: names of sdediff.targets (exact score, under VP) or embedded models, or Task objects. solvers: names,
     objects, or objects by a label; adaptive ones run at `tolerances` instead of `calls`. samples: how many a solver
     draws, `batch` at a time. distance: a name of metrics.DISTANCES, frechet with its features in brackets, or a
-    function. A budget that a solver cannot meet is listed in `skipped`.
+    function. A budget that a solver cannot meet is listed in `skipped`. check: begin with `sdediff.check` of each
+    network on up to 128 true samples.
     """
     began = time.perf_counter()
     if isinstance(tasks, str) or not isinstance(tasks, Sequence):
@@ -82,6 +86,9 @@ def bench(
         raise InputError(f"samples={samples}, batch={batch}: both must be positive")
     trials, metric = list(_trials(solvers, calls, tolerances)), distance_function(distance)
     resolved = [resolve_task(task, device, dtype) for task in tasks]
+    for task in resolved if check else ():
+        if not isinstance(task.model.net, ExactNet):
+            warn_of_misfit(task.model, task.truth, None, dtype, device)
     setups = [_setup(task, samples, batch, seed, dtype, device, metric) for task in resolved]
     floors = [_floor(setup) for setup in setups]
     results, skipped = _run_all(setups, trials, progress)

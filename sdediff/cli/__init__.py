@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sdediff._utils.suggestions import nearest
@@ -23,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         _refuse_empty(sys.argv[1:] if argv is None else argv)
         command = typer.main.get_command(app)
-        code = command.main(args=argv, prog_name="sdediff", standalone_mode=False)
+        with _loud_lines():
+            code = command.main(args=argv, prog_name="sdediff", standalone_mode=False)
         return _say("interrupted", 130) if code == 130 else code if isinstance(code, int) else 0
     except BadInput as error:
         return _say(str(error), error.code)
@@ -61,6 +64,26 @@ def _usage(error: Any) -> str:
     options = [name for param in command.get_params(error.ctx) for name in (*param.opts, *param.secondary_opts)]
     options = [name for name in options if name.startswith("-")]
     return nearest(error.option_name, options, f"option of {error.ctx.command_path}")
+
+
+@contextmanager
+def _loud_lines() -> Iterator[None]:
+    """Warnings of networks that are wired wrongly, as one line on stderr each."""
+    from sdediff._utils.errors import WiringWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", WiringWarning)
+        plain, said = warnings.showwarning, set[str]()
+
+        def shown(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+            if not issubclass(category, WiringWarning):
+                plain(message, category, *place, **more)
+            elif str(message) not in said:
+                said.add(str(message))
+                _say(f"warning: {message}".replace("check=False", "--no-check"), 0)
+
+        warnings.showwarning = shown
+        yield
 
 
 def _say(message: str, code: int) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sdediff.cli.options import BadInput, Device, Dtype, Json, Out, Seed, make_solver, naming, placed, writable
+from sdediff.cli.options import BadInput, Check, Device, Dtype, Json, Out, Seed, make_solver, naming, placed, writable
 from sdediff.cli.output import emit, show
 
 
@@ -17,6 +17,7 @@ def bench(
     calls: Annotated[list[str] | None, typer.Option(help="Network evaluations, such as 5,10; may be repeated.")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Samples that each solver draws.")] = None,
     distance: Annotated[str, typer.Option(help="frechet[pca32], energy, mmd, sliced_wasserstein.")] = "frechet[pca32]",
+    check: Check = True,
     out: Out = Path("bench-results"),
     seed: Seed = 0,
     device: Device = "cpu",
@@ -36,7 +37,7 @@ def bench(
     with naming("--task"):
         tasks = [resolve_task(name, place, kind) for name in task or ("digits", "gmm64")]
     folder = writable(out)
-    report = sweep(tasks, named or None, counts, samples=samples, distance=metric, seed=seed, dtype=kind)
+    report = sweep(tasks, named or None, counts, samples=samples, distance=metric, seed=seed, dtype=kind, check=check)
     with naming("--out"):
         files = {"json": report.save(folder / "bench.json"), "png": report.plot(folder / "bench.png")}
     if as_json:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from sdediff.cli.data import Key, Levels, Range, Split, data_set
-from sdediff.cli.options import BadInput, Device, Dtype, Json, Seed, naming, pair, placed
+from sdediff.cli.options import BadInput, Device, Dtype, Json, ModelRange, Seed, naming, pair, placed, with_range
 from sdediff.cli.output import emit, show
 
 
@@ -28,9 +28,7 @@ def check(
             metavar="NAME=VALUE", help="A condition: labels (of DATA), a file with a row a sample; repeatable."
         ),
     ] = None,
-    model_range: Annotated[
-        str | None, typer.Option(metavar="LOW,HIGH", help="The network's range of values, where its card has none.")
-    ] = None,
+    model_range: ModelRange = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a picture of the measurement.")] = None,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -44,10 +42,8 @@ def check(
     with naming("MODEL"):
         loaded = sd.load(model, place, kind)
     rows_of_data = None if data is None else data_set(data, split, levels, pair(range_, "--range"), key, None)
-    bounds = pair(model_range, "--model-range")
     given = _conditions(cond or (), rows_of_data)
-    with naming("--model-range" if bounds else "MODEL"):
-        named = loaded if bounds is None else sd.model.ranged(loaded, bounds)
+    named = with_range(loaded, model_range)
     with naming("DATA" if data else "MODEL"):
         report = sd.check(named, rows_of_data, cond=given, rows=rows, seed=seed, dtype=kind, device=place)
     files = {}

@@ -17,7 +17,21 @@ import sdediff as sd
 from sdediff._utils.files import present
 from sdediff._utils.suggestions import nearest
 from sdediff.cli.data import Key, Levels, Range, Split, data_set
-from sdediff.cli.options import BadInput, Device, Dtype, Json, Out, Seed, naming, pair, placed, writable
+from sdediff.cli.options import (
+    BadInput,
+    Check,
+    Device,
+    Dtype,
+    Json,
+    ModelRange,
+    Out,
+    Seed,
+    naming,
+    pair,
+    placed,
+    with_range,
+    writable,
+)
 from sdediff.cli.output import emit, listed
 from sdediff.datasets import DataError
 from sdediff.integrate import ODES
@@ -76,6 +90,8 @@ def likelihood(
     compare: Annotated[
         str | None, typer.Option(metavar="OTHER", help="A second model, for paired differences.")
     ] = None,
+    model_range: ModelRange = None,
+    check: Check = True,
     out: Out = Path("likelihood-results"),
     seed: Seed = 0,
     device: Device = "cpu",
@@ -91,6 +107,8 @@ def likelihood(
     )  # fmt: skip
     with naming("MODEL"):
         scored = sd.load(model, place, numbers)
+    bounds = pair(model_range, "--model-range")
+    scored = with_range(scored, model_range)
     with naming("--compare"):
         other = None if compare is None else sd.load(compare, place, numbers)
     with naming("--t0"):
@@ -110,7 +128,7 @@ def likelihood(
                 network if kind == "local" else name, named, to, **described, settings=settings, limit=limit,
                 seed=seed, draws=draws, micro_batch=micro_batch, shard=shard, part=part, engine=kind, workers=workers,
                 address=address, dtype=numbers, device=place if kind == "local" else str(place), skip_bad=skip_bad,
-                skip_failed=skip_failed, num_threads=threads,
+                skip_failed=skip_failed, num_threads=threads, model_range=bounds, check=check,
             )  # fmt: skip
 
     summary = run(scored, model, folder)

@@ -25,6 +25,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and no
 Seed = Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Seed of every random draw.")]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, ..., or auto: a GPU if there is one.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, float64, ...; default: as the weights are stored.")]
+Check = Annotated[bool, typer.Option("--check/--no-check", help="First check whether the network is wired right.")]
+ModelRange = Annotated[
+    str | None, typer.Option(metavar="LOW,HIGH", help="The network's range of values, where its card has none.")
+]
 Out = Annotated[Path, typer.Option(help="Folder for the results; created where absent.")]
 
 _DTYPES = ("float32", "float64", "bfloat16", "float16")
@@ -133,6 +137,15 @@ def pair(text: str | None, flag: str) -> tuple[float, float] | None:
     if not low < high:
         raise BadInput(f"{flag}: {text!r} is not two rising numbers: write low,high such as 0,255")
     return low, high
+
+
+def with_range(model: ScoreModel, text: str | None) -> ScoreModel:
+    """The model with the range of values of --model-range."""
+    from sdediff.model import ranged
+
+    bounds = pair(text, "--model-range")
+    with naming("--model-range"):
+        return model if bounds is None else ranged(model, bounds)
 
 
 def writable(out: Path) -> Path:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sdediff.cli.options import Device, Dtype, Json, naming, placed, sample_shape, solver_and_grid
+from sdediff.cli.options import Check, Device, Dtype, Json, naming, placed, sample_shape, solver_and_grid
 from sdediff.cli.output import emit, show
 from sdediff.cli.recommended import recommended
 
@@ -21,6 +21,7 @@ def recommend(
     solver: Annotated[list[str] | None, typer.Option(help="Choose among these; repeatable.")] = None,
     starts: Annotated[int, typer.Option(min=1, max=65536, help="Initial states to measure the best on.")] = 256,
     shape: Annotated[str | None, typer.Option(help="Of one sample, such as 1,8,8; default: the card's.")] = None,
+    check: Check = True,
     refresh: Annotated[bool, typer.Option(help="Measure again in place of reading what is kept.")] = False,
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**64 - 1, help="Of the initial states; default: those of --solver auto.")
@@ -38,7 +39,9 @@ def recommend(
     size = sample_shape(loaded, shape)
     candidates = [(name, grid) if grid else name for name, grid in map(solver_and_grid, solver)] if solver else None
     with naming("--solver" if solver else "--calls"):
-        best = recommended(model, loaded, size, calls, candidates=candidates, starts=starts, seed=seed, refresh=refresh)
+        best = recommended(
+            model, loaded, size, calls, candidates=candidates, starts=starts, seed=seed, refresh=refresh, check=check
+        )
     given = {"--shape": shape, "--dtype": dtype, "--device": None if device == "cpu" else device}
     commands = _typed(best, model, not solver and seed is None and starts == 256, given)
     if as_json:

@@ -26,6 +26,7 @@ def recommended(
     starts: int = 256,
     seed: int | None = None,
     refresh: bool = False,
+    check: bool = True,
 ) -> Recommendation:
     """The recommendation of `sdediff.recommend`, kept in a file; without --solver and --seed the one that auto takes.
 
@@ -35,7 +36,7 @@ def recommended(
     from sdediff.analysis.selection import AUTO_SEED
     from sdediff.model.identity import identity
 
-    options: dict[str, Any] = {"calls": calls, "candidates": candidates, "starts": starts}
+    options: dict[str, Any] = {"calls": calls, "candidates": candidates, "starts": starts, "check": check}
     options["seed"] = AUTO_SEED if seed is None else seed
     folder = folder_for(name)
     try:

@@ -31,9 +31,11 @@ from sdediff.likelihood.ends import Prior
 from sdediff.likelihood.settings import merged
 from sdediff.model.conditions import as_tensors
 from sdediff.model.data_card import DataCard
+from sdediff.model.data_check import ranged
 from sdediff.model.score_model import ScoreModel
 from sdediff.noise.counter import Counter
 from sdediff.sampling.run import check_eval, placement
+from sdediff.wiring import warn_of_misfit
 
 
 def likelihood_job(
@@ -84,6 +86,8 @@ def likelihood_job(
     device: torch.device | str | None = None,
     progress: bool | None = None,
     say: Say | None = None,
+    model_range: tuple[float, float] | None = None,
+    check: bool = True,
 ) -> Summary | None:
     """Score a data set into a folder: likelihood.parquet (a row a sample), summary.json, report.html.
 
@@ -93,7 +97,8 @@ def likelihood_job(
     micro_batch, by default about five minutes of work. skip_bad, skip_failed: report means in spite of rows with NaN,
     or on which the network failed. part: "i/n", the shards i modulo n, by default torchrun's rank; None is returned
     where other parts are not finished. workers: processes that compute, for a model and data given by name; engine,
-    address: "ray" and its cluster. Raises JobError, DataError, Stopped, and what fails on every row.
+    address: "ray" and its cluster. model_range: of the network, where its card has none. check: begin a new job by
+    `sdediff.check`, WiringWarning. Raises JobError, DataError, Stopped, and what fails on every row.
     """
     chosen = merged(
         settings, method=method, preset=preset, integrator=integrator, variable=variable, rtol=rtol, atol=atol, t0=t0,
@@ -107,7 +112,7 @@ def likelihood_job(
     arguments: dict[str, Any] = {
         "model": model, "data": data, "settings": chosen, "cond": cond, "levels": levels, "range": range, "key": key,
         "limit": limit, "seed": seed, "draws": draws, "micro_batch": micro_batch, "threads": count, "trust": trust,
-        "dtype": dtype, "device": device,
+        "dtype": dtype, "device": device, "model_range": model_range,
     }  # fmt: skip
     recipe = None
     if kind != "local":
@@ -115,8 +120,11 @@ def likelihood_job(
         recipe = Recipe("sdediff.jobs.likelihood:likelihood_work", arguments, count)
     work = likelihood_work(**arguments, say=say)
     _check_counts(work.data, draws, micro_batch, shard)
+    parts = Part.of(part)
+    if check and parts.i == 0 and not (folder / "manifest.json").exists():
+        warn_of_misfit(work.model, work.data, cond, work.dtype, work.device)
     outcome = run(
-        work, folder, micro_batch=micro_batch, shard=shard, threads_count=count, part=Part.of(part),
+        work, folder, micro_batch=micro_batch, shard=shard, threads_count=count, part=parts,
         engine=make_engine(kind, workers, address, recipe, say), keep=skip_failed, progress=progress, say=say,
     )  # fmt: skip
     if not outcome.finished:
@@ -148,11 +156,13 @@ def likelihood_work(
     trust: Sequence[str],
     dtype: torch.dtype | None,
     device: torch.device | str | None,
+    model_range: tuple[float, float] | None = None,
     say: Say = lambda _: None,
 ) -> LikelihoodWork:
     """The work of a likelihood job, its data compared with the model's card and its settings filled in."""
     if isinstance(model, str):
         model = named_model(model, trust, device, dtype)
+    model = model if model_range is None else ranged(model, model_range)
     check_eval(model)
     rows = fitted(model, named_data(data, levels, range, key, limit), say)
     Counter(seed)  # refuses a seed that is not an integer in [0, 2**64)

@@ -31,6 +31,7 @@ from sdediff.sampling.run import (
     make_table,
     noise_for,
 )
+from sdediff.sampling.starts import warn_of_ends
 from sdediff.sampling.watch import CallCounter, check_gradients, watched
 from sdediff.solvers import Solver, SolverError
 
@@ -77,6 +78,8 @@ class Sampler:
         if self._chooser is not None and grid is not None:
             raise SolverError(f"solver={solver!r} chooses the grid too: leave grid out")
         self._plan = None if self._chooser else make_plan(model, solver, grid=grid, **self._given)
+        if start is None and (model.stats is not None or model.card):
+            warn_of_ends(model)
         self._net = compiled(model.net, self) if compile else model.net
         self._table: tuple[Any, RunTable] | None = None
         self._recorded: dict[Any, Recorded] = {}

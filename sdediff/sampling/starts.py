@@ -7,9 +7,10 @@ import math
 import warnings
 from collections.abc import Sequence
 
-from sdediff._utils.errors import StepsWarning
+from sdediff._utils.errors import StepsWarning, WiringWarning
 from sdediff._utils.tensors import times64
 from sdediff.grids.levels import Level
+from sdediff.model.ends import end_points, scale_of
 from sdediff.model.score_model import ScoreModel
 from sdediff.sde.base import NOTHING_LEFT, linear
 from sdediff.solvers import Solver
@@ -39,6 +40,13 @@ def default_start(solver: Solver, model: ScoreModel) -> float:
     # What follows the flow in t needs its slope there.
     slope = 0.0 if solver.needs_alpha else sde.slopes([sde.T])[0].item()
     return sde.T if math.isfinite(slope) else latest
+
+
+def warn_of_ends(model: ScoreModel) -> None:
+    """Warn of a process whose ends do not fit the scale of the data, by the model's statistics or its card's range."""
+    std = scale_of(model)
+    for finding in () if std is None else end_points(model, std):
+        warnings.warn(finding[:1].upper() + finding[1:] + ".", WiringWarning, stacklevel=4)
 
 
 def warn_of_strain(solver: Solver, levels: Sequence[Level]) -> None:

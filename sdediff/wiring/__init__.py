@@ -1,7 +1,8 @@
 """Is the network wired right? `check` measures it on data; `infer` finds a wiring that is."""
 
+from sdediff.wiring.before import misfit, warn_of_misfit
 from sdediff.wiring.checking import check
 from sdediff.wiring.readings import Estimate, Reading
 from sdediff.wiring.report import LevelRow, WiringReport
 
-__all__ = ["Estimate", "LevelRow", "Reading", "WiringReport", "check"]
+__all__ = ["Estimate", "LevelRow", "Reading", "WiringReport", "check", "misfit", "warn_of_misfit"]

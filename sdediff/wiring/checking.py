@@ -13,10 +13,10 @@ from sdediff._utils.errors import InputError
 from sdediff.model.conditions import as_tensors
 from sdediff.model.data_card import Range
 from sdediff.model.data_check import ranged
+from sdediff.model.ends import end_points, scale_of
 from sdediff.model.prediction import signed
 from sdediff.model.score_model import ScoreModel, check_model
 from sdediff.sde.base import linear
-from sdediff.wiring.ends import end_points, scale_of
 from sdediff.wiring.judgement import FEWEST, KNOWS, RIGHT, judge
 from sdediff.wiring.moments import SCALES, Moments, levels_within, measure
 from sdediff.wiring.readings import Reading, References, errors_of, gain_of, gap_of, readings

@@ -57,8 +57,9 @@ def rows_of(model: ScoreModel, data: Any, most: int, seed: int) -> Rows:
     data = _data_set(data)
     card = DataCard.of(model.card)
     bounds, total = card.bounds, len(data)
-    chosen = _spread(total, most)
-    rest = np.setdiff1d(np.arange(total), chosen)
+    numbers = np.setdiff1d(np.arange(total), getattr(data, "bad_rows", ()))
+    chosen = numbers[_spread(len(numbers), most)]
+    rest = np.setdiff1d(numbers, chosen)
     rest = rest[_spread(len(rest), _MOST_FITTED)] if len(rest) else rest
     x, others = (_mapped(data, index, bounds, seed) for index in (chosen, rest))
     for part, index in ((x, chosen), (others, rest)):

@@ -41,7 +41,10 @@ BAD = [
     (["likelihood", "points", "points.npy", "--prior", "ful"], ["--prior", "full"]),
     (["likelihood", "points", "empty.npy"], ["DATA", "empty.npy"]),
     (["likelihood", "points", "broken.npz"], ["DATA", "broken.npz"]),
-    (["likelihood", "points", "nan.npy", "--limit", "9", "--out", "nan"], ["nan.npy", "row 7", "--skip-bad"]),
+    (
+        ["likelihood", "points", "nan.npy", "--limit", "9", "--no-check", "--out", "nan"],
+        ["nan.npy", "row 7", "--skip-bad"],
+    ),
     (["likelihood", "points", "wide.npy"], ["DATA", "(3,)", "(2,)"]),
     (["likelihood", "points", "bytes.npy", "--levels", "4", "--range", "0,3"], ["bytes.npy", "[0, 3]"]),
     (["likelihood", "points", "bytes.npy", "--range", "3"], ["--range", "0,255"]),

@@ -51,7 +51,6 @@ def test_conditions_are_labels_files_or_values(run, home, tmp_path):
         (["check", "digtis-vp", "digits"], "digits-vp"),
         (["check", "digits-vp", "digist"], "DATA"),
         (["check", "digits-vp", "points.npy"], "DATA"),
-        (["check", "points", "nan.npy"], "DATA"),
         (["check", "digits-vp", "digits", "--rows", "3"], "--rows"),
         (["check", "digits-vp", "digits", "--cond", "label"], "--cond"),
         (["check", "points", "points.npy", "--cond", "label=labels"], "--cond"),
@@ -63,3 +62,32 @@ def test_bad_input_is_one_line(run, arguments, words):
     code, out, err = run(*arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert words in err
+
+
+def test_other_commands_say_one_line_of_what_does_not_fit(run, tmp_path):
+    base = ("likelihood", "pictures", "digits", "--limit", 50, "--rtol", 0.5, "--atol", 0.5, "--probes", 1, "--json")
+    code, _, err = run(*base, "--out", tmp_path / "a")
+    lines = [line for line in err.splitlines() if "warning" in line]
+    assert code == 0
+    assert len(lines) == 1
+    assert lines[0].startswith("sdediff: warning: Nothing that the network learnt")
+    assert lines[0].endswith("--no-check leaves this out.")
+    assert "warning" not in run(*base, "--no-check", "--out", tmp_path / "b")[2]
+    a, b = ((tmp_path / name / "likelihood.parquet").read_bytes() for name in "ab")
+    assert a == b
+
+
+def test_a_range_is_given_where_the_card_has_none(run, tmp_path):
+    model = sd.load("digits-vp")
+    sd.save(sd.ScoreModel(model.net, model.sde), tmp_path / "mine", data={"shape": [1, 8, 8]})
+    right, wrong = (
+        parsed_or_not(run("check", tmp_path / "mine", "digits", "--model-range", bounds, "--rows", 64, "--json"))
+        for bounds in ("-1,1", "0,1")
+    )
+    assert (right["status"], wrong["right"]) == ("right", False)
+
+
+def parsed_or_not(said):
+    import json
+
+    return json.loads(said[1])

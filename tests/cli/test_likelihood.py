@@ -53,7 +53,7 @@ def test_likelihood_by_a_bound(run, home, tmp_path):
 
 
 def test_likelihood_of_continuous_data_has_no_bits(run, tmp_path):
-    base = ("likelihood", "points", "points.npy", "--limit", 6, "--rtol", 1e-2, "--atol", 1e-2)
+    base = ("likelihood", "points", "points.npy", "--limit", 6, "--rtol", 1e-2, "--atol", 1e-2, "--no-check")
     drawn = ("--probes", 3, "--trace", "gaussian", "--method", "RK45", "--t0", 1e-3, "--out", tmp_path / "drawn")
     said = parsed(run(*base, "--json", *drawn))
     assert said["bits_per_dim"] is None
