@@ -107,7 +107,6 @@ def likelihood(
     )  # fmt: skip
     with naming("MODEL"):
         scored = sd.load(model, place, numbers)
-    bounds = pair(model_range, "--model-range")
     scored = with_range(scored, model_range)
     with naming("--compare"):
         other = None if compare is None else sd.load(compare, place, numbers)
@@ -116,19 +115,18 @@ def likelihood(
             settings.start_time(network.sde)
     rows = data_set(data, split, levels, pair(range_, "--range"), key, limit)
     folder = writable(out)
-
     kind = engine_name(engine, workers, address)
     named = _name_of(data, split) if kind != "local" else rows
-    described: dict[str, Any] = {"levels": levels, "range": pair(range_, "--range"), "key": key}
-    described = described if kind != "local" else {}
+    about: dict[str, Any] = {"levels": levels, "range": pair(range_, "--range"), "key": key} if kind != "local" else {}
 
     def run(network: ScoreModel, name: str, to: Path) -> Summary | None:
         with _job_errors(to):
             return sd.likelihood_job(
-                network if kind == "local" else name, named, to, **described, settings=settings, limit=limit,
+                network if kind == "local" else name, named, to, **about, settings=settings, limit=limit,
                 seed=seed, draws=draws, micro_batch=micro_batch, shard=shard, part=part, engine=kind, workers=workers,
                 address=address, dtype=numbers, device=place if kind == "local" else str(place), skip_bad=skip_bad,
-                skip_failed=skip_failed, num_threads=threads, model_range=bounds, check=check,
+                skip_failed=skip_failed, num_threads=threads, model_range=pair(model_range, "--model-range"),
+                check=check,
             )  # fmt: skip
 
     summary = run(scored, model, folder)

@@ -144,8 +144,10 @@ def with_range(model: ScoreModel, text: str | None) -> ScoreModel:
     from sdediff.model import ranged
 
     bounds = pair(text, "--model-range")
-    with naming("--model-range"):
+    try:
         return model if bounds is None else ranged(model, bounds)
+    except Error as error:
+        raise BadInput(f"--model-range: {error}") from error
 
 
 def writable(out: Path) -> Path:

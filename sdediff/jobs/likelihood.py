@@ -131,7 +131,13 @@ def likelihood_job(
         say(f"{outcome.text}; the part that ends last writes the result")
         return None
     manifest = outcome.manifest
-    summary = summarise(folder, manifest, work.model.card.get("name"), work.device, skip_bad, skip_failed)
+    return _written(
+        summarise(folder, manifest, work.model.card.get("name"), work.device, skip_bad, skip_failed), folder
+    )
+
+
+def _written(summary: Summary, folder: Path) -> Summary:
+    """The summary, written with its report."""
     try:
         summary.save(folder)
         write_report(folder, summary)

@@ -20,17 +20,7 @@ from sdediff.noise.counter import Noise
 from sdediff.sampling.arguments import check_alone, check_call, check_graph, check_resume, check_run, set_up
 from sdediff.sampling.compiled import compiled
 from sdediff.sampling.cuda_graph import CudaGraph, Graph, Recorded, recordable, replayed
-from sdediff.sampling.run import (
-    CHOOSERS,
-    Plan,
-    Run,
-    RunTable,
-    SampleRecord,
-    State,
-    make_plan,
-    make_table,
-    noise_for,
-)
+from sdediff.sampling.run import CHOOSERS, Plan, Run, RunTable, SampleRecord, State, make_plan, make_table, noise_for
 from sdediff.sampling.starts import warn_of_ends
 from sdediff.sampling.watch import CallCounter, check_gradients, watched
 from sdediff.solvers import Solver, SolverError
