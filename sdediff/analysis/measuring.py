@@ -17,8 +17,6 @@ from sdediff.solvers import Solver, SolverError
 _SCREENING_STARTS, TUNING_STARTS = 8, 24
 # The number of starts that the best of these are measured on, and how many of them by each figure then on all.
 _MEASURING_STARTS, _CONFIRMED = 48, 4
-# The largest rms of the choice over the least one.
-_PROPORTION = 1.2
 # Tuning a grid of n steps takes n^2 calls a try: the calls that a search on paths may take, and the longest grid tuned.
 _TUNING_CALLS, _MOST_STEPS = 1500, 24
 # Tries of the first search, on half of the tuning starts, and of the second; the fewest solvers that are tuned.
@@ -55,9 +53,9 @@ class Selection:
         return sorted((self._measure(c, self.on) for c in self._track([c for _, c in best], "measuring")), key=_median)
 
     def confirmed(self, ranked: Ranked) -> Ranked:
-        """The best by the median and by the rms, measured on all starts, in the order of choice."""
+        """The best by the median, by the rms and by both, measured on all starts, in the order of choice."""
         if len(self.whole.x) > len(self.on.x):
-            best = {id(c): c for key in (_median, _rms) for _, c in sorted(ranked, key=key)[:_CONFIRMED]}
+            best = {id(c): c for key in (_median, _rms, _both) for _, c in sorted(ranked, key=key)[:_CONFIRMED]}
             ranked = [self._measure(c, self.whole) for c in self._track(list(best.values()), "confirming")]
         return by_choice(ranked)
 
@@ -135,7 +133,10 @@ def _rms(measured: Measured) -> float:
     return measured[0].rms
 
 
+def _both(measured: Measured) -> float:
+    return _median(measured) * _rms(measured) ** 2
+
+
 def by_choice(measured: list[Measured]) -> list[Measured]:
-    """Best first: by the median, those whose rms is out of proportion to the least one after the others."""
-    most = _PROPORTION * min(map(_rms, measured))
-    return sorted(measured, key=lambda entry: (_rms(entry) > most, _median(entry)))
+    """Best first, by median times squared rms: all starts are to be served, but not at any cost to most of them."""
+    return sorted(measured, key=_both)

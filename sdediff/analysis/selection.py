@@ -52,10 +52,10 @@ def recommend(
     """The solver and grid with the least error on this model at so many network evaluations, by measurement.
 
     From `starts` starts of the prior each candidate is compared with a fine solution: all on 8 starts, the best
-    twelfth on 48, then grids tuned for the best solvers, and the best of these on all. Chosen is the least median among
-    those whose rms error is at most 1.2 times the least, so that rare starts are served too. Unless stop
-    is given, grids may end above t_min, and the denoising call jumps from there. sample_shape: of one sample, by
-    default the card's or the data's. data: samples (N, ...) or their statistics, for tuned grids.
+    twelfth on 48, then grids tuned for the best solvers, and the best of these on all. Chosen is the least median
+    times squared rms error, so that rare starts are served too, but not at any cost to others. Unless stop is given,
+    grids may end above t_min, and the denoising call jumps from there. sample_shape: of one sample, by default the
+    card's or the data's. data: samples (N, ...) or their statistics, for tuned grids.
     candidates: solvers, or pairs (solver, name of a grid). keep: a folder whose file for this model, these arguments
     and this version is read in place of a measurement, or written after it; refresh: measure in any case. check: begin
     with `sdediff.check` on up to 128 samples, or of the process's ends alone. The other arguments as in `sample`.
