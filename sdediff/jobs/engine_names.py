@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sdediff._utils.checks import known
 from sdediff._utils.suggestions import nearest
 from sdediff.jobs.engines import Engine, Local
 from sdediff.jobs.errors import JobError
@@ -14,7 +15,7 @@ ENGINES = ("local", "workers", "ray")
 def engine_name(engine: str | None, workers: int | None, address: str | None) -> str:
     """The engine that the arguments name; JobError where they do not fit together."""
     name = engine or ("workers" if workers is not None else "local")
-    if name not in ENGINES:
+    if not known(name, ENGINES):
         raise JobError(f"engine: {nearest(name, ENGINES, 'engine')}")
     if name == "local" and workers is not None:
         raise JobError(f"workers={workers} has no effect with engine='local': leave engine out")

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from sdediff._utils.checks import known
 from sdediff._utils.errors import InputError
 
 CLOCKS = ("t", "index", "linear", "log")
@@ -26,9 +27,9 @@ class ClockEmbedding(nn.Module):
 
     def __init__(self, width: int, kind: str = "t", scale: float = 1.0, features: str = "sinusoidal") -> None:
         super().__init__()
-        if kind not in CLOCKS:
+        if not known(kind, CLOCKS):
             raise InputError(f"clock={kind!r}: write one of {', '.join(CLOCKS)}")
-        if features not in FEATURES:
+        if not known(features, FEATURES):
             raise InputError(f"embedding={features!r}: write one of {', '.join(FEATURES)}")
         fourier = features == "fourier"
         self.kind, self.scale = kind, scale * (1.0 if fourier else {"t": 1000.0, "log": 100.0}.get(kind, 1.0))

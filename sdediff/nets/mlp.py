@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sdediff._utils.checks import known
 from sdediff._utils.errors import InputError
 from sdediff.nets.embedding import INPUTS, ClockEmbedding, label_row
 
@@ -48,7 +49,7 @@ class MLP(nn.Module):
         embedding: str = "sinusoidal",
     ) -> None:
         super().__init__()
-        if input not in INPUTS:
+        if not known(input, INPUTS):
             raise InputError(f"input={input!r}: write one of {', '.join(INPUTS)}")
         if variance and input == "ve":
             raise InputError('input="ve" gives a score: leave variance out, or write input="plain"')

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sdediff._utils.checks import known
 from sdediff._utils.errors import InputError
 from sdediff.nets.blocks import Attention, ResBlock, group_norm, level_features, zero
 from sdediff.nets.embedding import INPUTS, ClockEmbedding, label_row
@@ -44,7 +45,7 @@ class UNet(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if input not in INPUTS:
+        if not known(input, INPUTS):
             raise InputError(f"input={input!r}: write one of {', '.join(INPUTS)}")
         if (variance or levels) and input == "ve":
             raise InputError('input="ve" gives a score: leave variance and levels out, or write input="plain"')

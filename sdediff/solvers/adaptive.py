@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sdediff import integrate
+from sdediff._utils.checks import known
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import per_sample
 from sdediff.grids.levels import Level, level
@@ -84,7 +85,7 @@ class AdaptiveRK(OwnSteps):
 
     def __post_init__(self) -> None:
         positive(rtol=self.rtol, atol=self.atol, scale=self.scale, max_steps=self.max_steps)
-        if self.method not in integrate.PAIRS:
+        if not known(self.method, integrate.PAIRS):
             raise SolverError(nearest(self.method, integrate.PAIRS, "embedded pair"))
         if self.variable not in ("angle", "t"):
             raise SolverError(nearest(self.variable, ("angle", "t"), "variable"))

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from sdediff import integrate
+from sdediff._utils.checks import known
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import times64
 from sdediff.grids.levels import Level
@@ -41,7 +42,7 @@ class ODE(Solver):
     reference = "Song et al. 2021, section 4.3"
 
     def __post_init__(self) -> None:
-        if self.method not in integrate.ODES:
+        if not known(self.method, integrate.ODES):
             raise SolverError(nearest(str(self.method), integrate.ODES, "ODE method"))
         positive(rtol=self.rtol, atol=self.atol, substeps=self.substeps)
         fixed = self.method in integrate.TORCHDIFFEQ and self.method not in integrate.TORCHDIFFEQ_ADAPTIVE
@@ -82,7 +83,7 @@ class ReverseSDE(Solver):
     reference = "Li et al. 2020; Roessler 2010"
 
     def __post_init__(self) -> None:
-        if self.method not in integrate.TORCHSDE:
+        if not known(self.method, integrate.TORCHSDE):
             raise SolverError(nearest(self.method, integrate.TORCHSDE, "SDE method"))
         if not self.eta > 0 or self.substeps < 1:
             raise SolverError(f"eta={self.eta}, substeps={self.substeps}: eta must be positive, substeps at least 1")

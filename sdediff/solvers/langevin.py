@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import known
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import per_sample
 from sdediff.grids.levels import Level
@@ -59,7 +60,7 @@ class Langevin(Repeated):
     reference = "Song et al. 2021, algorithms 4 and 5"
 
     def __post_init__(self) -> None:
-        if self.norm not in NORMS:
+        if not known(self.norm, NORMS):
             raise SolverError(nearest(self.norm, NORMS, "norm"))
         if not (self.snr > 0 and self.n >= 1):
             raise SolverError(f"snr={self.snr}, n={self.n}: snr must be positive and n at least 1")

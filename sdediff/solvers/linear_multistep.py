@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from sdediff._utils.checks import known
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import weighted_sum
 from sdediff.grids.levels import Level
@@ -51,7 +52,7 @@ class LinearMultistep(Solver):
     reference = "Liu et al. 2022, eq. 12; Zhang and Chen 2023; Permenter and Yuan 2023"
 
     def __post_init__(self) -> None:
-        if self.warm_up not in WARM_UPS:
+        if not known(self.warm_up, WARM_UPS):
             raise SolverError(nearest(self.warm_up, WARM_UPS, "warm-up"))
         for i, row in enumerate(self.rows or ((),), 1):
             if len(row) != i or not math.isclose(math.fsum(row), 1.0, abs_tol=1e-9):

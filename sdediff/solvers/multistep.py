@@ -71,7 +71,7 @@ class Multistep(Solver):
                 f"points={self.points}, corrector_points={self.corrector_points}: write 1 to 4 points, "
                 "0 or 2 to 5 to correct with"
             )
-        if self.variable not in _VARIABLES:
+        if not isinstance(self.variable, str) or self.variable not in _VARIABLES:
             raise SolverError(nearest(self.variable, _VARIABLES, "variable"))
 
     @property

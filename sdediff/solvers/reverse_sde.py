@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import known
 from sdediff.grids.levels import Level
 from sdediff.model.prediction import VARIANCES
 from sdediff.model.score_model import Model
@@ -79,7 +80,7 @@ class Ancestral(Solver):
     reference = "Ho et al. 2020, eq. 7; Song et al. 2021, appendix F; Nichol and Dhariwal 2021, eq. 15"
 
     def __post_init__(self) -> None:
-        if self.variance not in VARIANCES:
+        if not known(self.variance, VARIANCES):
             raise SolverError(
                 f"variance={self.variance!r}: write 'small' (btilde), 'large' (beta), 'learned_range' or 'learned'"
             )

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import known
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import product
 from sdediff.grids.levels import AtLam, Level
@@ -59,9 +60,9 @@ class RungeKutta(Solver):
     reference = "Karras et al. 2022, algorithm 1"
 
     def __post_init__(self) -> None:
-        if self.method not in TABLEAUS:
+        if not known(self.method, TABLEAUS):
             raise SolverError(nearest(self.method, TABLEAUS, "Runge-Kutta method"))
-        if self.variable not in VARIABLES:
+        if not known(self.variable, VARIABLES):
             raise SolverError(nearest(self.variable, VARIABLES, "variable"))
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sdediff._utils.checks import number, shown, whole
+from sdediff._utils.checks import known, number, shown, whole
 from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import times64
@@ -136,6 +136,6 @@ def target(name: str) -> Mixture:
     """The target of a name in TARGETS. Raises ValueError with the nearest names."""
     if not isinstance(name, str):
         raise InputTypeError(f"target({shown(name)}): write one of {', '.join(TARGETS)}")
-    if name not in TARGETS:
+    if not known(name, TARGETS):
         raise InputError(nearest(name, TARGETS, "target"))
     return TARGETS[name]()

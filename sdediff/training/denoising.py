@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff._utils.checks import shown, states
+from sdediff._utils.checks import known, shown, states
 from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import per_sample
@@ -85,7 +85,7 @@ def check_weighting(weighting: Weighting | None) -> None:
 
 def _check(model: ScoreModel, x0: Tensor, t: Any, eps: Any, spread: Any, generator: Any) -> None:
     """Refuse arguments of `loss` that cannot be used, or that another one leaves without effect."""
-    if not isinstance(spread, TimeDistribution) and spread not in SPREADS:
+    if not isinstance(spread, TimeDistribution) and not known(spread, SPREADS):
         raise InputError(nearest(str(spread), SPREADS, "spread of training times"))
     if not model.sde.linear:
         raise InputError("denoising score matching needs a process with alpha and sigma")

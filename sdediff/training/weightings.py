@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff._utils.checks import real_tensor
+from sdediff._utils.checks import known, real_tensor
 from sdediff._utils.errors import InputError
 from sdediff._utils.suggestions import nearest
 from sdediff.grids.levels import Level
@@ -62,9 +62,9 @@ def output_weight(weighting: str, t: Level, predicts: str, sigma_data: float = 1
     t: a level of (B,) tensors. min(SNR, 5) on x0, for example, is min(SNR, 5)/SNR on eps and min(SNR, 5)/(SNR + 1) on
     v (Hang et al. 2023).
     """
-    if weighting not in WEIGHTINGS:
+    if not known(weighting, WEIGHTINGS):
         raise InputError(nearest(weighting, WEIGHTINGS, "weighting"))
-    if predicts not in PARAMETRISATIONS:
+    if not known(predicts, PARAMETRISATIONS):
         raise ModelError(nearest(predicts, PARAMETRISATIONS, "parametrisation"))
     b = torch.as_tensor(PARAMETRISATIONS[predicts](t, sigma_data)[1], dtype=torch.float64)
     return WEIGHTINGS[weighting](t, sigma_data) * b**2
