@@ -41,7 +41,7 @@ def train(
     folder = writable(out)
     with naming("train"):
         log = run(
-            model, rows, config.training, objective, out=folder, resume=not fresh, device=place,
+            model, config.rows(rows), config.training, objective, out=folder, resume=not fresh, device=place,
             config=config.plain(),
         )  # fmt: skip
     last = log.losses[-min(len(log.losses), 100) :]

@@ -131,6 +131,8 @@ def batches_of(data: Any, bounds: tuple[float, float], seed: int, updates: int, 
     if isinstance(data, Iterator):
         return Stream(data, updates)
     if isinstance(data, DataSet):
+        if data.bad_rows:
+            raise TrainingError(f"{data.name}: row {data.bad_rows[0]} holds NaN or Inf: leave it out")
         cond = {} if data.labels is None or not labels else {"label": torch.from_numpy(np.array(data.labels)).flatten()}
         return Rows(data, cond, bounds, seed)
     if not isinstance(data, Tensor | dict | tuple | list) or (isinstance(data, list) and len(data) != 2):

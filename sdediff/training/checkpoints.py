@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sdediff.hub import save
+from sdediff.hub.weights import digest
 from sdediff.training.settings import TrainingError, TrainingSettings
 
 _NAME = re.compile(r"update-(\d{8})")
@@ -76,6 +78,7 @@ def write(out: Path, progress: Progress, model: Any, settings: TrainingSettings,
         save(model, unfinished)
         save_file(progress.tensors(), unfinished / _STATE)
         written = {"updates": progress.done, "settings": dataclasses.asdict(settings), **facts}
+        written["sha256"] = _digests(unfinished / _STATE, written)
         (unfinished / _FACTS).write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
         for file in unfinished.iterdir():
             _sync(file)
@@ -101,11 +104,11 @@ def read(path: Path, progress: Progress, settings: TrainingSettings) -> dict[str
     try:
         facts = json.loads((path / _FACTS).read_text(encoding="utf-8"))
         tensors = load_file(path / _STATE)
+        if facts.pop("sha256") != _digests(path / _STATE, facts):
+            raise ValueError("its SHA-256 is another than was written")
         given, done = facts["settings"], int(facts["updates"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
         raise TrainingError(f"{path}: cannot be read ({error}): remove it to go on from the one before") from error
-    if not isinstance(given, dict):
-        raise TrainingError(f"{path / _FACTS}: its settings are no object: remove the checkpoint")
     for name, value in dataclasses.asdict(settings).items():
         if name not in _FREE and given.get(name) != value:
             raise TrainingError(
@@ -119,6 +122,12 @@ def read(path: Path, progress: Progress, settings: TrainingSettings) -> dict[str
         raise TrainingError(f"{path}: is of another network or optimiser ({reason}): give the one it has") from error
     progress.done = done
     return facts
+
+
+def _digests(tensors: Path, facts: dict[str, Any]) -> list[str]:
+    """SHA-256 of the tensors' file and of the facts."""
+    text = json.dumps(facts, sort_keys=True, allow_nan=True)
+    return [digest(tensors), hashlib.sha256(text.encode()).hexdigest()]
 
 
 def check_out(out: Path, resume: bool) -> list[Path]:

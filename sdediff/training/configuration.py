@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tomllib
+import torch
 
 from sdediff._utils.errors import Error
 from sdediff._utils.suggestions import nearest
@@ -29,13 +31,15 @@ CONFIGS = ASSETS / "configs"
 class DataSettings:
     """name: a data set in the package, or None where the user gives one; split; range: of the network's input.
 
-    labels: whether labels condition the network. levels, file_range: of a file's values, as in datasets.read.
+    labels: whether labels condition the network. dequantise: whether integer levels are spread over their bins, anew in
+    each epoch, or stand in the middle of them. levels, file_range: of a file's values, as in datasets.read.
     """
 
     name: str | None = None
     split: str = "train"
     range: tuple[float, float] = (-1.0, 1.0)
     labels: bool = False
+    dequantise: bool = True
     levels: int | None = None
     file_range: tuple[float, float] | None = None
 
@@ -54,13 +58,20 @@ class Configuration:
         """The untrained model for the data, its card and measured fields included."""
         card = {"about": self.about, "data": {
             "name": data.name, "levels": data.levels, "range": list(self.data.range), "shape": list(data.shape),
-            "dequantised": data.levels is not None,
+            "dequantised": data.levels is not None and self.data.dequantise,
         }}  # fmt: skip
         return named("", lambda: made_model(self.sections, data, self.data.range, card, self.training.seed))
 
     def objective(self, data: DataSet) -> TrainingObjective:
         """The objective for the data."""
         return named("objective: ", lambda: made_objective(self.sections["objective"], data, self.data.range))
+
+    def rows(self, data: DataSet) -> Any:
+        """The data as `sd.train` takes them."""
+        if self.data.dequantise or data.levels is None:
+            return data
+        x = data.tensor(self.data.range)
+        return x if data.labels is None else (x, torch.from_numpy(np.array(data.labels)).flatten())
 
     def plain(self) -> dict[str, Any]:
         """The configuration as plain values, for checkpoints."""

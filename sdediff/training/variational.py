@@ -70,7 +70,7 @@ class VariationalBound(TrainingObjective):
             t, weight = self.history.draw(sde.n, draws.stratified(len(x0)))
         else:
             t, weight = training_times(sde, draws.stratified(len(x0)), "t", sde.T), torch.ones(len(x0))
-        at, eps = level(sde, t), draws.normals(x0)
+        at, eps = level(sde, t.to(x0.device)), draws.normals(x0)
         if cond and self.drop:
             cond = dropped(cond, draws.uniforms(len(x0), DROPPING) < self.drop, null_rows(model.net))
         bound = model.given(**cond) if cond else model

@@ -48,7 +48,7 @@ def test_a_configuration_is_trained_for_a_few_updates(name, tmp_path):
     assert config.about
     model, objective = config.model(data), config.objective(data)
     assert (type(model.sde).__name__, model.predicts, type(objective).__name__) == SYSTEMS[name]
-    log = train(model, data, config.training, objective, out=tmp_path, config=config.plain())
+    log = train(model, config.rows(data), config.training, objective, out=tmp_path, config=config.plain())
     assert all(math.isfinite(loss) for loss in log.losses)
     again = sd.load(tmp_path / "model")
     if name == "classifier":
@@ -69,6 +69,14 @@ def test_measured_fields_are_those_of_the_data():
     vdm = read_config("vdm", SMALL).model(DIGITS).sde
     assert vdm.gamma(torch.zeros(1).double()).item() == pytest.approx(-7.8761, abs=1e-4)
     assert read_config("iddpm", SMALL).objective(DIGITS).discrete.levels == 17
+
+
+def test_levels_stand_in_the_middle_of_their_bins_where_a_file_says_so():
+    x = read_config("iddpm", {"data.dequantise": False, "data.labels": False}).rows(sd.datasets.DataSet(DIGITS.x, 17))
+    assert torch.equal(x, DIGITS.tensor((-1.0, 1.0)))
+    x, label = read_config("edm_class", {"data.dequantise": False}).rows(DIGITS)
+    assert torch.equal(label, torch.from_numpy(DIGITS.labels))
+    assert read_config("ddpm").rows(DIGITS) is DIGITS
 
 
 def test_a_seed_makes_the_same_first_weights():
