@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sdediff.analysis.tuning import fixed_grids, search
-from sdediff.model.conditions import as_tensors
+from sdediff.model.conditions import conditions_in_turn
 from sdediff.model.score_model import ScoreModel
 from sdediff.sampling.api import Sampler, sample
 from sdediff.sampling.run import make_plan
@@ -62,7 +62,10 @@ class Paths:
     def subset(self, first: int, last: int) -> Paths:
         """The paths of the starts from `first` up to, not including, `last`."""
         part = slice(first, last)
-        options = {**self.options, "cond": _conditions(self.options["cond"], range(first, last))}
+        options = {
+            **self.options,
+            "cond": conditions_in_turn(self.options["cond"], range(first, last), self.model.shared),
+        }
         return Paths(self.model, self.x[part], self.end[part], self.calls, self.reference_error, options)
 
     def fit(self, solver: Solver, calls: int) -> tuple[Solver, int]:
@@ -121,25 +124,13 @@ def paths(
     fine: dict[str, Any] = {"solver": resolve_solver("adams", **_FINE), "grid": "log_snr", **ends}
     first = Sampler(model, solver=fine["solver"], steps=1, start=begin, stop=stop, dtype=dtype, device=device)
     x = first.run(tuple(shape) if x is None else None, x=x, seed=seed).x
-    conditions = _conditions(cond, range(len(x)))
+    conditions = conditions_in_turn(cond, range(len(x)), model.shared)
     end = sample(model, x=x, calls=calls, cond=conditions, progress=progress, **fine)
     few = range(min(8, len(x)))
-    half = sample(model, x=x[: len(few)], calls=max(4, calls // 2), cond=_conditions(cond, few), progress=False, **fine)
+    fewer = conditions_in_turn(cond, few, model.shared)
+    half = sample(model, x=x[: len(few)], calls=max(4, calls // 2), cond=fewer, progress=False, **fine)
     gap = (half - end[: len(few)]).double().flatten(1).square().mean(1).sqrt()
     return Paths(model, x, end, calls, gap.median().item(), {**ends, "cond": conditions})
-
-
-def _conditions(cond: dict[str, Any] | None, rows: range) -> dict[str, Any] | None:
-    """The conditions of these starts: the rows of tensors in turn, all else unchanged."""
-    if cond is None:
-        return None
-
-    def chosen(value: Any) -> Any:
-        if not isinstance(value, Tensor) or value.ndim == 0:
-            return value
-        return value[torch.tensor(list(rows), device=value.device) % len(value)]
-
-    return {name: chosen(value) for name, value in as_tensors(cond).items()}
 
 
 def tune(

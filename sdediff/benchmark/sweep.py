@@ -31,6 +31,7 @@ from sdediff.benchmark.trials import (
     run_trial,
 )
 from sdediff.integrate import IntegrationError
+from sdediff.model.score_model import ScoreModel
 from sdediff.sampling.run import check_eval, placement
 from sdediff.solvers import Solver
 from sdediff.solvers import solver as resolve_solver
@@ -56,7 +57,7 @@ DEFAULT_SOLVERS: dict[str, dict[str, Any]] = {
 
 
 def bench(
-    tasks: Sequence[str | Task] = ("digits", "gmm64"),
+    tasks: Sequence[str | ScoreModel | Task] = ("digits", "gmm64"),
     solvers: Solvers | None = None,
     calls: Sequence[int] = (5, 10, 20, 50),
     *,
@@ -64,6 +65,8 @@ def bench(
     samples: int | None = None,
     batch: int = 100,
     distance: str | Distance = "frechet[pca32]",
+    data: Any = None,
+    cond: dict[str, Any] | None = None,
     seed: int = 0,
     device: Any = None,
     dtype: torch.dtype | None = None,
@@ -72,7 +75,9 @@ def bench(
 ) -> Report:
     """Run every solver at every number of network evaluations on every task and report quality and time.
 
-    tasks: names of sdediff.targets (exact score, under VP) or embedded models, or Task objects. solvers: names,
+    tasks: names of sdediff.targets (exact score, under VP), models or names of models as in `sdediff.load`, Task
+    objects. data: what samples of models follow, a DataSet or a tensor (N, ...), where the package does not hold them.
+    cond: conditions, whose tensors give their rows to the samples in turn. solvers: names,
     objects, or objects by a label; adaptive ones run at `tolerances` instead of `calls`. samples: how many a solver
     draws, `batch` at a time. distance: a name of metrics.DISTANCES, frechet with its features in brackets, or a
     function. A budget that a solver cannot meet is listed in `skipped`. check: begin with `sdediff.check` of each
@@ -85,9 +90,10 @@ def bench(
     if (samples is not None and samples < 1) or batch < 1:
         raise InputError(f"samples={samples}, batch={batch}: both must be positive")
     trials, metric = list(_trials(solvers, calls, tolerances)), distance_function(distance)
-    resolved = [resolve_task(task, device, dtype) for task in tasks]
+    resolved = [resolve_task(task, device, dtype, data, cond) for task in tasks]
     for task in resolved if check else ():
-        if not isinstance(task.model.net, ExactNet):
+        # Conditions go with the samples, not with the rows of the data.
+        if not isinstance(task.model.net, ExactNet) and not task.cond:
             warn_of_misfit(task.model, task.truth, None, dtype, device)
     setups = [_setup(task, samples, batch, seed, dtype, device, metric) for task in resolved]
     floors = [_floor(setup) for setup in setups]
@@ -166,7 +172,11 @@ def _setup(
     dtype, device = placement(task.model, dtype, device)
     size = samples or task.samples
     x = torch.zeros((min(batch, size), *task.shape), dtype=dtype, device=device)
-    threads = fastest_thread_count(task.model, x) if device.type == "cpu" else torch.get_num_threads()
+    threads = (
+        fastest_thread_count(task.model, x, task.conditions(0, len(x)))
+        if device.type == "cpu"
+        else torch.get_num_threads()
+    )
     return TaskSetup(task, size, batch, seed, dtype, device, distance, threads)
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from sdediff import hub
+from sdediff._utils.checks import states
 from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.suggestions import nearest
+from sdediff.datasets import DataSet
+from sdediff.model.conditions import conditions_in_turn
 from sdediff.model.data_card import DataCard
+from sdediff.model.data_check import check_data
 from sdediff.model.score_model import ScoreModel
 from sdediff.sde.processes import VP
 from sdediff.solvers import ODE, Solver, solver
@@ -40,7 +44,8 @@ class Task:
     """A model, true data (N, *shape) that its samples are compared with, and real data (M, *shape).
 
     real: a draw independent of truth; its own distance to truth is the floor. samples: how many a solver draws
-    by default. reference: how the exact flow is computed.
+    by default. reference: how the exact flow is computed. cond: conditions of the network; tensors give their rows to
+    the samples in turn, those that the model's `shared` names are the same for all.
     """
 
     name: str
@@ -49,6 +54,11 @@ class Task:
     real: Tensor
     samples: int = 200
     reference: ReferenceSolver = _NETWORK_REFERENCE
+    cond: dict[str, Any] | None = None
+
+    def conditions(self, first: int, count: int) -> dict[str, Any] | None:
+        """The conditions of `count` samples from number `first` on."""
+        return conditions_in_turn(self.cond, range(first, first + count), self.model.shared)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -67,18 +77,34 @@ class Task:
         return f"ScoreModel({name}, {model.sde!r}, predicts={model.predicts!r}, time={model.time!r}{trained})"
 
 
-def resolve_task(task: str | Task, device: Any = None, dtype: torch.dtype | None = None) -> Task:
-    """A task by name: a target of sdediff.targets under VP, or a model of the package with its data."""
+def resolve_task(
+    task: str | ScoreModel | Task,
+    device: Any = None,
+    dtype: torch.dtype | None = None,
+    data: Any = None,
+    cond: dict[str, Any] | None = None,
+) -> Task:
+    """A task by name: a target of sdediff.targets under VP, or any name of a model, or a model itself, with its data.
+
+    data: what samples of a model follow, a DataSet or a tensor (N, ...) of its states; by default the data of the
+    package that its card names. Every second row is the truth, the others are the real data.
+    """
     if isinstance(task, Task):
-        return task
+        return task if cond is None else replace(task, cond=cond)
+    if isinstance(task, ScoreModel):
+        return _network_task(str(task.card.get("name", "model")), task, data, cond)
     if not isinstance(task, str):
-        raise InputTypeError(f"a task is a name or a benchmark.Task, given {type(task).__name__}")
+        raise InputTypeError(f"a task is a name, a model or a benchmark.Task, given {type(task).__name__}")
     if task in TARGETS:
         return _target_task(task, device, dtype)
     stored = _SHORT_NAMES.get(task, task)
-    if stored not in hub.models():
-        raise InputError(nearest(task, {*TARGETS, *hub.models(), *_SHORT_NAMES}, "task"))
-    return _network_task(task, stored, device, dtype)
+    try:
+        model = hub.load(stored, device, dtype)
+    except hub.HubError as error:
+        if str(error).startswith("no model"):
+            raise InputError(nearest(task[:200], {*TARGETS, *hub.models(), *_SHORT_NAMES}, "task")) from error
+        raise
+    return _network_task(task, model, data, cond)
 
 
 def _target_task(name: str, device: Any, dtype: torch.dtype | None) -> Task:
@@ -90,8 +116,25 @@ def _target_task(name: str, device: Any, dtype: torch.dtype | None) -> Task:
     return Task(name, model, truth, real, 400, reference)
 
 
-def _network_task(name: str, stored: str, device: Any, dtype: torch.dtype | None) -> Task:
-    model = hub.load(stored, device or "cpu", dtype)
-    name_of_data, bounds = model.card["data"]["name"], DataCard.of(model.card).bounds
-    truth, real = (hub.data(name_of_data, part).dequantised(range=bounds) for part in ("test", "train"))
-    return Task(name, model, truth, real)
+def _network_task(name: str, model: ScoreModel, data: Any, cond: dict[str, Any] | None) -> Task:
+    card = DataCard.of(model.card)
+    if data is None:
+        stored = (model.card.get("data") or {}).get("name")
+        if stored not in ("digits",):
+            raise InputError(f"{name}: the data of this model are not in the package: give data= (--data FILE)")
+        truth, real = (hub.data(stored, part).dequantised(range=card.bounds) for part in ("test", "train"))
+        return Task(name, model, truth, real, cond=cond)
+    rows = _states(data, card)
+    if len(rows) < 4:
+        raise InputError(f"{len(rows)} rows of data: give at least 4, better some hundreds")
+    check_data(model, rows, "data", depth=5)
+    return Task(name, model, rows[::2], rows[1::2], min(200, len(rows) // 2), cond=cond)
+
+
+def _states(data: Any, card: DataCard) -> Tensor:
+    """Data as states of the network."""
+    if isinstance(data, DataSet):
+        if data.levels is not None:
+            return data.dequantised(range=card.bounds)
+        return data.tensor(range=card.bounds)
+    return states("data", data)

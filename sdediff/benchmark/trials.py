@@ -64,12 +64,13 @@ def preserve_thread_count() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def fastest_thread_count(model: ScoreModel, x: Tensor) -> int:
+def fastest_thread_count(model: ScoreModel, x: Tensor, cond: dict[str, Any] | None = None) -> int:
     """The number of threads, all or one, that evaluates the network on states like x faster at present.
 
     Threads that share a busy core wait for each other: on small networks two can take ten times as long as one.
     """
     seconds: dict[int, float] = {}
+    model = model.given(**cond) if cond else model
     with preserve_thread_count(), torch.no_grad():
         for count in sorted({1, torch.get_num_threads()}):
             torch.set_num_threads(count)
@@ -93,7 +94,7 @@ def exact_flow(setup: TaskSetup) -> Tensor:
     torch.set_num_threads(setup.threads)
     shape = (min(setup.samples, PAIRED), *task.shape)
     return sample(
-        task.model, shape, solver=solver, calls=calls, seed=setup.seed,
+        task.model, shape, solver=solver, calls=calls, seed=setup.seed, cond=task.conditions(0, shape[0]),
         dtype=dtype or setup.dtype, device=setup.device, progress=False,
     )  # fmt: skip
 
@@ -128,7 +129,7 @@ def run_trial(setup: TaskSetup, trial: Trial) -> SolverResult:
         began = timed.now()
         record = sample(
             model.map_net(lambda _, timed=timed: timed), (size, *setup.task.shape),  # type: ignore[misc]
-            solver=solver, calls=trial.calls, seed=setup.seed, index=first,
+            solver=solver, calls=trial.calls, seed=setup.seed, index=first, cond=setup.task.conditions(first, size),
             dtype=setup.dtype, device=setup.device, full=True, progress=False,
         )  # fmt: skip
         seconds = timed.now() - began

@@ -17,6 +17,7 @@ import sdediff as sd
 from sdediff._utils.files import present
 from sdediff._utils.suggestions import nearest
 from sdediff.cli.data import Key, Levels, Range, Split, data_set
+from sdediff.cli.model_options import Cond, Model, StatisticsOf, Trust, conditioned, load_model
 from sdediff.cli.options import (
     BadInput,
     Check,
@@ -50,7 +51,7 @@ def _option(name: str, **limits: Any) -> Any:
 
 
 def likelihood(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `sdediff models`, a folder, or a hub id.")],
+    model: Model,
     data: Annotated[str, typer.Argument(metavar="DATA", help="digits, or a file or folder of data.")],
     split: Split = "test",
     levels: Levels = None,
@@ -90,6 +91,9 @@ def likelihood(
     compare: Annotated[
         str | None, typer.Option(metavar="OTHER", help="A second model, for paired differences.")
     ] = None,
+    cond: Cond = None,
+    statistics: StatisticsOf = None,
+    trust: Trust = None,
     model_range: ModelRange = None,
     check: Check = True,
     out: Out = Path("likelihood-results"),
@@ -105,28 +109,25 @@ def likelihood(
         autograd=autograd, rtol=rtol, atol=atol, t0=t0, end=end, prior=prior, steps=steps, noises=noises, fresh=fresh,
         variance=variance, solver_error=solver_error, max_steps=max_steps, frozen=frozen,
     )  # fmt: skip
-    with naming("MODEL"):
-        scored = sd.load(model, place, numbers)
-    scored = with_range(scored, model_range)
-    with naming("--compare"):
-        other = None if compare is None else sd.load(compare, place, numbers)
+    scored = with_range(load_model(model, place, numbers, trust, statistics), model_range)
+    other = None if compare is None else load_model(compare, place, numbers, trust, statistics, "--compare")
     with naming("--t0"):
         for network in (scored, other or scored):
             settings.start_time(network.sde)
     rows = data_set(data, split, levels, pair(range_, "--range"), key, limit)
-    folder = writable(out)
-    kind = engine_name(engine, workers, address)
+    folder, kind = writable(out), _engine(engine, workers, address, statistics)
     named = _name_of(data, split) if kind != "local" else rows
     about: dict[str, Any] = {"levels": levels, "range": pair(range_, "--range"), "key": key} if kind != "local" else {}
 
     def run(network: ScoreModel, name: str, to: Path) -> Summary | None:
+        network, given = conditioned(network, cond, len(rows), rows, limit)
         with _job_errors(to):
             return sd.likelihood_job(
                 network if kind == "local" else name, named, to, **about, settings=settings, limit=limit,
                 seed=seed, draws=draws, micro_batch=micro_batch, shard=shard, part=part, engine=kind, workers=workers,
                 address=address, dtype=numbers, device=place if kind == "local" else str(place), skip_bad=skip_bad,
                 skip_failed=skip_failed, num_threads=threads, model_range=pair(model_range, "--model-range"),
-                check=check,
+                check=check, cond=given, trust=trust or (),
             )  # fmt: skip
 
     summary = run(scored, model, folder)
@@ -143,6 +144,14 @@ def likelihood(
             f"DATA: {summary.refused}: the others are in {report['files']['parquet']}; add {flag} for a mean"
         )
     emit(report) if as_json else _print(report)
+
+
+def _engine(engine: str | None, workers: int | None, address: str | None, statistics: str | None) -> str:
+    """The engine's name; other processes than this one load MODEL by its name, without statistics from elsewhere."""
+    kind = engine_name(engine, workers, address)
+    if statistics is not None and kind != "local":
+        raise BadInput("--statistics: worker processes load MODEL by its name: save it with its statistics, sd.save")
+    return kind
 
 
 def _files(folder: Path) -> dict[str, str]:

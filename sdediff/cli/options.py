@@ -14,6 +14,7 @@ import typer
 
 from sdediff._utils.errors import Error
 from sdediff._utils.files import expanded
+from sdediff._utils.references import import_from_here, is_reference
 
 if TYPE_CHECKING:
     import torch
@@ -99,6 +100,8 @@ def make_solver(
     given, (name, grid) = name, solver_and_grid(name)
     if grid is not None:
         raise BadInput(f"{flag}: {given!r} names the grid {grid!r} too, which this command does not take: write {name}")
+    if is_reference(name):
+        import_from_here()
     with naming(flag):
         plain = solver(name)
     takes = inspect.signature(REGISTRY.get(name, type(plain))).parameters
@@ -153,7 +156,7 @@ def with_range(model: ScoreModel, text: str | None) -> ScoreModel:
 def writable(out: Path) -> Path:
     """The folder, created, and checked that it takes files before any work is done."""
     with naming("--out"):
-        out = expanded(out)
+        out = expanded(out, "the folder")
     trial = out / f".trial.{os.getpid()}"
     try:
         out.mkdir(parents=True, exist_ok=True)

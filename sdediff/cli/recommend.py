@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sdediff.cli.model_options import Cond, Model, StatisticsOf, Trust, conditioned, load_model
 from sdediff.cli.options import Check, Device, Dtype, Json, naming, placed, sample_shape, solver_and_grid
 from sdediff.cli.output import emit, show
 from sdediff.cli.recommended import recommended
@@ -16,11 +17,14 @@ if TYPE_CHECKING:
 
 
 def recommend(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `sdediff models`, a folder, or a hub id.")],
+    model: Model,
     calls: Annotated[int, typer.Option(min=2, help="Network evaluations a sample, the last included.")] = 10,
     solver: Annotated[list[str] | None, typer.Option(help="Choose among these; repeatable.")] = None,
     starts: Annotated[int, typer.Option(min=1, max=65536, help="Initial states to measure the best on.")] = 256,
     shape: Annotated[str | None, typer.Option(help="Of one sample, such as 1,8,8; default: the card's.")] = None,
+    cond: Cond = None,
+    statistics: StatisticsOf = None,
+    trust: Trust = None,
     check: Check = True,
     refresh: Annotated[bool, typer.Option(help="Measure again in place of reading what is kept.")] = False,
     seed: Annotated[
@@ -31,19 +35,20 @@ def recommend(
     as_json: Json = False,
 ) -> None:
     """Measure solvers and grids on a model: prints a table, and the best as Python and as a command."""
-    import sdediff as sd
 
     place, kind = placed(device, dtype)
-    with naming("MODEL"):
-        loaded = sd.load(model, place, kind)
+    loaded, given_cond = conditioned(load_model(model, place, kind, trust, statistics), cond)
     size = sample_shape(loaded, shape)
     candidates = [(name, grid) if grid else name for name, grid in map(solver_and_grid, solver)] if solver else None
     with naming("--solver" if solver else "--calls"):
         best = recommended(
-            model, loaded, size, calls, candidates=candidates, starts=starts, seed=seed, refresh=refresh, check=check
-        )
-    given = {"--shape": shape, "--dtype": dtype, "--device": None if device == "cpu" else device}
-    commands = _typed(best, model, not solver and seed is None and starts == 256, given)
+            model, loaded, size, calls, candidates=candidates, starts=starts, seed=seed, cond=given_cond,
+            refresh=refresh, check=check,
+        )  # fmt: skip
+    given: dict[str, str | None] = {"--shape": shape, "--dtype": dtype, "--device": None if device == "cpu" else device}
+    given |= {"--statistics": statistics}
+    repeated = [("--trust", text) for text in trust or ()] + [("--cond", text) for text in cond or ()]
+    commands = _typed(best, model, not solver and seed is None and starts == 256, [*given.items(), *repeated])
     if as_json:
         emit({
             "model": model, "calls": calls, "solver": repr(best.solver), "grid": best.grid,
@@ -60,13 +65,13 @@ def recommend(
         typer.echo(f"{command}  # median {error:.2e}")
 
 
-def _typed(best: Recommendation, model: str, default: bool, given: dict[str, str | None]) -> dict[str, float]:
+def _typed(best: Recommendation, model: str, default: bool, given: list[tuple[str, str | None]]) -> dict[str, float]:
     """Commands and the median errors of the rows that they stand for.
 
     Auto takes the best row where it would ask the same question; given: options that the commands must repeat.
     """
     name = shlex.quote(model)
-    rest = "".join(f" {flag} {value}" for flag, value in given.items() if value is not None)
+    rest = "".join(f" {flag} {shlex.quote(value)}" for flag, value in given if value is not None)
     commands = {}
     if default:
         commands[f"sdediff sample {name} --solver auto --calls {best.calls}{rest}"] = best.error

@@ -25,6 +25,7 @@ def recommended(
     candidates: Sequence[Any] | None = None,
     starts: int = 256,
     seed: int | None = None,
+    cond: dict[str, Any] | None = None,
     refresh: bool = False,
     check: bool = True,
 ) -> Recommendation:
@@ -36,7 +37,7 @@ def recommended(
     from sdediff.analysis.selection import AUTO_SEED
     from sdediff.model.identity import identity
 
-    options: dict[str, Any] = {"calls": calls, "candidates": candidates, "starts": starts, "check": check}
+    options: dict[str, Any] = {"calls": calls, "candidates": candidates, "starts": starts, "check": check, "cond": cond}
     options["seed"] = AUTO_SEED if seed is None else seed
     folder = folder_for(name)
     try:

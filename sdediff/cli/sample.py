@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sdediff.cli.model_options import Cond, Model, StatisticsOf, Trust, conditioned, load_model
 from sdediff.cli.options import (
     BadInput,
     Device,
@@ -38,7 +39,7 @@ _BATCH, _SHOWN = 256, 400
 
 
 def sample(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of `sdediff models`, a folder, or a hub id.")],
+    model: Model,
     solver: Annotated[str, typer.Option(help="A name of `sdediff solvers`, or auto.")] = "dpmpp_2m",
     steps: Annotated[int | None, typer.Option(min=1, help="Solver steps, without the final denoising.")] = None,
     calls: Annotated[int | None, typer.Option(min=1, help="Network evaluations in all, instead of steps.")] = None,
@@ -51,6 +52,9 @@ def sample(
     threshold: Annotated[float | None, typer.Option(help="Dynamic thresholding of x0, as in 0.995.")] = None,
     refresh: Annotated[bool, typer.Option(help="Of --solver auto: measure again what was kept.")] = False,
     shape: Annotated[str | None, typer.Option(help="Of one sample, such as 1,8,8; default: the card's.")] = None,
+    cond: Cond = None,
+    statistics: StatisticsOf = None,
+    trust: Trust = None,
     out: Out = Path("sample-results"),
     seed: Seed = 0,
     device: Device = "cpu",
@@ -58,22 +62,21 @@ def sample(
     as_json: Json = False,
 ) -> None:
     """Draw samples of a model: writes samples.npz, and samples.png for images."""
-    import sdediff as sd
 
     place, kind = placed(device, dtype)
     solver, named = solver_and_grid(solver)
     grid = grid or named
     used = _chosen(solver, option or (), lower_order_final, grid)
-    with naming("MODEL"):
-        loaded = sd.load(model, place, kind)
+    loaded = load_model(model, place, kind, trust, statistics)
+    loaded, given_cond = conditioned(loaded, cond, n)
     loaded = _guided(loaded, clip, threshold)
     size = sample_shape(loaded, shape)
     _known_grid(grid)
     given = (("--calls", calls), ("--steps", steps), ("--grid", grid))
     with naming(next((flag for flag, value in given if value is not None), "--solver")):
-        planned = _planned(model, loaded, size, used, steps, calls, grid, refresh)
+        planned = _planned(model, loaded, size, used, steps, calls, grid, refresh, given_cond)
     folder, began = writable(out), time.perf_counter()
-    x, counted = _drawn(loaded, n, size, index, solver=planned.solver, grid=planned.times, seed=seed)
+    x, counted = _drawn(loaded, n, size, index, given_cond, solver=planned.solver, grid=planned.times, seed=seed)
     settings = {
         "model": model, "solver": repr(planned.solver), "steps": len(planned.times) - 1, "calls": counted, "n": n,
         "index": index, "seed": seed, "guidance": [repr(change) for change in getattr(loaded, "changes", ())],
@@ -115,6 +118,7 @@ def _planned(
     calls: int | None,
     grid: str | None,
     refresh: bool,
+    cond: dict[str, Any] | None,
 ) -> Plan:
     """The solver and times; of auto those that are kept with the model, or measured now."""
     import sdediff as sd
@@ -125,7 +129,7 @@ def _planned(
         return sd.Sampler(model, solver=used, steps=steps, calls=calls, grid=grid).plan()
     if steps is not None and calls is not None:
         raise BadInput("--calls: --steps was given too: give one of them")
-    best = recommended(name, model, size, calls or (steps or 20) + 1, refresh=refresh)
+    best = recommended(name, model, size, calls or (steps or 20) + 1, cond=cond, refresh=refresh)
     return sd.Sampler(model, solver=best.solver, grid=best.times).plan()
 
 
@@ -155,7 +159,9 @@ def _known_grid(name: str | None) -> None:
         raise BadInput(f"--grid: {nearest(name, GRIDS, 'grid')}")
 
 
-def _drawn(model: ScoreModel, n: int, size: tuple[int, ...], index: int, **options: Any) -> tuple[Tensor, int]:
+def _drawn(
+    model: ScoreModel, n: int, size: tuple[int, ...], index: int, cond: dict[str, Any] | None, **options: Any
+) -> tuple[Tensor, int]:
     """The samples, and the most network evaluations that one of them took."""
     import torch
 
@@ -165,6 +171,7 @@ def _drawn(model: ScoreModel, n: int, size: tuple[int, ...], index: int, **optio
     starts, parts, counted = range(0, n, _BATCH), [], 0
     for start in track(starts, len(starts), "sampling") if len(starts) > 1 else starts:
         shape = (min(_BATCH, n - start), *size)
+        options["cond"] = None if cond is None else _cut(model, cond, n, start, shape[0])
         show = None if len(starts) == 1 else False
         record = sd.sample(model, shape, index=index + start, full=True, progress=show, **options)
         parts.append(record.x.cpu())
@@ -174,6 +181,17 @@ def _drawn(model: ScoreModel, n: int, size: tuple[int, ...], index: int, **optio
     if bad:
         raise BadInput(f"--solver: {bad} of {n} samples are not finite: give more calls, or another solver", 1)
     return x, counted
+
+
+def _cut(model: ScoreModel, cond: dict[str, Any], n: int, start: int, count: int) -> dict[str, Any]:
+    """The conditions of some of n samples."""
+    import torch
+
+    from sdediff.model.conditions import as_tensors, rows_of_conditions
+
+    rows = torch.arange(start, start + count)
+    with naming("--cond"):
+        return rows_of_conditions(as_tensors(cond), rows, n, model.per_sample, model.shared)
 
 
 def _written(folder: Path, x: Tensor, model: ScoreModel) -> dict[str, str]:

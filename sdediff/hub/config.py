@@ -21,18 +21,6 @@ from sdediff.nets import NETS
 
 FORMAT = 1
 _LARGEST = 16 << 20  # bytes of a config.json; a table of a million training timesteps needs less
-_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-
-
-def unwrapped(net: Any) -> Any:
-    """A network without torch.compile's and DataParallel's wrappers."""
-    while True:
-        inner = getattr(net, "_orig_mod", None)
-        if isinstance(net, _WRAPPERS):
-            inner = net.module
-        if not isinstance(inner, nn.Module):
-            return net
-        net = inner
 
 
 def net_config(net: Any, given: Any = None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,7 +59,9 @@ def load(
     source = source_of(reference)
     model = _from_code(source) if source.folder is None else read_folder(source.folder, packages)
     for module in look(model.net).modules:
-        module.eval().requires_grad_(False)
+        with suppress(NotImplementedError):  # torch.export's modules have one mode alone
+            module.eval()
+        module.requires_grad_(False)
         if device is not None or dtype is not None:
             module.to(device=device, dtype=dtype)
     return replace(model, origin=Origin(source.reference, packages, source.kind))

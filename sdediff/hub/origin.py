@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from sdediff._utils.references import package_of
-from sdediff.hub.config import unwrapped
 from sdediff.model.network import constants, look
 from sdediff.model.score_model import ScoreModel, check_model
+from sdediff.model.wrappers import unwrapped
 
 
 class Origin(NamedTuple):

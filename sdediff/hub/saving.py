@@ -17,6 +17,7 @@ from sdediff.hub.errors import HubError
 from sdediff.hub.processes import clock_config, sde_config
 from sdediff.hub.trust import OURS
 from sdediff.model.score_model import ScoreModel, check_model
+from sdediff.model.wrappers import unwrapped
 
 STATISTICS = "statistics.safetensors"
 
@@ -48,7 +49,7 @@ def save(
         )
     card = model.card if card is None else card
     data = card.get("data") if data is None else data
-    network = configs.unwrapped(model.net)
+    network = unwrapped(model.net)
     written: dict[str, Any] = {
         "format": configs.FORMAT,
         "sde": sde_config(model.sde),

@@ -19,7 +19,7 @@ def named_model(
     reference: str, trust: Sequence[str] = (), device: Any = None, dtype: torch.dtype | None = None
 ) -> ScoreModel:
     """The model of a name, folder or hub id."""
-    return hub.load(reference, "cpu" if device is None else device, dtype)
+    return hub.load(reference, "cpu" if device is None else device, dtype, trust)
 
 
 def named_data(

@@ -22,6 +22,7 @@ from sdediff.likelihood.units import Discrete
 from sdediff.model.conditions import as_tensors, rows_of_conditions
 from sdediff.model.score_model import ScoreModel
 from sdediff.model.velocity_only import WHY
+from sdediff.model.wrappers import uncompiled
 from sdediff.noise.counter import Counter, indices
 from sdediff.sampling.run import check_eval, placement
 from sdediff.sde.base import linear
@@ -82,6 +83,7 @@ def prepare(
 ) -> tuple[Task, Conditions]:
     """The task for states of a shape (B, ...), and all conditions, those bound to the model too, by rows."""
     check_eval(model)
+    model = model.map_net(uncompiled)
     sde = linear(model.sde)
     if model.velocity_only and (settings.values()["method"] != "ode" or settings.values()["end"] != "t0"):
         raise InputError(f'{WHY}: write method="ode", end="t0", which follow the flow alone')

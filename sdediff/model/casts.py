@@ -46,7 +46,7 @@ def fit(
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
-            if _wants_integers(error, clock) or types == tries[-1]:
+            if _asks_integers(error) or types == tries[-1]:
                 return fit_integers(net, x, clock, cond, error, types[0])
     raise ModelError("no types of input and clock to try")
 
@@ -55,17 +55,25 @@ def fit_integers(
     net: Callable[..., Any], x: Tensor, clock: Tensor, cond: dict[str, Any], error: Exception, kind: torch.dtype | None
 ) -> tuple[Any, Types, Tensor, Tensor]:
     """`fit` with an integer clock, where that is what the error asks for."""
-    if not _wants_integers(error, clock):
+    if not _asks_integers(error):
         raise error
+    if not bool((clock == clock.round()).all()):
+        raise _not_whole(clock[(clock != clock.round()).nonzero()[0]].item()) from error
     given, read = cast(x.clone(), clock.clone(), (kind, torch.int64))
     return net(given, read, **cond), (kind, torch.int64), given, read
 
 
-def _wants_integers(error: Exception, clock: Tensor) -> bool:
-    """Whether the error is an index's of the wrong type, and the clock counts."""
+def _asks_integers(error: Exception) -> bool:
+    """Whether the error is an index's of the wrong type."""
     said = str(error)
-    asked = ("Long" in said and "scalar type" in said) or "tensors used as indices" in said or "int64" in said
-    return asked and bool((clock == clock.round()).all())
+    return ("Long" in said and "scalar type" in said) or "tensors used as indices" in said or "int64" in said
+
+
+def _not_whole(reading: float) -> ModelError:
+    return ModelError(
+        f"the network looks its clock up as an integer, and the clock reads {reading:.6g}: write "
+        'time=sd.Clock("t", 999, whole=True) with the number of its entries, or give the index of a Table'
+    )
 
 
 def cast(x: Tensor, clock: Tensor, types: Types) -> tuple[Tensor, Tensor]:
@@ -77,6 +85,8 @@ def cast(x: Tensor, clock: Tensor, types: Types) -> tuple[Tensor, Tensor]:
     read = clock.round().to(reading) if reading is torch.int64 else clock.to(reading)
     error = (read.to(clock.dtype) - clock).abs()
     if not bool((error <= _CLOCK_ERROR * clock.abs()).all()):
+        if reading is torch.int64:
+            raise _not_whole(clock[int(error.argmax())].item())
         worst = clock[int((error / clock.abs()).nan_to_num(torch.inf).argmax())].item()
         raise ModelError(
             f"the clock reads {worst:.6g}, which {reading} does not hold within 1 %: choose another clock (time=), or "

@@ -87,3 +87,24 @@ def _open(name: str, what: str, batch: int) -> str:
         f"cond {name!r} {what} for {batch} samples, one each or one for all: say which by "
         f'ScoreModel(..., per_sample=("{root}",)) or ScoreModel(..., shared=("{root}",))'
     )
+
+
+def conditions_in_turn(cond: dict[str, Any] | None, rows: range, shared: Collection[str] = ()) -> dict[str, Any] | None:
+    """The conditions of samples `rows` where tensors give their rows in turn, again from the first after the last.
+
+    Tensors without dimensions, all that is no tensor, and names in `shared` are the same for every sample.
+    """
+    if cond is None:
+        return None
+    turns = torch.tensor(list(rows))
+    return {name: v if name in shared else _in_turn(v, turns) for name, v in as_tensors(cond).items()}
+
+
+def _in_turn(value: Any, turns: Tensor) -> Any:
+    if isinstance(value, dict):
+        return {key: _in_turn(part, turns) for key, part in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_in_turn(part, turns) for part in value)
+    if not isinstance(value, Tensor) or not value.ndim:
+        return value
+    return value[turns.to(value.device) % len(value)]

@@ -146,6 +146,8 @@ _DEFAULTS: dict[str, Any] = {
 
 def _check_kinds(model: ScoreModel) -> None:
     """Refuse fields of a kind that they cannot have, and processes that cannot be right."""
+    if type(model.net).__name__ == "ExportedProgram":
+        raise InputTypeError("net is an ExportedProgram, which is not called itself: give program.module()")
     if not callable(model.net):
         raise InputTypeError(f"net={shown(model.net)} is no network: give a callable (x, t, **cond) -> tensor like x")
     if isinstance(model.net, ScoreModel | type):

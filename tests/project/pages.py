@@ -34,6 +34,12 @@ class Block(NamedTuple):
     shortened: dict[str, list[str]]
     needs: str | None = None
 
+    @property
+    def file(self) -> str | None:
+        """The name of the module that the block is to be written to: its first line, "# my_models.py"."""
+        named = re.match(r"# (\w+\.py)\n", self.text)
+        return named[1] if named and self.language == "python" else None
+
 
 class Command(NamedTuple):
     """A line of a shell block: its words, and the exit code that the line states in a comment, 0 where it says none."""

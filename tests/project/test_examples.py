@@ -22,6 +22,8 @@ def _run(page: Path, module: ModuleType, capsys: pytest.CaptureFixture[str]) -> 
             continue
         if block.language == "output":  # what the Python block before it prints
             assert capsys.readouterr().out.splitlines() == block.text.splitlines(), f"{page.name}, line {block.line}"
+        elif block.file is not None:
+            Path(block.file).write_text(block.text, encoding="utf-8")
         elif block.language == "python":
             capsys.readouterr()
             source = "\n" * (block.line - 1) + block.text  # so that an error names the line of the page
@@ -40,7 +42,10 @@ def test_blocks_of_a_page_run_in_order(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    for name in [block.file for block in blocks(page) if block.file is not None]:
+        monkeypatch.setitem(sys.modules, name.removesuffix(".py"), None)
+        del sys.modules[name.removesuffix(".py")]  # to be imported here, and forgotten afterwards
     module = ModuleType(f"examples_{page.stem}")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     _run(page, module, capsys)
