@@ -90,9 +90,6 @@ class LearnedVP(nn.Module, LinearSDE):
         low, high = self.ends.detach()
         return low + (high - low) * self._rise(t, *(getattr(self, name).detach() for name in _WEIGHTS))[0]
 
-    def lam(self, t: Any) -> Tensor:
-        return -self.gamma(self.within(t)) / 2
-
     def alpha(self, t: Tensor) -> Tensor:
         return torch.sigmoid(-self.gamma(t)).sqrt()
 

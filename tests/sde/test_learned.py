@@ -31,7 +31,7 @@ def test_gamma_rises_and_its_ends_stay(seed):
     torch.testing.assert_close(gamma[[0, -1]], torch.tensor([-6.0, 4.0], dtype=F64), rtol=1e-14, atol=0)
     assert (gamma - (-6 + 10 * T)).abs().max() > 0.3  # it is bent
     torch.testing.assert_close(process.alpha(T) ** 2 + process.sigma(T) ** 2, torch.ones_like(T))
-    torch.testing.assert_close(process.lam(T), torch.log(process.alpha(T) / process.sigma(T)), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(process.lam(T), -process.gamma(T) / 2, rtol=1e-12, atol=1e-13)
 
 
 def test_slopes_are_the_derivatives_and_keep_gradients():
