@@ -20,8 +20,9 @@ from sdediff.likelihood.whitened import Whitened
 
 _ROUNDS = 8
 # What the path's correction leaves of its size summed a step at a time, and a node at a time: a network's score is not
-# quite the gradient of the density of its flow, and the nodes of a step see little of a rough one.
-_STEPS, _NODES = 3.0, 0.1
+# quite the gradient of the density of its flow, less so on a coarse path, and the nodes of a step see little of a rough
+# one. The first at tolerances up to the first, and from the second on.
+_STEPS, _COARSE, _NODES = (2.0, 3.0), (1e-3, 3e-3), 0.05
 
 
 class Integrals(NamedTuple):
@@ -78,10 +79,10 @@ def integrate_divergence(
             share = importance / reference[panels.row, None]
         values = evaluation.fill(panels, values, share)
         compared = indicator(panels, values.common - values.along, size)
-    return _integrals(panels, values, compared, size)
+    return _integrals(panels, values, compared, size, float(np.interp(np.log(task.rtol), np.log(_COARSE), _STEPS)))
 
 
-def _integrals(panels: Panels, values: _Values, compared: Indicator, size: int) -> Integrals:
+def _integrals(panels: Panels, values: _Values, compared: Indicator, size: int, left: float) -> Integrals:
     def total(column: np.ndarray) -> Tensor:
         return torch.from_numpy(_sums(panels.row, column.sum(1), size))
 
@@ -92,13 +93,13 @@ def _integrals(panels: Panels, values: _Values, compared: Indicator, size: int) 
     )
     step_row[panels.step] = panels.row
     path_error = (
-        _STEPS * _sums(step_row, np.abs(corrections), size),
+        left * _sums(step_row, np.abs(corrections), size),
         _NODES * _sums(panels.row, np.abs(along).sum(1), size),
     )
     return Integrals(
         total(weight * values.divergence), total(weight * values.common),
         Spread(total(weight**2 * values.variance), total(weight**4 * values.squares)), -total(along),
-        torch.from_numpy(np.hypot(compared.reported, np.hypot(*path_error))),
+        torch.from_numpy(compared.reported + np.hypot(*path_error)),
     )  # fmt: skip
 
 

@@ -18,27 +18,27 @@ def prior(z):
     return -0.5 * z.double().square().flatten(1).sum(1) - z[0].numel() / 2 * math.log(2 * math.pi)
 
 
-class _Untrained:
+class Untrained:
     """A network of three layers with random weights."""
 
-    def __init__(self, seed, width=32):
+    def __init__(self, seed, dims=2, width=32):
         generator = torch.Generator().manual_seed(seed)
-        sizes = ((5, width), (width, width), (width, 2))
+        sizes = ((dims + 3, width), (width, width), (width, dims))
         self.weights = [torch.randn(*size, generator=generator, dtype=F64) / math.sqrt(size[0]) for size in sizes]
 
     def __call__(self, x, t):
-        lam = _lam(t)
+        lam = lam_of(t)
         hidden = torch.cat([x.double(), lam / 4, torch.sin(2 * lam), torch.cos(3 * lam)], 1)
         for weight in self.weights[:2]:
             hidden = torch.tanh(1.5 * hidden @ weight)
         return hidden @ self.weights[2]
 
 
-def _lam(t):
+def lam_of(t):
     return SDE.lam(t.double())[:, None]
 
 
-def _sigma(t):
+def sigma_of(t):
     return SDE.sigma(t.double())[:, None]
 
 
@@ -50,18 +50,18 @@ def exact(x, t):
     return sigma[:, None] * (torch.softmax(logs, 1)[..., None] * away / var[..., None]).sum(1)
 
 
-_FIRST, _SECOND = _Untrained(0), _Untrained(1)
+_FIRST, _SECOND = Untrained(0), Untrained(1)
 NETS = {
     "exact": exact,
-    "no gradient": lambda x, t: exact(x, t) + 0.3 * _sigma(t) * (x.double() @ _TURN),
+    "no gradient": lambda x, t: exact(x, t) + 0.3 * sigma_of(t) * (x.double() @ _TURN),
     "biased": lambda x, t: exact(x, t) + 0.1,
     "scaled": lambda x, t: 1.1 * exact(x, t),
-    "rough in t": lambda x, t: exact(x, t) * (1 + 0.1 * torch.sin(12 * _lam(t))),
-    "steps in t": lambda x, t: exact(x, t) + 0.05 * torch.tanh(8 * torch.sin(5 * _lam(t))) * _sigma(t) * x.double(),
+    "rough in t": lambda x, t: exact(x, t) * (1 + 0.1 * torch.sin(12 * lam_of(t))),
+    "steps in t": lambda x, t: exact(x, t) + 0.05 * torch.tanh(8 * torch.sin(5 * lam_of(t))) * sigma_of(t) * x.double(),
     "poorly trained": lambda x, t: exact(x, t) + 0.2 * _FIRST(x, t),
-    "untrained": lambda x, t: _sigma(t) * x.double() + 0.4 * _SECOND(x, t),
+    "untrained": lambda x, t: sigma_of(t) * x.double() + 0.4 * _SECOND(x, t),
 }
 
 
-def model(name):
-    return sd.ScoreModel(NETS[name], SDE, predicts="eps", time="t")
+def model(net):
+    return sd.ScoreModel(net, SDE, predicts="eps", time="t")

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import sdediff as sd
+from tests.likelihood.fresh_networks import NETS as FRESH
 from tests.likelihood.imperfect_networks import NETS, SDE, M, model, prior
 from tests.likelihood.narrow_data import Narrow
 
@@ -16,19 +17,24 @@ F64 = torch.float64
 COMMON = {"trace": "exact", "end": "t0", "prior": prior, "dtype": F64}
 
 
+ALL = {name: (M, net) for name, net in NETS.items()} | {f"fresh: {name}": case for name, case in FRESH.items()}
+TOLERANCES = (1e-2, 3e-3, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
+
+
 @functools.cache
 def truth(name, n):
     tight = {"method": "ode", "integrator": "DOP853", "rtol": 1e-10, "atol": 1e-10}
     if name == "steps in t":  # DOP853 meets steps of .05 at every tolerance: many small panels instead
         tight = {"rtol": 1e-10, "atol": 1e-10, "nodes": 8, "max_steps": 100_000}
-    x = M.sample(n, seed=3)
-    return x, sd.log_likelihood(model(name), x, **tight, **COMMON).log_prob
+    data, net = ALL[name]
+    x = data.sample(n, seed=3)
+    return x, sd.log_likelihood(model(net), x, **tight, **COMMON).log_prob
 
 
 def cell(name, tolerance, how, n):
-    """Shares covered, errors and bounds of n samples."""
+    """The share covered, errors and bounds of n samples."""
     x, exact = truth(name, n)
-    found = sd.log_likelihood(model(name), x, rtol=tolerance, atol=tolerance, solver_error=how, **COMMON)
+    found = sd.log_likelihood(model(ALL[name][1]), x, rtol=tolerance, atol=tolerance, solver_error=how, **COMMON)
     good = torch.tensor([word == "ok" for word in found.status]) & found.solver_error.isfinite()
     error = (found.log_prob - exact).abs()
     # The truth itself is known to 1e-7 where a network is rough.
@@ -43,25 +49,24 @@ def test_a_sample_of_the_table(name, how):
         # 16 at .95: fewer than 10 by chance in 1e-6.
         assert covered >= 10 / 16
         assert (100 * bound > error - 1e-7).all()
-        # Exact scores are smooth, and their bound is widest.
-        assert bound.median() < 300 * error.median()
+        # The median of 16 may be half of that of many.
+        assert bound.median() < 200 * error.median()
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("how", ["estimate", "measure"])
-def test_the_table(how):
-    n, shares = 64, {}
-    for name in NETS:
-        for tolerance in (1e-2, 3e-3, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7):
-            covered, error, bound = cell(name, tolerance, how, n)
-            shares[name, tolerance] = covered
-            assert (100 * bound > error - 1e-7).all(), (name, tolerance)
-            if error.median() > 1e-6:
-                assert bound.median() < (300 if name == "exact" else 100) * error.median(), (name, tolerance)
-    print({key: value for key, value in shares.items() if value < 1})
-    # 3584 samples at .95: below .932 by chance in 1e-6; a cell of 64 at .90 below .70.
-    assert sum(shares.values()) / len(shares) >= 0.95
-    assert min(shares.values()) >= 0.80, shares
+@pytest.mark.parametrize("name", ALL)
+def test_the_table(name, how):
+    shares = []
+    for tolerance in TOLERANCES:
+        covered, error, bound = cell(name, tolerance, how, 64)
+        shares.append(covered)
+        assert (100 * bound > error - 1e-7).all(), tolerance
+        if error.median() > 1e-6:
+            assert bound.median() < 100 * error.median(), tolerance
+    assert min(shares) >= 0.90, shares
+    assert sum(shares) / len(shares) >= 0.95, shares
 
 
 def test_the_plain_priors_mismatch_is_in_the_budget():
