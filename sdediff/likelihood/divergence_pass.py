@@ -21,8 +21,9 @@ from sdediff.likelihood.whitened import Whitened
 _ROUNDS = 8
 # What the path's correction leaves of its size summed a step at a time, and a node at a time: a network's score is not
 # quite the gradient of the density of its flow, less so on a coarse path, and the nodes of a step see little of a rough
-# one. The first at tolerances up to the first, and from the second on.
-_STEPS, _COARSE, _NODES = (2.0, 3.0), (1e-3, 3e-3), 0.05
+# one. The first values are for tolerances up to _COARSE[0], the second from _COARSE[1] on: there the errors of path and
+# quadrature add; on a fine path their squares do.
+_STEPS, _POWER, _COARSE, _NODES = (3.0, 3.5), (2.0, 1.0), (1e-3, 3e-3), 0.07
 
 
 class Integrals(NamedTuple):
@@ -79,10 +80,10 @@ def integrate_divergence(
             share = importance / reference[panels.row, None]
         values = evaluation.fill(panels, values, share)
         compared = indicator(panels, values.common - values.along, size)
-    return _integrals(panels, values, compared, size, float(np.interp(np.log(task.rtol), np.log(_COARSE), _STEPS)))
+    return _integrals(panels, values, compared, size, task.rtol)
 
 
-def _integrals(panels: Panels, values: _Values, compared: Indicator, size: int, left: float) -> Integrals:
+def _integrals(panels: Panels, values: _Values, compared: Indicator, size: int, rtol: float) -> Integrals:
     def total(column: np.ndarray) -> Tensor:
         return torch.from_numpy(_sums(panels.row, column.sum(1), size))
 
@@ -92,14 +93,15 @@ def _integrals(panels: Panels, values: _Values, compared: Indicator, size: int, 
         np.zeros(panels.step.max(initial=-1) + 1, dtype=np.int64),
     )
     step_row[panels.step] = panels.row
-    path_error = (
-        left * _sums(step_row, np.abs(corrections), size),
+    steps, power = (float(np.interp(np.log(rtol), np.log(_COARSE), v)) for v in (_STEPS, _POWER))
+    path_error = np.hypot(
+        steps * _sums(step_row, np.abs(corrections), size),
         _NODES * _sums(panels.row, np.abs(along).sum(1), size),
     )
     return Integrals(
         total(weight * values.divergence), total(weight * values.common),
         Spread(total(weight**2 * values.variance), total(weight**4 * values.squares)), -total(along),
-        torch.from_numpy(compared.reported + np.hypot(*path_error)),
+        torch.from_numpy((compared.reported**power + path_error**power) ** (1 / power)),
     )  # fmt: skip
 
 

@@ -98,7 +98,7 @@ def _integrate(task: Task, x: Tensor, index: np.ndarray, cond: Conditions) -> Li
         w, speed, growth = (per_row(v, y) for v in (coordinates.width(level), *rates))
         velocity, div = velocity_at((w * y).reshape(x.shape).to(x.dtype), level)
         slope = velocity.reshape(size, dims).double() / w - growth * y
-        jacobian.add(u, div.pulled, speed)
+        jacobian.add(u, div.pulled if columns > 1 else None, speed)
         return _finite(torch.cat([slope, div.trace.T - dims * growth], 1) / speed, level)
 
     start, start_terms = flow_start(task, x, index, first)
