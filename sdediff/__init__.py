@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sdediff.benchmark import bench
     from sdediff.bridges import from_diffusers, from_edm, from_guided_diffusion, from_k_diffusion, from_score_sde
     from sdediff.hub import data, load, models, save
-    from sdediff.jobs import likelihood_job
+    from sdediff.jobs import likelihood_job, sample_job
     from sdediff.likelihood import (
         Discrete,
         Likelihood,
@@ -63,6 +63,7 @@ _LAZY = {
     "path_statistics": "likelihood",
     "PathStatistics": "likelihood",
     "likelihood_job": "jobs",
+    "sample_job": "jobs",
     "load": "hub",
     "save": "hub",
     "models": "hub",
@@ -97,8 +98,8 @@ __all__ = [
     "from_diffusers", "from_edm", "from_guided_diffusion", "from_k_diffusion", "from_score_sde", "grid", "grids",
     "guidance", "hub", "iterate", "jobs", "latent", "level", "levels", "likelihood", "likelihood_job", "list_solvers",
     "load", "log_likelihood", "loss", "metrics", "model", "models", "nets", "noise", "path_statistics", "recommend",
-    "reschedule", "sample", "sample_with_log_prob", "sampling", "save", "sde", "solver", "solvers", "statistics",
-    "target", "targets", "testing", "train", "training", "wiring",
+    "reschedule", "sample", "sample_job", "sample_with_log_prob", "sampling", "save", "sde", "solver", "solvers",
+    "statistics", "target", "targets", "testing", "train", "training", "wiring",
 ]  # fmt: skip
 
 

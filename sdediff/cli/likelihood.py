@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +13,7 @@ import sdediff as sd
 from sdediff._utils.files import present
 from sdediff._utils.suggestions import nearest
 from sdediff.cli.data import Key, Levels, Range, Split, data_set
+from sdediff.cli.job_options import Address, EngineName, PartOf, Workers, job_errors
 from sdediff.cli.model_options import Cond, Model, StatisticsOf, Trust, conditioned, load_model
 from sdediff.cli.options import (
     BadInput,
@@ -34,9 +31,8 @@ from sdediff.cli.options import (
     writable,
 )
 from sdediff.cli.output import emit, listed
-from sdediff.datasets import DataError
 from sdediff.integrate import ODES
-from sdediff.jobs import JobError, Stopped, Summary, paired
+from sdediff.jobs import Summary, paired
 from sdediff.jobs.engine_names import engine_name
 from sdediff.likelihood import LikelihoodSettings
 from sdediff.likelihood.settings import METHODS
@@ -83,10 +79,10 @@ def likelihood(
     shard: Annotated[int | None, typer.Option(min=1, help="Samples that are written together.")] = None,
     skip_bad: Annotated[bool, typer.Option(help="Give means in spite of rows with NaN or Inf.")] = False,
     skip_failed: Annotated[bool, typer.Option(help="Give means in spite of rows on which the network failed.")] = False,
-    part: Annotated[str | None, typer.Option(metavar="I/N", help="Part I of N, from 0/N: shards I modulo N.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes that compute, a GPU each if any.")] = None,
-    engine: Annotated[str | None, typer.Option(help="local, workers or ray.")] = None,
-    address: Annotated[str | None, typer.Option(help="Of a Ray cluster, such as auto.")] = None,
+    part: PartOf = None,
+    workers: Workers = None,
+    engine: EngineName = None,
+    address: Address = None,
     threads: Annotated[int | None, typer.Option(min=1, max=1024, help="Threads of torch.")] = None,
     compare: Annotated[
         str | None, typer.Option(metavar="OTHER", help="A second model, for paired differences.")
@@ -121,7 +117,7 @@ def likelihood(
 
     def run(network: ScoreModel, name: str, to: Path) -> Summary | None:
         network, given = conditioned(network, cond, len(rows), rows, limit)
-        with _job_errors(to):
+        with job_errors(to, "DATA"):
             return sd.likelihood_job(
                 network if kind == "local" else name, named, to, **about, settings=settings, limit=limit,
                 seed=seed, draws=draws, micro_batch=micro_batch, shard=shard, part=part, engine=kind, workers=workers,
@@ -180,20 +176,6 @@ def _settings(method: str | None, **options: Any) -> LikelihoodSettings:
         with naming(f"--{name.replace('_', '-')}"):
             settings = replace(settings, **{name: value})
     return settings
-
-
-@contextmanager
-def _job_errors(folder: Path) -> Iterator[None]:
-    """Errors of a job, as one line each."""
-    try:
-        yield
-    except JobError as error:
-        raise BadInput(f"--out: {error}" if str(error).startswith(str(folder)) else str(error)) from error
-    except Stopped as stop:
-        command = shlex.join(["sdediff", *sys.argv[1:]])
-        raise BadInput(f"interrupted: {stop}; go on with: {command}", stop.code) from stop
-    except (DataError, ValueError, TypeError) as error:
-        raise BadInput(f"DATA: {error}") from error
 
 
 def _name_of(data: str, split: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sdediff.cli import drawing
+from sdediff.cli.job_options import Address, EngineName, PartOf, Workers
 from sdediff.cli.model_options import Cond, Model, StatisticsOf, Trust, conditioned, load_model
 from sdediff.cli.options import (
     BadInput,
@@ -29,13 +30,9 @@ from sdediff.cli.output import emit
 from sdediff.cli.recommended import recommended
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from sdediff.model.score_model import ScoreModel
     from sdediff.sampling.run import Plan
     from sdediff.solvers import Solver
-
-_BATCH, _SHOWN = 256, 400
 
 
 def sample(
@@ -44,7 +41,7 @@ def sample(
     steps: Annotated[int | None, typer.Option(min=1, help="Solver steps, without the final denoising.")] = None,
     calls: Annotated[int | None, typer.Option(min=1, help="Network evaluations in all, instead of steps.")] = None,
     grid: Annotated[str | None, typer.Option(help="log_snr, karras, beta, ...; default: the solver's.")] = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="Number of samples.")] = 64,
+    n: Annotated[int, typer.Option("-n", "--samples", min=1, help="Number; above 256 as a job that resumes.")] = 64,
     index: Annotated[int, typer.Option(min=0, help="Index of the first sample; sample i depends on (seed, i).")] = 0,
     option: Annotated[list[str] | None, typer.Option(help="key=value of the solver; repeatable.")] = None,
     lower_order_final: Annotated[bool, typer.Option(help="Lower a multistep solver's order at the end.")] = False,
@@ -55,6 +52,11 @@ def sample(
     cond: Cond = None,
     statistics: StatisticsOf = None,
     trust: Trust = None,
+    pictures: Annotated[bool, typer.Option(help="Write a PNG for every sample too.")] = False,
+    workers: Workers = None,
+    engine: EngineName = None,
+    address: Address = None,
+    part: PartOf = None,
     out: Out = Path("sample-results"),
     seed: Seed = 0,
     device: Device = "cpu",
@@ -75,20 +77,28 @@ def sample(
     given = (("--calls", calls), ("--steps", steps), ("--grid", grid))
     with naming(next((flag for flag, value in given if value is not None), "--solver")):
         planned = _planned(model, loaded, size, used, steps, calls, grid, refresh, given_cond)
-    folder, began = writable(out), time.perf_counter()
-    x, counted = _drawn(loaded, n, size, index, given_cond, solver=planned.solver, grid=planned.times, seed=seed)
-    settings = {
-        "model": model, "solver": repr(planned.solver), "steps": len(planned.times) - 1, "calls": counted, "n": n,
-        "index": index, "seed": seed, "guidance": [repr(change) for change in getattr(loaded, "changes", ())],
-        "device": str(place), "dtype": str(x.dtype).removeprefix("torch."),
-        "seconds": round(time.perf_counter() - began, 3),
-    }  # fmt: skip
-    with naming("--out"):
-        files = _written(folder, x, loaded)
+    line = f"{solver} on {grid or drawing.grid_of(planned.solver)}, {{calls}} calls, seed {seed}"
+    job = n > drawing.BATCH or pictures or workers is not None or engine is not None or part is not None
+    folder = writable(out)
+    if job:
+        options = {
+            "samples": n, "shape": size, "solver": planned.solver, "grid": planned.times, "seed": seed, "index": index,
+            "cond": given_cond, "trust": trust or (),
+            "clip": pair(clip, "--clip"), "threshold": drawing.threshold_of(loaded, threshold), "pictures": pictures,
+            "part": part, "engine": engine, "workers": workers, "address": address, "dtype": kind, "device": str(place),
+        }  # fmt: skip
+        drawn = drawing.as_job(model, loaded, folder, options, statistics)
+        if drawn is None:
+            return  # the part that ends last prints the result
+        settings, files = {**drawn.settings, "model": model, "n": n, "calls": drawn.calls}, drawn.files
+        settings["seconds"] = drawn.seconds
+    else:
+        settings, files = drawing.at_once(model, loaded, planned, n, size, index, seed, folder, given_cond)
     if as_json:
         emit({**settings, "files": files})
         return
-    typer.echo(f"{n} samples of {model} by {planned.solver!r}: {counted} network evaluations, {settings['seconds']} s")
+    typer.echo(line.format(calls=settings["calls"]))
+    typer.echo(f"{n} samples of {model} in {settings['seconds']} s")
     typer.echo("\n".join(str(path) for path in files.values()))
 
 
@@ -136,7 +146,6 @@ def _planned(
 def _guided(model: ScoreModel, clip: str | None, quantile: float | None) -> ScoreModel:
     """The model with x0 clipped or thresholded; a threshold's limit is the larger end of the data's range."""
     from sdediff import guidance
-    from sdediff.model.data_card import DataCard
 
     if clip is not None and quantile is not None:
         raise BadInput("--threshold: x0 is thresholded or clipped, give one of --threshold and --clip")
@@ -146,9 +155,8 @@ def _guided(model: ScoreModel, clip: str | None, quantile: float | None) -> Scor
             return guidance.clip(model, *ends)
     if quantile is None:
         return model
-    limit = max(abs(float(end)) for end in DataCard.of(model.card).bounds)
     with naming("--threshold"):
-        return guidance.threshold(model, quantile, limit)
+        return guidance.threshold(model, quantile, drawing.limit_of(model))
 
 
 def _known_grid(name: str | None) -> None:
@@ -157,54 +165,3 @@ def _known_grid(name: str | None) -> None:
 
     if name is not None and name not in GRIDS:
         raise BadInput(f"--grid: {nearest(name, GRIDS, 'grid')}")
-
-
-def _drawn(
-    model: ScoreModel, n: int, size: tuple[int, ...], index: int, cond: dict[str, Any] | None, **options: Any
-) -> tuple[Tensor, int]:
-    """The samples, and the most network evaluations that one of them took."""
-    import torch
-
-    import sdediff as sd
-    from sdediff._utils.progress import track
-
-    starts, parts, counted = range(0, n, _BATCH), [], 0
-    for start in track(starts, len(starts), "sampling") if len(starts) > 1 else starts:
-        shape = (min(_BATCH, n - start), *size)
-        options["cond"] = None if cond is None else _cut(model, cond, n, start, shape[0])
-        show = None if len(starts) == 1 else False
-        record = sd.sample(model, shape, index=index + start, full=True, progress=show, **options)
-        parts.append(record.x.cpu())
-        counted = max(counted, record.calls)
-    x = torch.cat(parts)
-    bad = int((~torch.isfinite(x.flatten(1)).all(1)).sum())
-    if bad:
-        raise BadInput(f"--solver: {bad} of {n} samples are not finite: give more calls, or another solver", 1)
-    return x, counted
-
-
-def _cut(model: ScoreModel, cond: dict[str, Any], n: int, start: int, count: int) -> dict[str, Any]:
-    """The conditions of some of n samples."""
-    import torch
-
-    from sdediff.model.conditions import as_tensors, rows_of_conditions
-
-    rows = torch.arange(start, start + count)
-    with naming("--cond"):
-        return rows_of_conditions(as_tensors(cond), rows, n, model.per_sample, model.shared)
-
-
-def _written(folder: Path, x: Tensor, model: ScoreModel) -> dict[str, str]:
-    import numpy as np
-
-    from sdediff._utils.files import whole
-    from sdediff.datasets import save_grid
-    from sdediff.model.data_card import DataCard
-
-    values = x if x.dtype.itemsize > 2 else x.float()
-    files = {"npz": folder / "samples.npz"}
-    with whole(files["npz"]) as unfinished, unfinished.open("wb") as stream:
-        np.savez(stream, x=values.numpy())
-    if x.ndim == 4 and x.shape[1] in (1, 3):
-        files["png"] = save_grid(values[:_SHOWN], folder / "samples.png", range=DataCard.of(model.card).bounds)
-    return {kind: str(path) for kind, path in files.items()}

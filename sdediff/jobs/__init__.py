@@ -7,6 +7,7 @@ from sdediff.jobs.overview import JobStatus, job_status, merge_jobs, verify_job
 from sdediff.jobs.part import Part
 from sdediff.jobs.processes import Workers
 from sdediff.jobs.running import Outcome, run
+from sdediff.jobs.samples import Samples, sample_job
 from sdediff.jobs.summary import Summary, paired
 from sdediff.jobs.work import Batch, Recipe, Taken, Work
 
@@ -20,6 +21,7 @@ __all__ = [
     "Outcome",
     "Part",
     "Recipe",
+    "Samples",
     "Stopped",
     "Summary",
     "Taken",
@@ -30,5 +32,6 @@ __all__ = [
     "merge_jobs",
     "paired",
     "run",
+    "sample_job",
     "verify_job",
 ]

@@ -26,6 +26,7 @@ from sdediff.jobs.part import Part
 from sdediff.jobs.running import run
 from sdediff.jobs.sampling_work import SamplesWork
 from sdediff.jobs.work import Recipe, Say
+from sdediff.model.conditions import as_tensors, rows_of_conditions
 from sdediff.model.data_card import DataCard
 from sdediff.model.score_model import ScoreModel
 from sdediff.noise.counter import Counter
@@ -148,7 +149,9 @@ def samples_work(
     Counter(seed)
     dtype, device = placement(model, dtype, device)
     batch = min(micro_batch, samples)
-    planned = Sampler(model, solver=solver, steps=steps, calls=calls, grid=grid).plan((batch, *size), cond=cond)
+    given = as_tensors(cond or {})
+    few = rows_of_conditions(given, torch.arange(batch), samples, model.per_sample, model.shared) or None
+    planned = Sampler(model, solver=solver, steps=steps, calls=calls, grid=grid).plan((batch, *size), cond=few)
     settings = {
         "solver": repr(planned.solver), "times": described(planned.times), "steps": len(planned.times) - 1,
         "seed": seed, "index": index, "micro_batch": micro_batch, "threads": threads, "shape": list(size),
@@ -156,9 +159,7 @@ def samples_work(
         "dtype": str(dtype).removeprefix("torch."), "device": device.type,
     }  # fmt: skip
     about = {"model": model_parts(model), "settings": settings}
-    return SamplesWork(
-        model, size, samples, index, planned.solver, planned.times, seed, cond or {}, dtype, device, about
-    )
+    return SamplesWork(model, size, samples, index, planned.solver, planned.times, seed, given, dtype, device, about)
 
 
 def _finished(folder: Path, work: SamplesWork, result: dict[str, Any], pictures: bool) -> Samples:

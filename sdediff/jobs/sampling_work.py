@@ -15,6 +15,7 @@ import torch
 from sdediff.jobs import arrays
 from sdediff.jobs.scoring import FAILED
 from sdediff.jobs.work import Batch, Work
+from sdediff.model.conditions import rows_of_conditions
 from sdediff.model.score_model import ScoreModel
 from sdediff.sampling.api import sample
 from sdediff.solvers import Solver
@@ -71,7 +72,7 @@ class SamplesWork(Work):
         """Draw some samples; those that are not finite are marked."""
         record = sample(
             self.model, (len(units), *self.size), solver=self.solver, grid=self.times, seed=self.seed,
-            index=self.index + units[0], cond=self.cond or None, dtype=self.dtype, device=self.device, full=True,
+            index=self.index + units[0], cond=self._of(units) or None, dtype=self.dtype, device=self.device, full=True,
             progress=False,
         )  # fmt: skip
         values = record.x.to(torch.float64 if self.kind.itemsize == 8 else torch.float32).cpu().flatten(1)
@@ -80,6 +81,11 @@ class SamplesWork(Work):
             "index": list(units), "x": list(values.numpy()), "status": ["ok" if g else NOT_FINITE for g in good]
         }  # fmt: skip
         return Batch(columns, {"calls": record.calls})
+
+    def _of(self, units: Sequence[int]) -> dict[str, Any]:
+        """The conditions of these samples."""
+        rows = torch.as_tensor(list(units))
+        return rows_of_conditions(self.cond, rows, self.units, self.model.per_sample, self.model.shared)
 
     def write(self, tables: Iterator[pa.Table], path: Path) -> None:
         """x in the order of the samples, and the settings; failed samples are NaN."""

@@ -21,6 +21,7 @@ from sdediff.jobs.inputs import Range, states
 from sdediff.jobs.work import Batch, Say, Taken, Work
 from sdediff.likelihood import Discrete, Likelihood, LikelihoodSettings, bits_per_dim, log_likelihood
 from sdediff.likelihood.settings import ENDS, LEVEL_ENDS
+from sdediff.model.conditions import rows_of_conditions
 from sdediff.model.score_model import ScoreModel
 
 if TYPE_CHECKING:
@@ -128,7 +129,8 @@ class LikelihoodWork(Work):
 
     def _scored(self, content: DataSet, rows: Sequence[int]) -> tuple[dict[str, list[Any]], dict[str, Any]]:
         results = []
-        cond = {name: self._of_rows(value, rows) for name, value in self.cond.items()}
+        at, model = torch.as_tensor(list(rows)), self.model
+        cond = rows_of_conditions(self.cond, at, self.units, model.per_sample, model.shared)
         for draw in range(self.draws):
             seed = draw_seed(self.seed, draw)
             dequantise = None if self.settings.discrete is not None else seed
@@ -146,12 +148,6 @@ class LikelihoodWork(Work):
             values["bits_per_dim"] = bits_per_dim(averaged, levels=self.data.levels, range=self.bounds)
         facts = {key: getattr(results[0], key) for key in _FACTS}
         return {key: v.tolist() if isinstance(v, Tensor) else list(v) for key, v in values.items()}, facts
-
-    def _of_rows(self, value: Any, rows: Sequence[int]) -> Any:
-        """The part of a condition for these rows, where it has a row for every row of the data."""
-        if isinstance(value, Tensor) and value.ndim and len(value) == len(self.data):
-            return value[torch.as_tensor(rows, device=value.device)]
-        return value
 
 
 def likelihood_schema(draws: int) -> pa.Schema:

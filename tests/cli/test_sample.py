@@ -48,7 +48,7 @@ def test_sample_needs_a_shape_where_the_card_has_none(run, tmp_path):
 
 def test_samples_come_in_batches_that_agree(run, tmp_path, monkeypatch):
     whole = parsed(run("sample", "points", "-n", 7, "--calls", 4, "--out", tmp_path / "a", "--json"))
-    monkeypatch.setattr("sdediff.cli.sample._BATCH", 3)
+    monkeypatch.setattr("sdediff.cli.drawing.BATCH", 3)
     parts = parsed(run("sample", "points", "-n", 7, "--calls", 4, "--out", tmp_path / "b", "--json"))
     one, many = (np.load(said["files"]["npz"])["x"] for said in (whole, parts))
     np.testing.assert_allclose(one, many, rtol=1e-4, atol=1e-4)

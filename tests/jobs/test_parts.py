@@ -48,6 +48,7 @@ def test_a_part_that_died_is_run_again_alone(nursery, whole, out):
 def test_the_same_part_twice_at_once_is_refused(nursery, out):
     first = nursery.start(*command(out), "--part", "0/2", pause=1.0)
     until(lambda: len(shards(out)) >= 1)
+    first.kill(signal.SIGSTOP)  # it holds the part for as long as the other takes to notice
     code, said = nursery.run(*command(out), "--part", "0/2")
     assert (code, f"is held by process {first.pid}" in said) == (2, True), said
     first.kill()

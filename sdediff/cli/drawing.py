@@ -1,0 +1,116 @@
+"""Drawing samples for the command `sample`: a few at once, many as a job."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdediff.cli.job_options import job_errors
+from sdediff.cli.options import BadInput, naming
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sdediff.jobs import Samples
+    from sdediff.model.score_model import ScoreModel
+    from sdediff.sampling.run import Plan
+
+BATCH, _SHOWN = 256, 400
+
+
+def at_once(
+    name: str,
+    model: ScoreModel,
+    planned: Plan,
+    n: int,
+    size: tuple[int, ...],
+    index: int,
+    seed: int,
+    folder: Path,
+    cond: dict[str, Any] | None = None,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """A few samples in one batch: their settings, and the files."""
+    import json
+
+    from sdediff._utils.files import whole
+
+    began = time.perf_counter()
+    x, counted = _drawn(model, n, size, index, solver=planned.solver, grid=planned.times, seed=seed, cond=cond)
+    settings = {
+        "model": name, "solver": repr(planned.solver), "steps": len(planned.times) - 1, "calls": counted, "n": n,
+        "index": index, "seed": seed, "guidance": [repr(change) for change in getattr(model, "changes", ())],
+        "device": str(x.device), "dtype": str(x.dtype).removeprefix("torch."),
+        "seconds": round(time.perf_counter() - began, 3),
+    }  # fmt: skip
+    with naming("--out"):
+        files = _written(folder, x, model)
+        with whole(folder / "settings.json") as unfinished:
+            unfinished.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    return settings, {**files, "settings": str(folder / "settings.json")}
+
+
+def as_job(
+    name: str, model: ScoreModel, folder: Path, options: dict[str, Any], statistics: str | None = None
+) -> Samples | None:
+    """The samples of a job, with a model by name where other processes draw them."""
+    import sdediff as sd
+
+    alone = options["workers"] is None and options["engine"] in (None, "local")
+    if not alone and statistics is not None:
+        raise BadInput("--statistics: other processes load the model without them: save the model with its statistics")
+    if alone:  # the model is clipped and placed already
+        options |= {"clip": None, "threshold": None, "dtype": None, "device": None}
+    with job_errors(folder, "MODEL"):
+        drawn = sd.jobs.sample_job(model if alone else name, folder, micro_batch=BATCH, **options)
+    if drawn is not None and drawn.failed:
+        bad, n = len(drawn.failed), drawn.samples
+        raise BadInput(f"--solver: {bad} of {n} samples are not finite: give more calls, or another solver", 1)
+    return drawn
+
+
+def grid_of(solver: Any) -> str:
+    """The name of the grid that a solver chooses."""
+    return str(getattr(solver, "grid", "") or "its own grid")
+
+
+def threshold_of(model: ScoreModel, quantile: float | None) -> tuple[float, float] | None:
+    """The quantile with its limit."""
+    return None if quantile is None else (quantile, limit_of(model))
+
+
+def limit_of(model: ScoreModel) -> float:
+    """The larger end of the data's range, at which x0 is thresholded."""
+    from sdediff.model.data_card import DataCard
+
+    return max(abs(float(end)) for end in DataCard.of(model.card).bounds)
+
+
+def _drawn(model: ScoreModel, n: int, size: tuple[int, ...], index: int, **options: Any) -> tuple[Tensor, int]:
+    """The samples, and the most network evaluations that one of them took."""
+    import torch
+
+    import sdediff as sd
+
+    record = sd.sample(model, (n, *size), index=index, full=True, **options)
+    x = record.x.cpu()
+    bad = int((~torch.isfinite(x.flatten(1)).all(1)).sum())
+    if bad:
+        raise BadInput(f"--solver: {bad} of {n} samples are not finite: give more calls, or another solver", 1)
+    return x, record.calls
+
+
+def _written(folder: Path, x: Tensor, model: ScoreModel) -> dict[str, str]:
+    import numpy as np
+
+    from sdediff._utils.files import whole
+    from sdediff.datasets import save_grid
+    from sdediff.model.data_card import DataCard
+
+    values = x if x.dtype.itemsize > 2 else x.float()
+    files = {"npz": folder / "samples.npz"}
+    with whole(files["npz"]) as unfinished, unfinished.open("wb") as stream:
+        np.savez(stream, x=values.numpy())
+    if x.ndim == 4 and x.shape[1] in (1, 3):
+        files["png"] = save_grid(values[:_SHOWN], folder / "samples.png", range=DataCard.of(model.card).bounds)
+    return {kind: str(path) for kind, path in files.items()}
