@@ -77,7 +77,8 @@ def sample(
     given = (("--calls", calls), ("--steps", steps), ("--grid", grid))
     with naming(next((flag for flag, value in given if value is not None), "--solver")):
         planned = _planned(model, loaded, size, used, steps, calls, grid, refresh, given_cond)
-    line = f"{solver} on {grid or drawing.grid_of(planned.solver)}, {{calls}} calls, seed {seed}"
+    shown = repr(planned.solver) if solver == "auto" else solver
+    line = f"{shown} on {grid or drawing.grid_of(planned.solver)}, {{calls}} calls, seed {seed}"
     job = n > drawing.BATCH or pictures or workers is not None or engine is not None or part is not None
     folder = writable(out)
     if job:

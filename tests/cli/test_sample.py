@@ -1,5 +1,7 @@
 """The command `sample`: what it writes, its options, batches."""
 
+import json
+
 import numpy as np
 import torch
 
@@ -16,14 +18,14 @@ def test_sample_writes_pictures_and_arrays(run, home, tmp_path):
     x = np.load(said["files"]["npz"])["x"]
     expected = sd.sample(sd.load(home / "pictures"), (5, 1, 8, 8), calls=6, seed=3, index=2)
     np.testing.assert_array_equal(x, expected.numpy())
-    assert sorted(p.name for p in out.iterdir()) == ["samples.npz", "samples.png"]
+    assert sorted(p.name for p in out.iterdir()) == ["samples.npz", "samples.png", "settings.json"]
 
 
 def test_sample_takes_options_grid_and_dtype(run, tmp_path):
     base = ("sample", "points", "--out", tmp_path, "--json", "-n", 3)
     said = parsed(run(*base, "--solver", "ddim", "--option", "eta=0.5", "--steps", 4, "--grid", "angle"))
     assert (said["solver"], said["steps"], said["calls"]) == ("DDIM(eta=0.5)", 4, 5)
-    assert list(said["files"]) == ["npz"]
+    assert list(said["files"]) == ["npz", "settings"]
     said = parsed(
         run(
             *base,
@@ -53,6 +55,27 @@ def test_samples_come_in_batches_that_agree(run, tmp_path, monkeypatch):
     one, many = (np.load(said["files"]["npz"])["x"] for said in (whole, parts))
     np.testing.assert_allclose(one, many, rtol=1e-4, atol=1e-4)
     assert whole["calls"] == parts["calls"]
+
+
+def test_sample_prints_what_it_did_and_keeps_the_settings(run, tmp_path):
+    code, out, err = run("sample", "points", "-n", 2, "--calls", 5, "--seed", 4, "--out", tmp_path)
+    assert code == 0, err
+    assert out.splitlines()[0] == "dpmpp_2m on log_snr, 5 calls, seed 4"
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    assert (settings["seed"], settings["calls"], settings["n"]) == (4, 5, 2)
+
+
+def test_many_samples_are_a_job_that_says_so_when_it_goes_on(run, tmp_path):
+    many = ("sample", "points", "--samples", 300, "--calls", 3, "--out", tmp_path)
+    said = parsed(run(*many, "--json"))
+    assert (said["n"], said["calls"]) == (300, 3)
+    first = np.load(tmp_path / "samples.npz")["x"]
+    code, out, err = run(*many)
+    assert (code, "begun before: all 300 samples are done" in err) == (0, True)
+    assert out.splitlines()[0] == "dpmpp_2m on log_snr, 3 calls, seed 0"
+    np.testing.assert_array_equal(np.load(tmp_path / "samples.npz")["x"], first)
+    code, _, err = run(*many, "--part", "3/3")
+    assert (code, err.startswith("sdediff: --part: part=3/3")) == (2, True)
 
 
 def test_samples_that_are_not_finite_are_not_written(run, tmp_path, monkeypatch):
