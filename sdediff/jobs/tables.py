@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,19 +28,22 @@ def make_table(columns: dict[str, list[Any]], schema: pa.Schema) -> pa.Table:
 
 def table_bytes(table: pa.Table) -> bytes:
     """A table as the bytes of a Parquet file."""
+    import pyarrow as pa
     from pyarrow import parquet
 
-    buffer = io.BytesIO()
-    parquet.write_table(table.combine_chunks(), buffer)
-    return buffer.getvalue()
+    sink = pa.BufferOutputStream()
+    parquet.write_table(table.combine_chunks(), sink)
+    return bytes(sink.getvalue())
 
 
 def table_from(content: bytes, units: range) -> pa.Table:
     """The table in the bytes of a shard, whose index must be `units`. JobError: anything else."""
+    import pyarrow as pa
     from pyarrow import ArrowException, parquet
 
     try:
-        table = parquet.read_table(io.BytesIO(content))
+        # In this thread: pools of threads cannot be relied on in the processes of workers and after signals.
+        table = parquet.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
         index = table.column("index").to_numpy()
     except (ArrowException, OSError, ValueError, KeyError) as error:
         raise JobError(f"no table of {len(units)} rows ({_line(error)})") from error
@@ -74,7 +76,7 @@ def read_rows(path: Path, units: range) -> pa.Table:
 
     with parquet.ParquetFile(path, page_checksum_verification=True) as file:
         groups = range(units.start // _GROUP, math.ceil(units.stop / _GROUP))
-        tables = [file.read_row_group(group) for group in groups]
+        tables = [file.read_row_group(group, use_threads=False) for group in groups]
     first = units.start - groups.start * _GROUP
     return pa.concat_tables(tables).slice(first, len(units)).combine_chunks()
 
@@ -85,14 +87,15 @@ def row_groups(path: Path, names: list[str] | None = None) -> Iterator[dict[str,
 
     with parquet.ParquetFile(path, page_checksum_verification=True) as file:
         for group in range(file.num_row_groups):
-            yield _columns(file.read_row_group(group, names))
+            yield _columns(file.read_row_group(group, names, use_threads=False))
 
 
 def read_columns(path: Path) -> dict[str, Any]:
     """All columns of a result, as `row_groups` gives them."""
     from pyarrow import parquet
 
-    return _columns(parquet.read_table(path, partitioning=None))
+    with parquet.ParquetFile(path) as file:
+        return _columns(file.read(use_threads=False))
 
 
 def _columns(table: pa.Table) -> dict[str, Any]:

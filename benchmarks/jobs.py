@@ -1,0 +1,163 @@
+"""What the layer of jobs costs: shards without work, a job beside its bare computation, engines beside one another.
+
+empty: 61,036 shards without work, as 10^9 rows in shards of 16,384 have; the gates are ten minutes and 1 GB.
+overhead: a likelihood of the digits as a job and without one, in processor seconds, start and loading left out; the
+gate is 3 %. engines: the same job by this process, workers, Ray and
+three parts: one hash, and the seconds of each.
+
+    python benchmarks/jobs.py [empty] [overhead] [engines] [--rows 256] [--json benchmarks/results/jobs.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from record import RESULTS, Gate, judged, versions, write
+
+import sdediff as sd
+from sdediff.benchmark import machine
+from sdediff.jobs import Batch, Work, run
+
+SHARDS = 61_036
+QUICK: dict[str, Any] = {"trace": "hadamard", "probes": 4, "rtol": 1e-2, "atol": 1e-2}
+
+
+class Empty(Work):
+    """Units without work."""
+
+    name = "empty"
+
+    def __init__(self, units: int) -> None:
+        self.units = units
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        return {"data": {}, "model": {}, "settings": {}}
+
+    def schema(self) -> Any:
+        import pyarrow as pa
+
+        return pa.schema([("index", pa.int64())])
+
+    def batch(self, content: Any, units: Sequence[int]) -> Batch:
+        return Batch({"index": list(units)}, {})
+
+    def failed(self, unit: int, message: str) -> dict[str, Any]:
+        return {}
+
+
+def quiet(line: str) -> None:
+    """Messages of a job, of which benchmarks show none."""
+
+
+def empty(shards: int) -> dict[str, float]:
+    """Seconds and memory of a job of so many shards without work: as it runs, and as it is opened again."""
+    with tempfile.TemporaryDirectory() as home:
+        began = time.perf_counter()
+        run(Empty(shards), Path(home) / "out", micro_batch=1, shard=1, progress=False, say=quiet)
+        seconds = time.perf_counter() - began
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    return {"shards": shards, "seconds": round(seconds, 1), "gigabytes": round(memory, 3)}
+
+
+def overhead(rows: int) -> dict[str, float]:
+    """Processor seconds of a likelihood as a job and without one, by turns."""
+    model, data = sd.load("digits-vp"), sd.data("digits")
+    settings = sd.LikelihoodSettings(**QUICK)
+
+    def job(home: Path) -> None:
+        sd.likelihood_job(model, data, home, settings=settings, limit=rows, progress=False, say=quiet, num_threads=1)
+
+    def bare(home: Path) -> None:
+        chosen = sd.LikelihoodSettings(**QUICK, end="heat")
+        for start in range(0, rows, 64):
+            index = list(range(start, min(start + 64, rows)))
+            sd.log_likelihood(model, data.dequantised(index=index), settings=chosen, index=index, progress=False)
+
+    torch.set_num_threads(1)
+    spent: dict[str, list[float]] = {"job": [], "bare": []}
+    for turn in range(3):
+        for name, measured in (("bare", bare), ("job", job)):
+            with tempfile.TemporaryDirectory() as home:
+                began = time.process_time()
+                measured(Path(home) / "out")
+                if turn:  # the first turn loads what is imported on first use
+                    spent[name].append(time.process_time() - began)
+    least = {name: min(values) for name, values in spent.items()}
+    return {**{name: round(value, 3) for name, value in least.items()}, "ratio": least["job"] / least["bare"] - 1}
+
+
+def engines(rows: int) -> dict[str, dict[str, Any]]:
+    """The same job by every engine: the hash of its result, and seconds with start and loading."""
+    options: dict[str, Any] = {
+        "settings": sd.LikelihoodSettings(**QUICK), "limit": rows, "micro_batch": 16, "shard": 32, "num_threads": 1,
+        "progress": False, "say": quiet,
+    }  # fmt: skip
+
+    def job(out: Path, **more: Any) -> None:
+        sd.likelihood_job("digits-vp", "digits:test", out, **options, **more)
+
+    def parts(out: Path) -> None:
+        for i in range(3):
+            job(out, part=f"{i}/3")
+
+    kinds: dict[str, Callable[[Path], None]] = {
+        "local": job, "2 workers": lambda out: job(out, workers=2), "3 parts": parts,
+        "ray, 2 at once": lambda out: job(out, engine="ray", workers=2),
+    }  # fmt: skip
+    found = {}
+    for name, measured in kinds.items():
+        with tempfile.TemporaryDirectory() as home:
+            began = time.perf_counter()
+            measured(Path(home) / "out")
+            seconds = time.perf_counter() - began
+            content = (Path(home) / "out/likelihood.parquet").read_bytes()
+        found[name] = {"sha256": hashlib.sha256(content).hexdigest(), "seconds": round(seconds, 1)}
+        print(f"{name}: {found[name]['sha256'][:16]}, {seconds:.1f} s", flush=True)
+    return found
+
+
+def gates(record: dict[str, Any]) -> list[Gate]:
+    """What must hold."""
+    found = []
+    if "empty" in record:
+        found += [Gate("seconds of empty shards", record["empty"]["seconds"], 600.0)]
+        found += [Gate("gigabytes of empty shards", record["empty"]["gigabytes"], 1.0)]
+    if "overhead" in record:
+        found += [Gate("share of the layer", record["overhead"]["ratio"], 0.03)]
+    if "engines" in record:
+        found += [Gate("results that differ", len({row["sha256"] for row in record["engines"].values()}) - 1, 0)]
+    return found
+
+
+def main() -> None:
+    """Measure what was asked for, keep the other records, judge all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=["empty", "overhead", "engines", []], default=[])
+    parser.add_argument("--rows", type=int, default=256)
+    parser.add_argument("--shards", type=int, default=SHARDS)
+    parser.add_argument("--json", type=Path, default=RESULTS / "jobs.json")
+    given = parser.parse_args()
+    record = json.loads(given.json.read_text()) if given.json.exists() else {}
+    measures = {"empty": (empty, given.shards), "overhead": (overhead, given.rows), "engines": (engines, given.rows)}
+    for name in given.parts or list(measures):
+        measure, size = measures[name]
+        record[name] = measure(size)
+        print(f"{name}: {record[name]}", flush=True)
+    record |= {"versions": versions(["torch", "pyarrow", "ray"]), "machine": machine()}
+    record["gates"] = judged(gates(record))
+    write(given.json, record)
+    sys.exit(not all(gate["held"] for gate in record["gates"]))
+
+
+if __name__ == "__main__":
+    main()
