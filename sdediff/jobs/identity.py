@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sdediff.hub import provenance
 from sdediff.model.score_model import ScoreModel
 
 
@@ -26,7 +27,9 @@ def model_parts(model: ScoreModel) -> dict[str, Any]:
     else:
         parts = {"net": described(net)}
     fields = ("sde", "predicts", "time", "sigma_data", "offset", "trained", "cond", "stats")
-    return {**parts, **{key: described(getattr(model, key)) for key in fields}}
+    origin = provenance(model)
+    about = {"reference": origin.reference, "module": origin.module, "version": origin.version, "source": origin.source}
+    return {**parts, **{key: described(getattr(model, key)) for key in fields}, **about}
 
 
 def described(value: Any) -> Any:

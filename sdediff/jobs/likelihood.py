@@ -19,13 +19,13 @@ from sdediff.jobs.errors import JobError
 from sdediff.jobs.fitting import fitted
 from sdediff.jobs.identity import described, model_parts
 from sdediff.jobs.manifest import stored_threads
-from sdediff.jobs.names import named_data, named_model, needs_names
+from sdediff.jobs.names import named_data, named_model, recipe_for
 from sdediff.jobs.part import Part
 from sdediff.jobs.report import write_report
 from sdediff.jobs.running import run
 from sdediff.jobs.scoring import LikelihoodWork, fit_settings
 from sdediff.jobs.summary import Summary, summarise
-from sdediff.jobs.work import Recipe, Say
+from sdediff.jobs.work import Say
 from sdediff.likelihood import Discrete, LikelihoodSettings
 from sdediff.likelihood.ends import Prior
 from sdediff.likelihood.settings import merged
@@ -114,10 +114,7 @@ def likelihood_job(
         "limit": limit, "seed": seed, "draws": draws, "micro_batch": micro_batch, "threads": count, "trust": trust,
         "dtype": dtype, "device": device, "model_range": model_range,
     }  # fmt: skip
-    recipe = None
-    if kind != "local":
-        needs_names(f"the processes of engine={kind!r}", model=model, data=data)
-        recipe = Recipe("sdediff.jobs.likelihood:likelihood_work", arguments, count)
+    recipe = recipe_for(kind, "sdediff.jobs.likelihood:likelihood_work", arguments)
     work = likelihood_work(**arguments, say=say)
     _check_counts(work.data, draws, micro_batch, shard)
     parts = Part.of(part)

@@ -112,10 +112,11 @@ def stored_threads(folder: Path) -> int | None:
 
 
 def _compared(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The parts that must agree. A data file may have moved and grown: its content counts, compared by block."""
+    """The parts that must agree. Files may have moved, and data have grown: their content counts."""
     sections = {key: manifest.get(key, {}) for key in _SECTIONS}
     data = {key: value for key, value in sections["data"].items() if key not in ("name", "rows", "sha256")}
-    return {**sections, "data": data}
+    model = {key: value for key, value in sections["model"].items() if key != "reference"}
+    return {**sections, "data": data, "model": model}
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:

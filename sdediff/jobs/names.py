@@ -12,14 +12,15 @@ from sdediff import hub
 from sdediff.datasets import DataSet
 from sdediff.jobs.errors import JobError
 from sdediff.jobs.inputs import Range, data_set
+from sdediff.jobs.work import Recipe
 from sdediff.model.score_model import ScoreModel
 
 
 def named_model(
     reference: str, trust: Sequence[str] = (), device: Any = None, dtype: torch.dtype | None = None
 ) -> ScoreModel:
-    """The model of a name, folder or hub id."""
-    return hub.load(reference, "cpu" if device is None else device, dtype, trust)
+    """The model of a name, folder, hub id or reference to code."""
+    return hub.load(reference, device, dtype, trust)
 
 
 def named_data(
@@ -36,11 +37,21 @@ def named_data(
     return data_set(data, levels, range, key, limit)
 
 
-def needs_names(what: str, **objects: Any) -> None:
-    """Refuse live objects for engines whose processes load everything themselves."""
-    for name, value in objects.items():
+def recipe_for(engine: str, make: str, arguments: dict[str, Any], **changes: Any) -> Recipe | None:
+    """The recipe for the processes of an engine; None for this process. Objects that they cannot load are refused.
+
+    A model that `sdediff.load` gave goes by its reference. changes: arguments that replace others.
+    """
+    if engine == "local":
+        return None
+    model, trust = arguments["model"], arguments["trust"]
+    if isinstance(model, ScoreModel) and not model.changes:
+        origin = hub.provenance(model)
+        model, trust = (model, trust) if origin.reference is None else (origin.reference, origin.trust)
+    for name, value in {"model": model, "data": arguments.get("data", "")}.items():
         if not isinstance(value, str | Path):
             raise JobError(
-                f"{name}= is a {type(value).__name__}, which {what} cannot load by themselves: give a name, a folder "
-                "or a file, or compute in this process"
+                f"{name}= is a {type(value).__name__}, which the processes of engine={engine!r} cannot load by "
+                "themselves: give a name, a folder or a file, or compute in this process"
             )
+    return Recipe(make, {**arguments, **changes, "model": model, "trust": trust}, arguments["threads"])

@@ -21,11 +21,11 @@ from sdediff.jobs.errors import JobError
 from sdediff.jobs.identity import described, model_parts
 from sdediff.jobs.likelihood import stderr
 from sdediff.jobs.manifest import stored_threads
-from sdediff.jobs.names import named_model, needs_names
+from sdediff.jobs.names import named_model, recipe_for
 from sdediff.jobs.part import Part
 from sdediff.jobs.running import run
 from sdediff.jobs.sampling_work import SamplesWork
-from sdediff.jobs.work import Recipe, Say
+from sdediff.jobs.work import Say
 from sdediff.model.conditions import as_tensors, rows_of_conditions
 from sdediff.model.data_card import DataCard
 from sdediff.model.score_model import ScoreModel
@@ -103,11 +103,8 @@ def sample_job(
         "micro_batch": micro_batch, "threads": count, "trust": trust, "dtype": dtype, "device": device,
     }  # fmt: skip
     work = samples_work(**arguments)
-    recipe = None
-    if kind != "local":
-        needs_names(f"the processes of engine={kind!r}", model=model)
-        planned = {"solver": work.solver, "grid": work.times, "steps": None, "calls": None}
-        recipe = Recipe("sdediff.jobs.samples:samples_work", {**arguments, **planned}, count)
+    planned = {"solver": work.solver, "grid": work.times, "steps": None, "calls": None}
+    recipe = recipe_for(kind, "sdediff.jobs.samples:samples_work", arguments, **planned)
     outcome = run(
         work, folder, micro_batch=micro_batch, shard=shard, threads_count=count, part=Part.of(part),
         engine=make_engine(kind, workers, address, recipe, say), keep=skip_failed, progress=progress, say=say,

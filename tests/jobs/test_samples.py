@@ -66,8 +66,11 @@ def test_workers_draw_the_same_samples(tmp_path):
     model = sd.ScoreModel(MLP(2, width=8, blocks=1).eval(), sd.VP())
     sd.save(model, tmp_path / "model", data={"shape": [2]})
     job(tmp_path / "one", str(tmp_path / "model"), shape=None, num_threads=1)
-    job(tmp_path / "two", str(tmp_path / "model"), shape=None, num_threads=1, workers=1)
+    # A model that was loaded by name goes to other processes by that name.
+    job(tmp_path / "two", sd.load(tmp_path / "model"), shape=None, num_threads=1, workers=1)
     assert (tmp_path / "one/samples.npz").read_bytes() == (tmp_path / "two/samples.npz").read_bytes()
+    stored = json.loads((tmp_path / "two/manifest.json").read_text())["model"]
+    assert (stored["module"], stored["reference"]) == ("sdediff.nets.mlp", str(tmp_path / "model"))
     with pytest.raises(JobError, match=r"model= is a ScoreModel, which the processes of engine='workers' cannot load"):
         job(tmp_path / "three", model, workers=1)
 
