@@ -15,7 +15,7 @@ from sdediff._utils.errors import InputError, InputTypeError, MissingPackageErro
 from sdediff.analysis import NotLinear
 from sdediff.cli.options import BadInput
 from sdediff.datasets import DataError
-from sdediff.datasets.checks import needed
+from sdediff.datasets.errors import needed
 from sdediff.hub import HubError
 from sdediff.integrate import IntegrationError
 from sdediff.jobs import JobError, Stopped

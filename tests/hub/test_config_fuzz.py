@@ -40,9 +40,9 @@ def mutated(config, draw):
         if action < 0.15:
             del part[last]
         elif action < 0.25 and isinstance(part, dict):
-            part[draw.choice(["more", "class", "config", "values", "weights_of"])] = draw.choice(VALUES)
+            part[draw.choice(["more", "class", "config", "values", "weights_of"])] = copy.deepcopy(draw.choice(VALUES))
         else:
-            part[last] = draw.choice(VALUES)
+            part[last] = copy.deepcopy(draw.choice(VALUES))
     return config
 
 
