@@ -31,10 +31,11 @@ def present(path: str | Path) -> bool:
 
 
 @contextmanager
-def whole(path: str | Path) -> Iterator[Path]:
+def whole(path: str | Path, durable: bool = True) -> Iterator[Path]:
     """A path to write to; on success it becomes `path`, on any error nothing is left. Makes the folder.
 
-    What was written is on the disk before the name appears, so a machine that stops leaves no torn file.
+    What was written is on the disk before the name appears, so a machine that stops leaves no torn file. durable=False
+    leaves that to the system, for files whose content is compared with a hash when they are read.
     """
     path = Path(path).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,10 +43,12 @@ def whole(path: str | Path) -> Iterator[Path]:
     unfinished = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.part")
     try:
         yield unfinished
-        _synced(unfinished)
+        if durable:
+            _synced(unfinished)
         os.replace(unfinished, path)
-        with suppress(OSError):  # not every file system lets a folder be synced
-            _synced(path.parent)
+        if durable:
+            with suppress(OSError):  # not every file system lets a folder be synced
+                _synced(path.parent)
     finally:
         unfinished.unlink(missing_ok=True)
 

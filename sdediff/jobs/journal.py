@@ -71,14 +71,15 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def append(self, line: Line) -> None:
-        """Add a line; on return it is on the disk. A line that was cut off before is ended first."""
+    def append(self, line: Line, durable: bool = True) -> None:
+        """Add a line; on return it is on the disk, if durable. A line that was cut off before is ended first."""
         with self.path.open("ab+") as file:
             if file.tell() and (file.seek(-1, os.SEEK_END) >= 0) and file.read(1) != b"\n":
                 file.write(b"\n")
             file.write(line.text().encode())
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
 
     def read(self, say: Say) -> list[Line]:
         """The lines that are whole; how many were damaged is reported by `say`."""
