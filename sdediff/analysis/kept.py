@@ -101,7 +101,7 @@ def _solver(value: Any) -> Any:
     fields = {name: _solver(part) for name, part in value.items() if name != "class"}
     kind = _class(value["class"])
     if kind is None:
-        raise ValueError(f"no solver {value['class']!r}")
+        raise InputError(f"no solver {value['class']!r}")
     return kind(**fields)
 
 

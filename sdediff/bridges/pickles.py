@@ -83,7 +83,7 @@ class _Machine:
         while self.stack[place] is not _MARK:
             place -= 1
             if place < 0:
-                raise ValueError("no mark")
+                raise BridgeError("its pickle lacks a mark: copy or download it again")
         values = self.stack[place + 1 :]
         del self.stack[place:]
         return values
@@ -109,7 +109,7 @@ def _called(function: Any, args: Any, kwargs: Any = None) -> Record:
     if name.endswith(("._reconstructor", ".__newobj__")) and args and isinstance(args[0], Record):
         name = args[0].name  # copyreg's way to write an object of a class
     if not isinstance(args, tuple) or not isinstance(kwargs or {}, dict):
-        raise ValueError("arguments")
+        raise BridgeError("its pickle calls a class with arguments that are no tuple: copy or download it again")
     return Record(name, args, kwargs)
 
 
@@ -141,14 +141,14 @@ def _build(m: _Machine, _: Any) -> None:
 def _append(m: _Machine, values: list[Any]) -> None:
     target = m.stack[-1]
     if not isinstance(target, list | Record):
-        raise ValueError("append")
+        raise BridgeError(f"its pickle appends to a {type(target).__name__}: copy or download it again")
     (target if isinstance(target, list) else target.items).extend(values)
 
 
 def _set_items(m: _Machine, values: list[Any]) -> None:
     target = m.stack[-1]
     if not isinstance(target, dict | Record):
-        raise ValueError("items")
+        raise BridgeError(f"its pickle sets items of a {type(target).__name__}: copy or download it again")
     (target if isinstance(target, dict) else target.pairs).update(_dict(values))
 
 
@@ -163,7 +163,7 @@ def _add_items(m: _Machine, values: list[Any]) -> None:
 def _tuple(m: _Machine, size: int) -> None:
     values = tuple(m.stack[len(m.stack) - size :])
     if len(values) != size:
-        raise ValueError("tuple")
+        raise BridgeError("its pickle ends before a tuple: copy or download it again")
     del m.stack[len(m.stack) - size :]
     m.stack.append(values)
 
@@ -171,7 +171,7 @@ def _tuple(m: _Machine, size: int) -> None:
 def _stack_global(m: _Machine, _: Any) -> None:
     name, module = m.stack.pop(), m.stack.pop()
     if not isinstance(name, str) or not isinstance(module, str):
-        raise ValueError("global")
+        raise BridgeError("its pickle names a class by what is no text: copy or download it again")
     m.stack.append(Record(f"{module}.{name}"))
 
 

@@ -105,7 +105,7 @@ def read(path: Path, progress: Progress, settings: TrainingSettings) -> dict[str
         facts = json.loads((path / _FACTS).read_text(encoding="utf-8"))
         tensors = load_file(path / _STATE)
         if facts.pop("sha256") != _digests(path / _STATE, facts):
-            raise ValueError("its SHA-256 is another than was written")
+            raise TrainingError("its SHA-256 is another than was written")
         given, done = facts["settings"], int(facts["updates"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
         raise TrainingError(f"{path}: cannot be read ({error}): remove it to go on from the one before") from error
