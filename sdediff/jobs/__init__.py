@@ -5,6 +5,7 @@ from sdediff.jobs.errors import InputChanged, JobError, Stopped
 from sdediff.jobs.likelihood import likelihood_job
 from sdediff.jobs.overview import JobStatus, job_status, merge_jobs, verify_job
 from sdediff.jobs.part import Part
+from sdediff.jobs.planning import Estimate, estimate
 from sdediff.jobs.processes import Workers
 from sdediff.jobs.running import Outcome, run
 from sdediff.jobs.samples import Samples, sample_job
@@ -14,6 +15,7 @@ from sdediff.jobs.work import Batch, Recipe, Taken, Work
 __all__ = [
     "Batch",
     "Engine",
+    "Estimate",
     "InputChanged",
     "JobError",
     "JobStatus",
@@ -27,6 +29,7 @@ __all__ = [
     "Taken",
     "Work",
     "Workers",
+    "estimate",
     "job_status",
     "likelihood_job",
     "merge_jobs",

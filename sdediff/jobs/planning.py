@@ -67,7 +67,9 @@ def shard_size(work: Work, micro_batch: int, unit_seconds: float, slots: int = 1
     return int(micro_batch * 2 ** max(0, math.floor(math.log2(max(1.0, units / micro_batch)))))
 
 
-def estimate(work: Work, micro_batch: int, shard: int | None, say: Say, slots: int = 1) -> Estimate:
+def estimate(
+    work: Work, micro_batch: int, shard: int | None = None, say: Say = lambda _: None, slots: int = 1
+) -> Estimate:
     """What the whole work will take, from its first micro-batch."""
     measured = measure(work, micro_batch, False, say)
     size = shard or shard_size(work, micro_batch, measured.seconds, slots)

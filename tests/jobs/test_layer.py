@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from sdediff.jobs import JobError
+from sdediff.jobs import JobError, estimate
 from sdediff.jobs.errors import InputChanged
 from sdediff.jobs.part import Part
 from tests.jobs.squares import Squares, compute, squares
@@ -141,3 +141,15 @@ def test_a_folder_of_another_work_or_shard_is_refused(tmp_path):
         compute(work, tmp_path)
     with pytest.raises(JobError, match="shard is 4 there and 8 now"):
         compute(squares(), tmp_path, shard=8)
+
+
+def test_an_estimate_comes_from_one_micro_batch_and_shards_are_of_minutes(monkeypatch):
+    now = iter(range(0, 100, 2))  # a micro-batch of 2 takes two seconds
+    monkeypatch.setattr("sdediff.jobs.planning.time.perf_counter", lambda: float(next(now)))
+    work = squares(100_000)
+    found = estimate(work, 2)
+    assert work.seen == [[0, 1]]
+    assert (found.unit_seconds, found.seconds) == (1.0, 100_000.0)
+    assert (found.shard, found.shards) == (256, 391)  # the largest power of two micro-batches within 300 s
+    assert estimate(squares(64), 2).shard == 4  # a short job: five seconds
+    assert estimate(squares(64), 2, shard=8).shards == 8
