@@ -63,9 +63,19 @@ def test_the_second_order_is_that_of_the_heat_equation():
     assert (found.terms["curvature"] - (r**2 / 4 - z2 * r**2 / 2)).abs().max() < r**3
 
 
-@pytest.mark.parametrize("name", CASES)
+NARROW = {
+    "ve": CASES["ve"],
+    "vp": (sd.VP(), [5e-4] * 20 + [0.5] * 12),
+    "edm in 4": (sd.EDM(t_min=0.01), [0.002] * 3 + [0.5]),
+    "flow in 4": (sd.RectifiedFlow(t_min=0.01), [0.002] * 3 + [0.5]),
+    "cosine in 64": (sd.Cosine(t_min=0.01), [0.003] * 40 + [0.5] * 24),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NARROW)
 def test_typical_narrow_data_have_even_p_values(name):
-    sde, std = CASES[name]
+    sde, std = NARROW[name]
+    assert min(std) < sd.level(sde, sde.t0).kappa
     data, n = Narrow(std, rotated=True), 400
     found = sd.path_statistics(data.model(sde, stats=True), data.sample(n), kappa=[0.1, 1.0], dtype=F64, micro_batch=n)
     gap = (found.p_value.sort().values - (torch.arange(n) + 0.5) / n).abs().max()
