@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     )
     from sdediff.targets import target
     from sdediff.training import loss, train
-    from sdediff.wiring import WiringReport, check
+    from sdediff.wiring import Inference, WiringReport, check, infer
 
 __version__ = "0.1.0"
 
@@ -80,6 +80,8 @@ _LAZY = {
     "loss": "training",
     "train": "training",
     "WiringReport": "wiring",
+    "infer": "wiring",
+    "Inference": "wiring",
     "check": "wiring",
 }
 _ROOMS = (
@@ -88,11 +90,43 @@ _ROOMS = (
 )  # fmt: skip
 
 __all__ = [
-    "EDM", "SDE", "VE", "VP", "Brownian", "Clock", "Cosine", "Counter", "DataWarning", "Discrete", "Error",
-    "LearnedVP", "Level", "Likelihood", "LikelihoodSettings", "LinearSDE", "ModelError", "NameWarning", "Noise",
-    "PathStatistics", "Prediction", "RectifiedFlow", "SDEError", "SampleRecord", "Sampler", "ScoreModel", "Solver",
-    "SolverError", "State", "Statistics", "StepsWarning", "Stream", "SubVP", "Table", "WiringReport",
-    "WiringWarning",
+    "EDM",
+    "SDE",
+    "VE",
+    "VP",
+    "Brownian",
+    "Clock",
+    "Cosine",
+    "Counter",
+    "DataWarning",
+    "Discrete",
+    "Error",
+    "Inference",
+    "LearnedVP",
+    "Level",
+    "Likelihood",
+    "LikelihoodSettings",
+    "LinearSDE",
+    "ModelError",
+    "NameWarning",
+    "Noise",
+    "PathStatistics",
+    "Prediction",
+    "RectifiedFlow",
+    "SDEError",
+    "SampleRecord",
+    "Sampler",
+    "ScoreModel",
+    "Solver",
+    "SolverError",
+    "State",
+    "Statistics",
+    "StepsWarning",
+    "Stream",
+    "SubVP",
+    "Table",
+    "WiringReport",
+    "WiringWarning", "Inference", "infer",
     "analyse",
     "analysis", "bench", "benchmark", "bits_per_dim", "bridges", "check", "data", "datasets", "decode", "encode",
     "from_diffusers", "from_edm", "from_guided_diffusion", "from_k_diffusion", "from_score_sde", "grid", "grids",

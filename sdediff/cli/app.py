@@ -11,6 +11,7 @@ from sdediff.cli.check import check
 from sdediff.cli.config_file import with_config
 from sdediff.cli.conformance import conformance
 from sdediff.cli.importing import import_model
+from sdediff.cli.infer import infer
 from sdediff.cli.jobs import jobs
 from sdediff.cli.likelihood import likelihood
 from sdediff.cli.lists import models, solvers
@@ -43,7 +44,7 @@ def root(
         print(context.get_help())
 
 
-for command in (solvers, models, sample, likelihood, recommend, bench, train, check, conformance):
+for command in (solvers, models, sample, likelihood, recommend, bench, train, check, infer, conformance):
     app.command()(with_config(command))
 app.command("import")(with_config(import_model))
 app.add_typer(jobs, name="jobs")

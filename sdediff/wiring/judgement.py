@@ -13,7 +13,7 @@ KNOWS, TRAINED = 0.03, 0.03
 # The fewest rows for the gap, and for the gain.
 FEWEST, ENOUGH = 50, 100
 # Where to go on when no reading of the output is right.
-SEARCH = ""
+SEARCH = ": sd.infer(network, data) tries the usual ones"
 
 
 class Judgement(NamedTuple):

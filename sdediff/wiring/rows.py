@@ -54,7 +54,7 @@ def rows_of(model: ScoreModel, data: Any, most: int, seed: int) -> Rows:
     data: a DataSet, which is mapped to the network's range and dequantised where it has levels, a path to one, an
     array of bytes, or values (N, ...) as the network takes them.
     """
-    data = _data_set(data)
+    data = data_of(data)
     card = DataCard.of(model.card)
     bounds, total = card.bounds, len(data)
     numbers = np.setdiff1d(np.arange(total), getattr(data, "bad_rows", ()))
@@ -70,7 +70,7 @@ def rows_of(model: ScoreModel, data: Any, most: int, seed: int) -> Rows:
     return Rows(x, chosen, others.flatten(1), total, tuple(findings))
 
 
-def _data_set(data: Any) -> Any:
+def data_of(data: Any) -> Any:
     """A DataSet, or a tensor of states."""
     if isinstance(data, str | Path):
         return read(data)
@@ -112,13 +112,13 @@ def _refuse_bad(x: Tensor, index: np.ndarray) -> None:
 
 def _levels(card: DataCard, data: Any, x: Tensor) -> list[str]:
     """What speaks against the number of levels: another than the card's, or values that are not dequantised."""
-    if isinstance(data, DataSet):
-        if card.levels is not None and data.levels != card.levels:
-            given = "continuous" if data.levels is None else f"of {data.levels} levels"
-            return [f"the data are {given}, by its card the network was trained on {card.levels} levels"]
-        return []
-    most = card.levels or 256
-    if x.numel() < 4 * most:
+    if isinstance(data, DataSet) and data.levels is not None:
+        if card.levels in (None, data.levels):
+            return []
+        return [f"the data have {data.levels} levels, by its card the network was trained on {card.levels}"]
+    most, (low, high) = card.levels or 256, card.bounds
+    # Strictly inside of the range lie the middles of bins, which differ little from dequantised values.
+    if x.numel() < 4 * most or (card.range is not None and low < x.min() and x.max() < high):
         return []
     distinct = len(torch.unique(x))
     if distinct > most:

@@ -91,3 +91,20 @@ def parsed_or_not(said):
     import json
 
     return json.loads(said[1])
+
+
+def test_infer_ranks_and_saves_what_is_right(run, home, tmp_path):
+    said = run("infer", "digits-vp", "digits", "--to", tmp_path / "found", "--json")
+    values = parsed(said)
+    assert values["right"] is True
+    assert values["trials"][0]["predicts"] == "eps"
+    found = sd.load(tmp_path / "found")
+    assert (found.sde, found.predicts) == (sd.VP(), "eps")
+    assert found.card["data"] == {"range": [-1.0, 1.0], "shape": [1, 8, 8], "levels": 17}
+    (home / "nets.py").write_text("import torch\n\ndef zero(x, t):\n    return torch.zeros_like(x)\n\nword = 3\n")
+    code, out, err = run("infer", "nets:zero", "digits", "--to", tmp_path / "none")
+    assert (code, err) == (1, "")
+    assert "None of the usual wirings is right" in out
+    assert not (tmp_path / "none").exists()
+    assert run("infer", "nets:word", "digits")[0] == 2
+    assert run("infer", "nets:nothing", "digits")[2].startswith("sdediff: NETWORK: ")

@@ -1,0 +1,84 @@
+"""`infer`: how a network may be wired, by trying the usual ways on data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sdediff.cli.data import Key, Levels, Range, Split, data_set
+from sdediff.cli.model_options import Cond, Trust, conditioned, load_model
+from sdediff.cli.options import Device, Dtype, Json, Seed, naming, pair, placed
+from sdediff.cli.output import emit, show
+
+if TYPE_CHECKING:
+    from sdediff.model.score_model import ScoreModel
+    from sdediff.wiring import Inference
+
+
+def infer(
+    network: Annotated[
+        str, typer.Argument(metavar="NETWORK", help="package.module:network, or a model whose network is taken.")
+    ],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="digits, or a file or folder of data.")],
+    split: Split = "test",
+    levels: Levels = None,
+    range_: Range = None,
+    key: Key = None,
+    cond: Cond = None,
+    trust: Trust = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FOLDER", help="Write the model there if it is right.")
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    dtype: Dtype = None,
+    as_json: Json = False,
+) -> None:
+    """Rank the usual wirings of a network on data and check the best one: exit code 1 if none is right."""
+    import sdediff as sd
+
+    place, kind = placed(device, dtype)
+    model = _network(network, place, kind, trust)
+    rows = data_set(data, split, levels, pair(range_, "--range"), key, None)
+    model, given = conditioned(model, cond, len(rows), rows)
+    with naming("NETWORK"):
+        found = sd.infer(model, rows, cond=given, seed=seed, dtype=kind, device=place)
+    files = {}
+    if to is not None and found.right:
+        with naming("--to"):
+            files["folder"] = str(saved(found, to, list(rows.shape), rows.levels))
+    if as_json:
+        emit({"network": network, "data": data, **found.to_dict(), "files": files})
+    else:
+        show(found)
+        typer.echo("\n".join(files.values())) if files else None
+    if not found.right:
+        raise typer.Exit(1)
+
+
+def saved(found: Inference, to: Path, shape: list[int], levels: int | None) -> Path:
+    """The folder of the model, with the shape of its data."""
+    import sdediff as sd
+
+    about = {**(found.model.card.get("data") or {}), "shape": shape}
+    return sd.save(found.model, to, data=about if levels is None else {**about, "levels": levels})
+
+
+def _network(name: str, place: Any, kind: Any, trust: Any) -> ScoreModel:
+    """A model around the network that a reference names, an object or a class without arguments, or a model."""
+    import torch
+
+    import sdediff as sd
+    from sdediff._utils.references import import_from_here, imported, is_reference
+
+    if not is_reference(name):
+        return load_model(name, place, kind, trust, flag="NETWORK")
+    import_from_here()
+    with naming("NETWORK"):
+        found = imported(name, "network")
+        found = found() if isinstance(found, type) else found
+        if isinstance(found, torch.nn.Module):
+            found = found.to(place, kind).eval()
+        return found if isinstance(found, sd.ScoreModel) else sd.ScoreModel(found, sd.VP())
