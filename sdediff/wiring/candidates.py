@@ -102,6 +102,9 @@ _TIMES: tuple[Time, ...] = ("t", Clock("t", 1000), Clock("t", 999), Clock("t", -
 _NOISE: tuple[Time, ...] = (
     "sigma", "c_noise", Clock("c_noise", 4), Clock("c_noise", 4, -math.log(2)), "lam", "log_snr",
 )  # fmt: skip
+_LABELS: tuple[Time, ...] = (
+    Clock("index", whole=True), Clock("t", whole=True), Clock("index", -1, 999, whole=True),
+)  # fmt: skip
 _WHOLE: tuple[Time, ...] = (
     Clock("t", 999, whole=True), Clock("t", 1000, whole=True), Clock("t", -999, 999, whole=True),
     Clock("t", -1000, 1000, whole=True),
@@ -110,7 +113,7 @@ _WHOLE: tuple[Time, ...] = (
 
 def _processes(whole: bool) -> Iterator[tuple[str, LinearSDE, tuple[Time, ...], bool]]:
     """A process, its line and clocks, and whether inputs may be preconditioned."""
-    index = ("index", "t", Clock("index", -1, 999)) if whole else _INDEX
+    index = _LABELS if whole else _INDEX
     times = _WHOLE if whole else _TIMES
     noise = () if whole else _NOISE
     yield "sd.VP()", VP(), times + noise, False

@@ -16,7 +16,7 @@ from sdediff.cli import main
 from sdediff.datasets import DataError, DataSet
 
 QUICK: dict[str, Any] = {"rtol": 1e-1, "atol": 1e-1, "probes": 1}
-QUIET: dict[str, Any] = {"progress": False, "micro_batch": 16, **QUICK}
+QUIET: dict[str, Any] = {"progress": False, "check": False, "micro_batch": 16, **QUICK}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def _consumers(model: sd.ScoreModel, x: torch.Tensor) -> dict[str, Any]:
         "log_likelihood": lambda: sd.log_likelihood(model, x, **QUICK),
         "path_statistics": lambda: sd.path_statistics(model, x, kappa=2, **QUICK),
         "encode": lambda: sd.encode(model, x, solver="ddim", steps=2),
-        "recommend": lambda: sd.recommend(model, data=x, calls=2, candidates=["ddim"], starts=2),
+        "recommend": lambda: sd.recommend(model, data=x, calls=2, candidates=["ddim"], starts=2, check=False),
     }
 
 
