@@ -59,13 +59,15 @@ def write_parquet(tables: Iterator[pa.Table], schema: pa.Schema, path: Path) -> 
 
     with parquet.ParquetWriter(path, schema, write_page_checksum=True) as writer:
         waiting: list[pa.Table] = []
+        rows = 0
         for table in tables:
             waiting.append(table)
-            while sum(map(len, waiting)) >= _GROUP:
+            rows += len(table)
+            while rows >= _GROUP:
                 joined = pa.concat_tables(waiting)
                 writer.write_table(joined.slice(0, _GROUP).combine_chunks(), row_group_size=_GROUP)
-                waiting = [joined.slice(_GROUP)]
-        if sum(map(len, waiting)):
+                waiting, rows = [joined.slice(_GROUP)], rows - _GROUP
+        if rows:
             writer.write_table(pa.concat_tables(waiting).combine_chunks(), row_group_size=_GROUP)
 
 

@@ -153,3 +153,18 @@ def test_an_estimate_comes_from_one_micro_batch_and_shards_are_of_minutes(monkey
     assert (found.shard, found.shards) == (256, 391)  # the largest power of two micro-batches within 300 s
     assert estimate(squares(64), 2).shard == 4  # a short job: five seconds
     assert estimate(squares(64), 2, shard=8).shards == 8
+
+
+def test_row_groups_do_not_depend_on_the_tables_that_they_are_cut_from(tmp_path, monkeypatch):
+    import pyarrow as pa
+
+    from sdediff.jobs import tables
+
+    monkeypatch.setattr(tables, "_GROUP", 10)
+    whole = pa.table({"index": list(range(37))})
+    for name, step in (("a", 1), ("b", 3), ("c", 25), ("d", 37)):
+        cuts = (whole.slice(start, step) for start in range(0, 37, step))
+        tables.write_parquet(cuts, whole.schema, tmp_path / name)
+        assert parquet.ParquetFile(tmp_path / name).num_row_groups == 4
+        assert (tmp_path / name).read_bytes() == (tmp_path / "a").read_bytes()
+    assert tables.read_rows(tmp_path / "a", range(8, 31)).column("index").to_pylist() == list(range(8, 31))
