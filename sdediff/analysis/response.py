@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import WiringWarning
 from sdediff.grids.grids import GridLike
 from sdediff.grids.levels import Level
 from sdediff.model.score_model import ScoreModel
@@ -91,10 +93,14 @@ def impulse_response(
         noise, counter = Impulses(), CallCounter()
         x = torch.zeros(rows, dim, dtype=torch.float64)
         x[1], x[2] = 1.0, -2.0
-        sampler = Sampler(
-            model, solver=solver, grid=grid, steps=steps, calls=calls, start=start, stop=stop, denoise=denoise,
-            noise=noise,
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", WiringWarning
+            )
+            sampler = Sampler(
+                model, solver=solver, grid=grid, steps=steps, calls=calls, start=start, stop=stop, denoise=denoise,
+                noise=noise,
+            )  # fmt: skip
         prepared = sampler.run(x=x, wrap=counter.wrap)
         with torch.no_grad():
             *_, end = prepared.states(check=False)

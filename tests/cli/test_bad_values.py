@@ -131,7 +131,7 @@ def mutated(text, rng):
 def test_mutated_config_files_run_or_are_refused_in_one_line(home, monkeypatch, capsys, count):
     """The command itself does nothing, so that only what reads and parses the file is looked at."""
     monkeypatch.chdir(home)
-    monkeypatch.setattr("sdediff.cli.sample._drawn", _nothing)
+    monkeypatch.setattr("sdediff.cli.drawing._drawn", _nothing)
     rng, refused = random.Random(5), 0
     for _ in range(count):
         (home / "fuzz.toml").write_text(mutated(TOML, rng), encoding="utf-8")
