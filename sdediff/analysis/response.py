@@ -94,9 +94,7 @@ def impulse_response(
         x = torch.zeros(rows, dim, dtype=torch.float64)
         x[1], x[2] = 1.0, -2.0
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", WiringWarning
-            )
+            warnings.simplefilter("ignore", WiringWarning)
             sampler = Sampler(
                 model, solver=solver, grid=grid, steps=steps, calls=calls, start=start, stop=stop, denoise=denoise,
                 noise=noise,
