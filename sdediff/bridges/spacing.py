@@ -27,7 +27,7 @@ def scheduler_times(model: ScoreModel, calls: int, **options: Any) -> Tensor:
     options: others, such as mu for a shift by the size of the state. Inner stages (Heun, KDPM2) and repetitions (PNDM)
     are left out. Raises BridgeError: a model without such a scheduler, counts that it refuses.
     """
-    check_model(model)
+    model = check_model(model)
     config = model.card.get("scheduler")
     kind = getattr(library(), str(config.get("_class_name")), None) if isinstance(config, dict) else None
     if not isinstance(config, dict) or kind is None:

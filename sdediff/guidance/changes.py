@@ -22,7 +22,8 @@ def map_prediction(model: ScoreModel, change: Change) -> ScoreModel:
     A changed prediction is usually `of_x0(prediction, x0)`. Give a plain value, such as a frozen dataclass
     with __call__, to have the change show in the model's repr. Changes add up, the last is applied last.
     """
-    if check_model(model).velocity_only:
+    model = check_model(model)
+    if model.velocity_only:
         raise ModelError(f"{WHY}, nor what is guided by it: sample it without guidance")
     if not callable(change):
         raise InputTypeError(f"change={shown(change)}: give a function (prediction, model) -> prediction")
@@ -80,7 +81,8 @@ def threshold(model: ScoreModel, quantile: float = 0.995, limit: float = 1.0) ->
 
 
 def _with_x0(model: ScoreModel, name: str) -> ScoreModel:
-    if not check_model(model).sde.linear:
+    model = check_model(model)
+    if not model.sde.linear:
         raise ModelError(
             f"{name} needs a prediction of x0, which {type(model.sde).__name__} without alpha and sigma has not"
         )

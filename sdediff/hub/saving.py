@@ -36,7 +36,7 @@ def save(
     the model's own. data: what the states are: name, levels, range, shape. An earlier model there is replaced; a
     folder of other things is refused. Raises HubError: what a folder cannot hold, with what to write instead.
     """
-    check_model(model)
+    model = check_model(model)
     folder = expanded(folder, "the folder")
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "config.json").is_file())):
         raise HubError(f"{folder}: holds something other than a model: give a new or empty folder")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -98,7 +99,7 @@ def _integrate(task: Task, x: Tensor, index: np.ndarray, cond: Conditions) -> Li
         w, speed, growth = (per_row(v, y) for v in (coordinates.width(level), *rates))
         velocity, div = velocity_at((w * y).reshape(x.shape).to(x.dtype), level)
         slope = velocity.reshape(size, dims).double() / w - growth * y
-        jacobian.add(u, div.pulled if columns > 1 else None, speed)
+        jacobian.add(u, div.pulled, speed)
         return _finite(torch.cat([slope, div.trace.T - dims * growth], 1) / speed, level)
 
     start, start_terms = flow_start(task, x, index, first)
@@ -155,28 +156,34 @@ class _PulledIntegral:
     """J^T v of the probes (P, B, ...) integrated over u by the trapezoidal rule over the evaluations that an ODE
     method makes anyway: about the integral's own Jacobian, for the variance of its trace.
 
-    total: None before two evaluations, and for the exact trace.
+    An evaluation goes on from the latest one that does not lie beyond it: a first trial of the step and steps that
+    are rejected drop out. total: None before two evaluations, and for the exact trace.
     """
 
     def __init__(self) -> None:
         self.total: Tensor | None = None
-        self._last: Tensor | None = None
-        self._u: Tensor = torch.zeros(())
+        # u, J^T v and its integral up to there; a step has fewer evaluations than are kept.
+        self._points: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=16)
 
     def add(self, u: Any, pulled: Tensor | None, speed: Any) -> None:
-        """An evaluation at u, a number or (B,); one that does not lie beyond the last is left out."""
+        """An evaluation at u, a number or (B,)."""
         if pulled is None:
             return
         pulled = pulled.detach() / per_row(speed, pulled[0])
         u = torch.as_tensor(u, dtype=torch.float64).detach()
-        if self._last is None or self.total is None:
-            self.total, self._last, self._u = torch.zeros_like(pulled), pulled, u
-            return
-        rise = (u - self._u).clamp(min=0)
-        width = per_row(rise, pulled[0]) if rise.ndim else rise
-        self.total = self.total + (width / 2).to(pulled) * (pulled + self._last)
-        self._last = torch.where(width.to(pulled.device) > 0, pulled, self._last)
-        self._u = torch.maximum(u, self._u)
+        total = torch.zeros_like(pulled)
+        if self._points:
+            before, slope, total = self._points[0]
+            for point in self._points:
+                here = point[0] <= u
+                row = per_row(here, pulled[0]) if here.ndim else here
+                before = torch.where(here, point[0], before)
+                slope, total = torch.where(row, point[1], slope), torch.where(row, point[2], total)
+            rise = (u - before).clamp(min=0)
+            width = per_row(rise, pulled[0]) if rise.ndim else rise
+            total = total + (width / 2).to(pulled) * (pulled + slope)
+            self.total = total
+        self._points.append((u, pulled, total))
 
 
 class _Coordinates:

@@ -26,12 +26,13 @@ def probe_spread(
     |J|_F^4/tr (J J^T)^2 degrees of freedom. Orthogonal probes are a sample without repetition of N that give
     the trace exactly: their variance is smaller by 1 - P/N. probes: P, where more vectors follow. like: (b,).
     """
-    if vectors is None or pulled is None:
+    if vectors is None:
         return Spread(torch.zeros_like(like), torch.zeros_like(like))
-    probes, v, w = probes if probes is not None else len(vectors), vectors.flatten(2), pulled.flatten(2)
-    if probes < 2:
+    probes = len(vectors) if probes is None else probes
+    if probes < 2 or pulled is None:
         nan = torch.full_like(like, torch.nan)
         return Spread(nan, nan)
+    v, w = vectors.flatten(2), pulled.flatten(2)
     if kind == "gaussian":
         squares = _summed(w[:probes].square()) / probes
     else:

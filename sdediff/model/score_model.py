@@ -202,7 +202,7 @@ def reschedule(model: ScoreModel, sde: SDE) -> ScoreModel:
 
     Beyond the range of lam that the network knows, its nearest end is used.
     """
-    check_model(model)
+    model = check_model(model)
     check_process(sde)
     source = model.trained or model.sde
     if not (source.linear and sde.linear):

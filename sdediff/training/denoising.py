@@ -40,7 +40,8 @@ def loss(
     in the network's output, so that it is finite there; weights that are 0 or not finite at a table's end are refused.
     Differentiable in the network's parameters.
     """
-    check_card(check_model(model), states("x0", x0).shape)
+    model = check_model(model)
+    check_card(model, states("x0", x0).shape)
     check_weighting(weighting)
     _check(model, x0, t, eps, spread, generator)
     sde, batch = linear(model.sde), x0.shape[0]

@@ -49,7 +49,7 @@ def check(
     alone. InputError: data of another shape, rows or outputs that are not finite.
     """
     began = time.perf_counter()
-    check_model(model)
+    model = check_model(model)
     if model_range is not None:
         model = ranged(model, model_range)
     if data is None:

@@ -97,7 +97,7 @@ def test_the_manifest_holds_every_field(tmp_path):
     said = []
     settings = sd.LikelihoodSettings(**quick)
     sd.likelihood_job(network, rows, tmp_path / "job", settings=settings, progress=False, say=said.append)
-    assert said == ["begun before: all 3 samples are done"]
+    assert said == ["begun before: all 3 rows are done"]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -82,7 +82,11 @@ def test_hutchinsons_estimate_is_unbiased(kind, probes):
     # For Gaussian data the trace error does not depend on the sample: one standard error for all, from the spread.
     assert abs(error.mean()) < Z * error.std() / math.sqrt(n)
     assert error.std() > 1e-2
-    assert found.std_error.isnan().all() if probes == 1 else (found.std_error >= 0).all()
+    if probes == 1:
+        assert found.std_error.isnan().all()
+    else:
+        # Student's factor only widens it.
+        assert found.std_error.square().mean().sqrt() > 0.9 * error.std()
 
 
 def test_hutchinsons_numbers_follow_seed_and_index():

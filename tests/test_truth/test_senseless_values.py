@@ -162,10 +162,24 @@ def test_wrong_kinds_of_object(make):
         sample_shape=(2,)),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("model", [net, torch.nn.Linear(2, 2), None, 3, "digits-vp"])
+@pytest.mark.parametrize("model", [net, torch.nn.Linear(2, 2), None, 3])
 def test_something_else_where_a_model_belongs(use, model):
     with pytest.raises(sd.Error, match=r"needed is a ScoreModel: write sd.ScoreModel"):
         use(model)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda m: sd.sample(m, (1, 1, 8, 8), steps=1), lambda m: sd.loss(m, torch.zeros(1, 1, 8, 8)),
+        lambda m: sd.reschedule(m, sd.VE()), sd.guidance.clip, sd.guidance.threshold,
+        lambda m: sd.guidance.map_prediction(m, lambda prediction, model: prediction),
+    ],
+)  # fmt: skip
+def test_a_name_where_a_model_belongs(use):
+    use("digits-vp")
+    with pytest.raises(sd.Error, match="did you mean 'digits-vp'"):
+        use("digits-vpp")
 
 
 def test_states_of_another_shape_than_the_card_says():
