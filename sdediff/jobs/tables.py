@@ -105,7 +105,7 @@ def _columns(table: pa.Table) -> dict[str, Any]:
     for name in table.column_names:
         column = table.column(name)
         texts = str(column.type) in ("string", "large_string")
-        columns[name] = column.to_pylist() if texts else np.asarray(column.to_numpy(), np.float64)
+        columns[name] = column.to_pylist() if texts else np.array(column.to_numpy(), np.float64)
     return columns
 
 
