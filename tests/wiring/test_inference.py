@@ -53,6 +53,7 @@ def test_the_right_wiring_is_in_the_winning_group(name):
     assert found.group[0].score < -0.3
 
 
+@pytest.mark.slow
 def test_a_plain_network_of_images_is_recognised_by_another_range():
     net, digits = sd.load("digits-vp").net, sd.data("digits")
     found = sd.infer(net, digits.dequantised(range=(0, 1))[:300])
