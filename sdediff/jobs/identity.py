@@ -26,7 +26,7 @@ def model_parts(model: ScoreModel) -> dict[str, Any]:
         parts = {"sha256": digest.hexdigest(), "net": described(repr(net))}
     else:
         parts = {"net": described(net)}
-    fields = ("sde", "predicts", "time", "sigma_data", "offset", "trained", "cond", "stats")
+    fields = ("sde", "predicts", "time", "sigma_data", "offset", "trained", "cond", "stats", "output", "changes")
     origin = provenance(model)
     about = {"reference": origin.reference, "module": origin.module, "version": origin.version, "source": origin.source}
     return {**parts, **{key: described(getattr(model, key)) for key in fields}, **about}
