@@ -66,6 +66,12 @@ class JobFolder:
         paths = sorted(self.path.glob(f"{JOURNAL}*.jsonl"))
         return [line for path in paths for line in Journal(path).read(self.say)]
 
+    def count_written(self) -> None:
+        """Count shards whose line was written just before a signal, too late for `done`."""
+        for line in self.lines():
+            if line.n < self.count and line.range == self.range(line.n):
+                self.done.setdefault(line.n, line)
+
     def _usable(self, line: Line) -> bool:
         """Whether the shard of a line is one of this job's, and its file is what the line says."""
         if line.n >= self.count or line.range != self.range(line.n):

@@ -225,6 +225,8 @@ def run(
         with threads(threads_count), stoppable():
             return process.whole()
     except Stopped as stop:
+        if process.job is not None:
+            process.job.count_written()
         raise Stopped(stop.number, process.text()) from None
 
 

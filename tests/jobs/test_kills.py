@@ -74,7 +74,7 @@ def test_a_signal_leaves_a_state_that_the_said_command_resumes(nursery, whole, o
     process.kill(number)
     code, said = process.wait()
     assert code == expected, said
-    done = (out / "journal.jsonl").read_text().count("\n")  # a shard counts once its line is written
+    done = (out / "journal.jsonl").read_text().count("\n")
     line = said.strip().splitlines()[-1]
     assert f"interrupted: {done} of 6 shards, {2 * done} of 11 rows, are done; go on with: sdediff like" in line
     assert [p for p in (out / "shards").iterdir() if p.suffix != ".parquet"] == []

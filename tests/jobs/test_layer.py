@@ -46,6 +46,22 @@ def test_an_interrupted_job_computes_only_what_is_missing(tmp_path):
     assert (last.seen, said) == ([], ["begun before: all 40 rows are done"])
 
 
+def test_a_signal_just_after_a_line_was_written_counts_that_shard(tmp_path, monkeypatch):
+    from sdediff.jobs.errors import Stopped
+    from sdediff.jobs.journal import Journal
+
+    append = Journal.append
+
+    def stopping(journal, line, durable=True):
+        append(journal, line, durable)
+        if line.n == 2:
+            raise Stopped(2)
+
+    monkeypatch.setattr(Journal, "append", stopping)
+    with pytest.raises(Stopped, match="3 of 10 shards, 12 of 40 rows, are done"):
+        compute(squares(), tmp_path)
+
+
 def test_parts_share_the_shards_and_the_last_merges(tmp_path):
     whole = tmp_path / "whole"
     compute(squares(), whole)
