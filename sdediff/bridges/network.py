@@ -55,9 +55,17 @@ class DiffusersNetwork(nn.Module):
             if not self.more:
                 raise ModelError("concat= has no effect on a network that reads the states alone: leave it out")
             x = torch.cat([x, concat.to(x.dtype)], dim=1)
+        cond = {name: self._a_sample_each(value, len(x)) for name, value in cond.items()}
         first, *_ = self.network(x, timestep=time, **cond, return_dict=False)
         output: Tensor = first
         return output
+
+    @staticmethod
+    def _a_sample_each(value: Any, batch: int) -> Any:
+        """A condition (1, ...) of all samples with a row a sample, as attention to tokens needs it."""
+        if isinstance(value, Tensor) and value.ndim > 1 and len(value) == 1 != batch:
+            return value.expand(batch, *value.shape[1:])
+        return value
 
 
 def plain(value: Any) -> Any:

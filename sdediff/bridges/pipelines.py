@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,16 +12,20 @@ from torch import nn
 
 from sdediff._utils.checks import shown
 from sdediff._utils.suggestions import hint
+from sdediff.bridges.configurations import read_configuration
 from sdediff.bridges.conventions import NETWORKS, shape_of
 from sdediff.bridges.errors import BridgeError
 from sdediff.bridges.network import DiffusersNetwork, library, plain
+from sdediff.bridges.parts import folder_parts, index_of, pipeline_parts
 from sdediff.bridges.schedulers import Reading, reading_of
 from sdediff.model.clock import Clock
+from sdediff.model.parts import modules_of
 from sdediff.model.score_model import ScoreModel
 
 _PARTS = ("unet", "transformer")
 _SCHEDULER = "scheduler_config.json"
-_LARGEST = 16 << 20  # bytes of a configuration
+# A network, the scheduler's configuration, the parts beside the network, facts for the card.
+_Read = tuple[nn.Module, Mapping[str, Any], dict[str, nn.Module], dict[str, Any]]
 
 
 def from_diffusers(
@@ -33,19 +36,21 @@ def from_diffusers(
     source: a folder (a pipeline's, or a network's config.json and weights with scheduler_config.json beside them), a
     pipeline, or a pair (network, scheduler). dtype: of the weights, by default as stored. The network's conditions are
     its own keywords, `model.given(class_labels=...)`. What the scheduler says of sampling (clipping, spacing, shift) is
-    noted in `model.card["notes"]`, not applied. The card has the shape of a state, and of a latent model the
-    autoencoder's scaling. Raises BridgeError: what is none of these, networks and schedulers that are not known.
+    noted in `model.card["notes"]`, not applied; `scheduler_options` makes its run. The card has the shape of a state.
+    A pipeline's autoencoder and text encoder are `model.autoencoder` and `model.text_encoder`. Raises BridgeError: what
+    is none of these, parts that are missing or damaged, networks and schedulers that are not known.
     """
     if isinstance(source, str | Path):
-        network, scheduler, facts = _of_folder(Path(source).expanduser(), dtype)
+        network, scheduler, parts, facts = _of_folder(Path(source).expanduser(), dtype)
     elif isinstance(source, tuple | list):
         if len(source) != 2:
             raise BridgeError(f"{shown(source)}: give a pair, (network, scheduler)")
-        (network, scheduler), facts = (source[0], _config_of(source[1])), {}
+        (network, scheduler), parts, facts = (source[0], _config_of(source[1])), {}, {}
     else:
-        network, scheduler, facts = _of_pipeline(source)
-    model = _model(network, scheduler, facts)
-    model.net.to(device=device, dtype=dtype)  # type: ignore[attr-defined]
+        network, scheduler, parts, facts = _of_pipeline(source)
+    model = _model(network, scheduler, parts, facts)
+    for module in (model.net, *modules_of(model)):
+        module.to(device=device, dtype=dtype)  # type: ignore[attr-defined]
     return model
 
 
@@ -56,12 +61,14 @@ def is_diffusers_folder(folder: Path) -> bool:
     if any((folder / part / "config.json").is_file() for part in _PARTS):
         return True
     try:
-        return "_class_name" in _read(folder / "config.json")
+        return "_class_name" in read_configuration(folder / "config.json")
     except BridgeError:
         return False
 
 
-def _model(network: nn.Module, scheduler: Mapping[str, Any], facts: dict[str, Any]) -> ScoreModel:
+def _model(
+    network: nn.Module, scheduler: Mapping[str, Any], parts: dict[str, nn.Module], facts: dict[str, Any]
+) -> ScoreModel:
     name, config = type(network).__name__, getattr(network, "config", None)
     if config is None:
         raise BridgeError(f"{name} is no network of diffusers: write sd.ScoreModel(network, process, ...)")
@@ -76,8 +83,8 @@ def _model(network: nn.Module, scheduler: Mapping[str, Any], facts: dict[str, An
         "data": {key: value for key, value in data.items() if value is not None},
         "about": f"{name} of diffusers with {scheduler.get('_class_name')}.",
         "scheduler": plain(dict(scheduler)) | {"_class_name": scheduler.get("_class_name")},
-        "notes": [*reading.notes, *_notes(reading, config)],
         **facts,
+        "notes": [*reading.notes, *_notes(reading, config), *facts.get("notes", ())],
     }
     return ScoreModel(
         net,
@@ -86,6 +93,8 @@ def _model(network: nn.Module, scheduler: Mapping[str, Any], facts: dict[str, An
         time=_clock(reading, net.convention.clock),
         sigma_data=reading.sigma_data,
         card=card,
+        autoencoder=parts.get("autoencoder"),
+        text_encoder=parts.get("text_encoder"),
     )
 
 
@@ -103,16 +112,14 @@ def _clock(reading: Reading, factor: float) -> Any:
     return replace(reading.time, scale=reading.time.scale * factor)
 
 
-def _of_pipeline(pipeline: Any) -> tuple[nn.Module, Mapping[str, Any], dict[str, Any]]:
+def _of_pipeline(pipeline: Any) -> _Read:
     networks = [part for name in _PARTS if isinstance(part := getattr(pipeline, name, None), nn.Module)]
     if not networks or getattr(pipeline, "scheduler", None) is None:
         raise BridgeError(
             f"{shown(pipeline)}: give a folder, a pipeline with a unet or transformer and a scheduler, or a pair "
             "(network, scheduler)"
         )
-    vae = getattr(pipeline, "vae", None)
-    facts = {} if vae is None else _latent(vae.config)
-    return networks[0], _config_of(pipeline.scheduler), facts
+    return networks[0], _config_of(pipeline.scheduler), *pipeline_parts(pipeline)
 
 
 def _config_of(scheduler: Any) -> Mapping[str, Any]:
@@ -124,12 +131,13 @@ def _config_of(scheduler: Any) -> Mapping[str, Any]:
     return {**config, "_class_name": name}
 
 
-def _of_folder(folder: Path, dtype: torch.dtype | None) -> tuple[nn.Module, Mapping[str, Any], dict[str, Any]]:
+def _of_folder(folder: Path, dtype: torch.dtype | None) -> _Read:
     if not folder.is_dir():
         raise BridgeError(f"{folder}: no such folder")
+    index_of(folder)
     places = [folder / part for part in _PARTS if (folder / part / "config.json").is_file()]
     place = places[0] if places else folder
-    config = _read(place / "config.json")
+    config = read_configuration(place / "config.json")
     name = config.get("_class_name")
     if not isinstance(name, str):
         raise BridgeError(f"{place / 'config.json'}: no _class_name: give a folder that diffusers wrote")
@@ -139,11 +147,9 @@ def _of_folder(folder: Path, dtype: torch.dtype | None) -> tuple[nn.Module, Mapp
             f"{folder}: no {_SCHEDULER}, so what the network predicts is not said: save the scheduler there too, "
             "scheduler.save_pretrained(folder)"
         )
-    described = _read(scheduler)
+    described = read_configuration(scheduler)
     reading_of(described)  # before the weights are read
-    vae = folder / "vae" / "config.json"
-    facts = _latent(_read(vae)) if vae.is_file() else {}
-    return _network(name, place, dtype), described, facts
+    return _network(name, place, dtype), described, *folder_parts(folder, dtype)
 
 
 def _network(name: str, place: Path, dtype: torch.dtype | None) -> nn.Module:
@@ -159,26 +165,3 @@ def _network(name: str, place: Path, dtype: torch.dtype | None) -> nn.Module:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BridgeError(f"{place}: the network cannot be read as safetensors ({reason})") from error
     return network
-
-
-def _latent(vae: Mapping[str, Any]) -> dict[str, Any]:
-    """What states are to the autoencoder: z = (encoded - shift_factor) scaling_factor."""
-    keys = ("scaling_factor", "shift_factor")
-    return {"latent": {key: vae[key] for key in keys if isinstance(vae.get(key), int | float)}}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A configuration of a folder. BridgeError: missing, too large, no JSON object."""
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise BridgeError(f"{path}: {path.stat().st_size} bytes, more than a configuration can need")
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BridgeError(f"{path}: no such file") from None
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, BridgeError):
-            raise
-        raise BridgeError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(config, dict):
-        raise BridgeError(f"{path}: an object with named fields is needed, given {type(config).__name__}")
-    return config

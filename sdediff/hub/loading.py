@@ -27,6 +27,7 @@ from sdediff.hub.trust import trusted_names
 from sdediff.model.data_card import DataCard
 from sdediff.model.data_statistics import Statistics
 from sdediff.model.network import look
+from sdediff.model.parts import modules_of
 from sdediff.model.prediction import ModelError
 from sdediff.model.score_model import ScoreModel, reschedule
 
@@ -58,7 +59,7 @@ def load(
     packages = trusted_names(trust)
     source = source_of(reference)
     model = _from_code(source) if source.folder is None else read_folder(source.folder, packages)
-    for module in look(model.net).modules:
+    for module in (*look(model.net).modules, *modules_of(model)):
         with suppress(NotImplementedError):  # torch.export's modules have one mode alone
             module.eval()
         module.requires_grad_(False)

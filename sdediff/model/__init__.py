@@ -5,12 +5,14 @@ from sdediff.model.clock import CLOCKS, Clock
 from sdediff.model.data_card import DataCard
 from sdediff.model.data_check import check_data, ranged
 from sdediff.model.data_statistics import Axes, Statistics, statistics
+from sdediff.model.parts import Autoencoder, TextEncoder
 from sdediff.model.prediction import PARAMETRISATIONS, ModelError, Prediction
 from sdediff.model.score_model import Change, Model, ScoreModel, reschedule
 
 __all__ = [
     "CLOCKS",
     "PARAMETRISATIONS",
+    "Autoencoder",
     "Axes",
     "BoundModel",
     "Change",
@@ -21,6 +23,7 @@ __all__ = [
     "Prediction",
     "ScoreModel",
     "Statistics",
+    "TextEncoder",
     "check_data",
     "ranged",
     "reschedule",

@@ -20,6 +20,7 @@ from sdediff.model.clock import CLOCKS, WITHOUT_END, Clock, base_of, check_clock
 from sdediff.model.conditions import as_tensors
 from sdediff.model.data_card import DataCard, check_statistics
 from sdediff.model.data_statistics import Statistics
+from sdediff.model.parts import check_parts
 from sdediff.model.prediction import PARAMETRISATIONS, ModelError, Prediction, signed, spellings
 from sdediff.sde.base import SDE
 from sdediff.sde.checks import check_process
@@ -43,7 +44,8 @@ class ScoreModel:
     trained on, where it is used on another (`reschedule`). changes: functions (prediction, model) -> prediction,
     applied in turn (`sdediff.guidance`). per_sample, shared: names of conditions that have a row a sample, or are the
     same for all, where their shape leaves both open. velocity_only: True where training paired noise with data, so that
-    what needs a score is refused. origin: where `sdediff.load` took the model from.
+    what needs a score is refused. origin: where `sdediff.load` took the model from. autoencoder: of a model of latents,
+    encode(images) and decode(latents); text_encoder: texts -> conditions (`sdediff.model.Autoencoder`, `TextEncoder`).
     """
 
     net: Net
@@ -62,6 +64,8 @@ class ScoreModel:
     output: str | int | None = None
     velocity_only: bool = False
     origin: Any = field(default=None, repr=False)
+    autoencoder: Any = None
+    text_encoder: Any = None
 
     def __post_init__(self) -> None:
         _check_kinds(self)
@@ -87,6 +91,7 @@ class ScoreModel:
         flag("velocity_only", self.velocity_only)
         if self.velocity_only and quantity != "velocity":
             raise ModelError(f'velocity_only=True with predicts={self.predicts!r}: it is for "velocity"')
+        check_parts(self.autoencoder, self.text_encoder)
         if callable(self.time):
             check_clock(self.time, source)
         object.__setattr__(self, "cond", as_tensors(self.cond))
@@ -108,6 +113,9 @@ class ScoreModel:
         names = ("predicts", "time", "sigma_data", "offset", "trained", "changes", "output", "velocity_only")
         shown = [f"{n}={getattr(self, n)!r}" for n in names if getattr(self, n) != _DEFAULTS.get(n)]
         conditions = [f"cond={sorted(self.cond)}"] if self.cond else []
+        for part in ("autoencoder", "text_encoder"):
+            if getattr(self, part) is not None:
+                conditions.append(f"{part}={type(getattr(self, part)).__name__}")
         net = self.net if isinstance(self.net, types.FunctionType) else None
         name = type(self.net).__name__ if net is None else net.__qualname__
         return f"ScoreModel({', '.join([name, repr(self.sde), *shown, *conditions])})"
