@@ -54,10 +54,9 @@ class Manifest:
         if stored["units"] > self.units:
             counted = "data.rows" if "rows" in self.sections.get("data", {}) else "units"
             old[counted], new[counted] = stored["units"], self.units
-        changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-        if changed:
-            changes = [f"{key} is {short(old.get(key))} there and {short(new.get(key))} now" for key in changed]
-            raise other_job(self.path.parent, "; ".join(changes))
+        changes = differing(old, new)
+        if changes:
+            raise other_job(self.path.parent, changes)
 
     def write(self) -> None:
         """Write the file, completely or not at all."""
@@ -69,6 +68,13 @@ class Manifest:
         with whole(self.path) as unfinished:
             unfinished.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
         self.stored_units = self.units
+
+
+def differing(old: dict[str, Any], new: dict[str, Any], one: str = "there", two: str = "now") -> str:
+    """The fields in which two descriptions of a job differ, nested at will, in words; empty where they agree."""
+    old, new = _flat(old), _flat(new)
+    changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return "; ".join(f"{key} is {short(old.get(key))} {one} and {short(new.get(key))} {two}" for key in changed)
 
 
 def other_job(folder: Path, changes: str) -> JobError:

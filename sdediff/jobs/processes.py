@@ -39,7 +39,7 @@ class Workers(Engine):
         again: list[Order] = []
         breaks = 0
         while True:
-            pool = _Pool(self.recipe, self.slots)
+            pool = _Pool(self.recipe.of(work), self.slots)
             try:
                 for receipt in pool.run(itertools.chain(again, orders)):
                     breaks = 0

@@ -44,7 +44,7 @@ class RayTasks(Engine):
     ) -> Iterator[Receipt]:
         ray: Any = needed("ray", "sdediff[ray]")
         with self._connected(ray), _flagged() as stopped:
-            tasks = _Tasks(ray, self.recipe)
+            tasks = _Tasks(ray, self.recipe.of(work))
             failures: list[JobError] = []
             waiting = iter(orders)
             more = True

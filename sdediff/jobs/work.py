@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sdediff.jobs.errors import JobError
+from sdediff.jobs.manifest import differing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -97,11 +99,19 @@ class Work(ABC):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a process makes the work: a function as "module:name", its plain arguments, and torch's thread count."""
+    """How a process makes the work: a function as "module:name", its plain arguments, and torch's thread count.
+
+    described: what the work says of itself where the job was started; a process that makes another one is refused.
+    """
 
     make: str
     arguments: dict[str, Any] = field(default_factory=dict)
     threads: int = 1
+    described: dict[str, Any] = field(default_factory=dict)
+
+    def of(self, work: Work) -> Recipe:
+        """The recipe of this very work."""
+        return replace(self, described=_plain(work))
 
     def work(self, **changes: Any) -> Work:
         """The work, made in this process; `changes` replace arguments, such as the device."""
@@ -109,4 +119,15 @@ class Recipe:
         work = getattr(import_module(module), name)(**{**self.arguments, **changes})
         if not isinstance(work, Work):
             raise JobError(f"{self.make} returned a {type(work).__name__}: a recipe's function returns a Work")
+        other = differing(self.described, _plain(work), "here", "there") if self.described else ""
+        if other:
+            raise JobError(
+                f"another process cannot make this job again by its names: {other}: write a factory, "
+                "package.module:function, that returns the model as it is, or compute in this process"
+            )
         return work
+
+
+def _plain(work: Work) -> dict[str, Any]:
+    described: dict[str, Any] = json.loads(json.dumps(work.describe()))
+    return described
