@@ -15,6 +15,7 @@ from sdediff.cli.infer import infer
 from sdediff.cli.jobs import jobs
 from sdediff.cli.likelihood import likelihood
 from sdediff.cli.lists import models, solvers
+from sdediff.cli.option_groups import grouped
 from sdediff.cli.recommend import recommend
 from sdediff.cli.sample import sample
 from sdediff.cli.train import train
@@ -45,6 +46,6 @@ def root(
 
 
 for command in (solvers, models, sample, likelihood, recommend, bench, train, check, infer, conformance):
-    app.command()(with_config(command))
-app.command("import")(with_config(import_model))
+    app.command()(with_config(grouped(command)))
+app.command("import")(with_config(grouped(import_model)))
 app.add_typer(jobs, name="jobs")

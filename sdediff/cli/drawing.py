@@ -12,7 +12,8 @@ from sdediff.cli.options import BadInput, naming
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sdediff.jobs import Samples
+    from sdediff.cli.job_options import JobOptions
+    from sdediff.jobs import Estimate, Samples
     from sdediff.model.score_model import ScoreModel
     from sdediff.sampling.run import Plan
 
@@ -50,23 +51,26 @@ def at_once(
     return settings, {**files, "settings": str(folder / "settings.json")}
 
 
-def as_job(
-    name: str, model: ScoreModel, folder: Path, options: dict[str, Any], statistics: str | None = None
-) -> Samples | None:
-    """The samples of a job, with a model by name where other processes draw them."""
+def as_job(model: ScoreModel, folder: Path, job: JobOptions, options: dict[str, Any]) -> Samples | None:
+    """The samples of a job; None where other parts of it are not finished."""
     import sdediff as sd
 
-    alone = options["workers"] is None and options["engine"] in (None, "local")
-    if not alone and statistics is not None:
-        raise BadInput("--statistics: other processes load the model without them: save the model with its statistics")
-    if alone:  # the model is clipped and placed already
-        options |= {"clip": None, "threshold": None, "dtype": None, "device": None}
     with job_errors(folder, "MODEL"):
-        drawn = sd.jobs.sample_job(model if alone else name, folder, micro_batch=BATCH, **options)
-    if drawn is not None and drawn.failed:
+        drawn = sd.sample_job(model, folder, **job.arguments(BATCH), **options)
+    if drawn is not None and drawn.failed and not job.skip_failed:
         bad, n = len(drawn.failed), drawn.samples
         raise BadInput(f"--solver: {bad} of {n} samples are not finite: give more calls, or another solver", 1)
     return drawn
+
+
+def estimated(model: ScoreModel, folder: Path, job: JobOptions, options: dict[str, Any]) -> Estimate:
+    """What the job would take."""
+    from sdediff.jobs import samples_work
+
+    with job_errors(folder, "MODEL"):
+        launch = job.launch(folder, BATCH)
+        work = samples_work(model, **options, micro_batch=launch.micro_batch, threads=launch.threads)
+        return launch.estimate(work)
 
 
 def grid_of(solver: Any) -> str:

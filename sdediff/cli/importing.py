@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sdediff.cli.options import BadInput, Json, naming, pair, value_of
-from sdediff.cli.output import emit
+from sdediff.cli.data import data_set
+from sdediff.cli.infer import inferred
+from sdediff.cli.model_options import Cond, ModelOptions
+from sdediff.cli.options import BadInput, Json, Seed, naming, pair, value_of
+from sdediff.cli.output import emit, show
 
 if TYPE_CHECKING:
     from sdediff.model.score_model import ScoreModel
+    from sdediff.wiring import Inference
 
 
 def import_model(
@@ -33,9 +38,18 @@ def import_model(
     shape: Annotated[str | None, typer.Option(help="Of one sample, such as 3,32,32, if the file has none.")] = None,
     range_: Annotated[str | None, typer.Option("--range", help="low,high of the data, if the file has none.")] = None,
     levels: Annotated[int | None, typer.Option(min=2, help="Number of levels of the data, such as 256.")] = None,
+    infer: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Find out on these data how the network is wired, and check it.")
+    ] = None,
+    cond: Cond = None,
+    seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Convert a model of diffusers, score_sde, guided-diffusion, k-diffusion or EDM into a model folder."""
+    """Convert a model of diffusers, score_sde, guided-diffusion, k-diffusion or EDM into a model folder.
+
+    With --infer the settings that a checkpoint lacks are not asked for: the usual wirings are ranked on the data, the
+    best is checked, and a folder is written where it is right; exit code 1 where none is.
+    """
     import sdediff as sd
     from sdediff._utils.references import import_from_here
     from sdediff.bridges import kind_of
@@ -44,17 +58,40 @@ def import_model(
     with naming("SOURCE"):
         kind = kind or kind_of(source)
     reader = _reader(kind)
-    model = _read(reader, kind, source, network, _values(argument, "--argument"), _values(setting, "--setting"))
-    data = {**(model.card.get("data") or {}), **_data(shape, range_, levels)}
-    with naming("--to"):
-        folder = sd.save(model, to, data=data or None)
-    facts = _facts(model, kind, data, folder)
+    given = {**(_UNKNOWN.get(kind, {}) if infer else {}), **_values(setting, "--setting")}
+    model = _read(reader, kind, source, network, _values(argument, "--argument"), given)
+    data, found = _data(shape, range_, levels), None
+    if infer is not None:
+        rows = data_set(infer, "test", levels, None, None, None, "--infer")
+        found = inferred(model, rows, ModelOptions(cond=cond), seed, "--infer")
+        model = replace(found.model, card={**model.card, **found.model.card})
+        data = {"shape": list(rows.shape), **({} if rows.levels is None else {"levels": rows.levels}), **data}
+    data = {**(model.card.get("data") or {}), **data}
+    facts = _facts(model, kind, data)
+    if found is None or found.right:
+        with naming("--to"):
+            facts["folder"] = str(sd.save(model, to, data=data or None))
     if as_json:
-        emit(facts)
-        return
+        emit(facts if found is None else {**facts, "inference": found.to_dict()})
+    else:
+        _show(facts, found)
+    if found is not None and not found.right:
+        raise typer.Exit(1)
+
+
+def _show(facts: dict[str, Any], found: Inference | None) -> None:
+    if found is not None:
+        show(found)
     for name, value in facts.items():
         for line in value if isinstance(value, list) else [value]:
             typer.echo(f"{name:10}{line}")
+
+
+# What a reader asks for and an inference finds out: any value, so that the network is filled.
+_UNKNOWN: dict[str, dict[str, Any]] = {
+    "score_sde": {"sde": "vpsde", "continuous": True},
+    "guided_diffusion": {"noise_schedule": "linear", "diffusion_steps": 1000, "rescale_timesteps": False},
+}
 
 
 def _reader(kind: str) -> Callable[..., ScoreModel]:
@@ -120,7 +157,7 @@ def _data(shape: str | None, range_: str | None, levels: int | None) -> dict[str
     return {key: list(v) if isinstance(v, tuple) else v for key, v in given.items() if v is not None}
 
 
-def _facts(model: ScoreModel, kind: str, data: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _facts(model: ScoreModel, kind: str, data: dict[str, Any]) -> dict[str, Any]:
     """What was read, for people and for programs."""
     net: Any = model.net
     parameters = sum(weight.numel() for weight in net.parameters())
@@ -141,5 +178,4 @@ def _facts(model: ScoreModel, kind: str, data: dict[str, Any], folder: Path) -> 
         "clock": model.time if isinstance(model.time, str) else repr(model.time),
         "data": about or "not known",
         "note": notes,
-        "folder": str(folder),
     }

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sdediff.cli.data import Key, Levels, Range, Split, data_set
-from sdediff.cli.model_options import Cond, Trust, conditioned, load_model
-from sdediff.cli.options import Device, Dtype, Json, Seed, naming, pair, placed
+from sdediff.cli.data import DATA_HELP, DataOptions
+from sdediff.cli.model_options import ModelOptions
+from sdediff.cli.options import Json, Seed, naming
 from sdediff.cli.output import emit, show
 
 if TYPE_CHECKING:
+    from sdediff.datasets import DataSet
     from sdediff.model.score_model import ScoreModel
     from sdediff.wiring import Inference
 
@@ -21,30 +22,18 @@ def infer(
     network: Annotated[
         str, typer.Argument(metavar="NETWORK", help="package.module:network, or a model whose network is taken.")
     ],
-    data: Annotated[str, typer.Argument(metavar="DATA", help="digits, or a file or folder of data.")],
-    split: Split = "test",
-    levels: Levels = None,
-    range_: Range = None,
-    key: Key = None,
-    cond: Cond = None,
-    trust: Trust = None,
+    data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
+    read: DataOptions,
+    using: ModelOptions,
     to: Annotated[
         Path | None, typer.Option("--to", metavar="FOLDER", help="Write the model there if it is right.")
     ] = None,
     seed: Seed = 0,
-    device: Device = "cpu",
-    dtype: Dtype = None,
     as_json: Json = False,
 ) -> None:
     """Rank the usual wirings of a network on data and check the best one: exit code 1 if none is right."""
-    import sdediff as sd
-
-    place, kind = placed(device, dtype)
-    model = _network(network, place, kind, trust)
-    rows = data_set(data, split, levels, pair(range_, "--range"), key, None)
-    model, given = conditioned(model, cond, len(rows), rows)
-    with naming("NETWORK"):
-        found = sd.infer(model, rows, cond=given, seed=seed, dtype=kind, device=place)
+    rows = read.read(data)
+    found = inferred(_network(network, using), rows, using, seed, "NETWORK")
     files = {}
     if to is not None and found.right:
         with naming("--to"):
@@ -58,6 +47,22 @@ def infer(
         raise typer.Exit(1)
 
 
+def inferred(
+    model: ScoreModel,
+    rows: DataSet,
+    using: ModelOptions,
+    seed: int,
+    flag: str,
+) -> Inference:
+    """The wirings of a model's network on data, ranked, and the best one checked."""
+    import sdediff as sd
+
+    place, kind = using.placed
+    model, given = using.given(model, len(rows), rows)
+    with naming(flag):
+        return sd.infer(model, rows, cond=given, seed=seed, dtype=kind, device=place)
+
+
 def saved(found: Inference, to: Path, shape: list[int], levels: int | None) -> Path:
     """The folder of the model, with the shape of its data."""
     import sdediff as sd
@@ -66,7 +71,7 @@ def saved(found: Inference, to: Path, shape: list[int], levels: int | None) -> P
     return sd.save(found.model, to, data=about if levels is None else {**about, "levels": levels})
 
 
-def _network(name: str, place: Any, kind: Any, trust: Any) -> ScoreModel:
+def _network(name: str, using: ModelOptions) -> ScoreModel:
     """A model around the network that a reference names, an object or a class without arguments, or a model."""
     import torch
 
@@ -74,11 +79,11 @@ def _network(name: str, place: Any, kind: Any, trust: Any) -> ScoreModel:
     from sdediff._utils.references import import_from_here, imported, is_reference
 
     if not is_reference(name):
-        return load_model(name, place, kind, trust, flag="NETWORK")
+        return using.load(name, flag="NETWORK")
     import_from_here()
     with naming("NETWORK"):
         found = imported(name, "network")
         found = found() if isinstance(found, type) else found
         if isinstance(found, torch.nn.Module):
-            found = found.to(place, kind).eval()
+            found = found.to(*using.placed).eval()
         return found if isinstance(found, sd.ScoreModel) else sd.ScoreModel(found, sd.VP())

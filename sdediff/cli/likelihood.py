@@ -3,135 +3,103 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import sdediff as sd
-from sdediff._utils.files import present
-from sdediff._utils.suggestions import nearest
-from sdediff.cli.data import Key, Levels, Range, Split, data_set
-from sdediff.cli.job_options import Address, EngineName, PartOf, Workers, job_errors
-from sdediff.cli.model_options import Cond, Model, StatisticsOf, Trust, conditioned, load_model
-from sdediff.cli.options import (
-    BadInput,
-    Check,
-    Device,
-    Dtype,
-    Json,
-    ModelRange,
-    Out,
-    Seed,
-    naming,
-    pair,
-    placed,
-    with_range,
-    writable,
-)
+from sdediff.cli.data import DATA_HELP, DataOptions
+from sdediff.cli.job_options import JobOptions, job_errors, print_estimate
+from sdediff.cli.likelihood_options import LikelihoodOptions
+from sdediff.cli.model_options import Model, ModelOptions, StatisticsOf
+from sdediff.cli.options import BadInput, Check, Json, ModelRange, Out, Seed, naming, pair, with_range, writable
 from sdediff.cli.output import emit, listed
-from sdediff.integrate import ODES
-from sdediff.jobs import Summary, paired
+from sdediff.jobs import Estimate, Summary, likelihood_work, paired
 from sdediff.jobs.engine_names import engine_name
-from sdediff.likelihood import LikelihoodSettings
-from sdediff.likelihood.settings import METHODS
 from sdediff.model.score_model import ScoreModel
 
-_HELP = {f.name: f.metadata["help"] for f in fields(LikelihoodSettings)}
-
-
-def _option(name: str, **limits: Any) -> Any:
-    """The option of a field of LikelihoodSettings, with the help of that field."""
-    return typer.Option(help=_HELP[name], **limits)
+_AT_ONCE = 64
 
 
 def likelihood(
     model: Model,
-    data: Annotated[str, typer.Argument(metavar="DATA", help="digits, or a file or folder of data.")],
-    split: Split = "test",
-    levels: Levels = None,
-    range_: Range = None,
-    key: Key = None,
+    data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
+    read: DataOptions,
+    scoring: LikelihoodOptions,
+    network: ModelOptions,
+    job: JobOptions,
     limit: Annotated[int | None, typer.Option(min=1, help="Score the first rows alone.")] = None,
     draws: Annotated[int, typer.Option(min=1, help="Dequantisations a sample, weighted: a tighter bound.")] = 1,
-    method: Annotated[str | None, typer.Option(help=_HELP["method"] + " An integrator stands for ode.")] = None,
-    preset: Annotated[str | None, _option("preset")] = None,
-    integrator: Annotated[str | None, _option("integrator")] = None,
-    variable: Annotated[str | None, _option("variable")] = None,
-    trace: Annotated[str | None, _option("trace")] = None,
-    probes: Annotated[int | None, _option("probes", min=1)] = None,
-    nodes: Annotated[int | None, _option("nodes", min=1)] = None,
-    autograd: Annotated[bool | None, _option("autograd")] = None,
-    rtol: Annotated[float | None, _option("rtol")] = None,
-    atol: Annotated[float | None, _option("atol")] = None,
-    t0: Annotated[float | None, _option("t0")] = None,
-    end: Annotated[str | None, _option("end")] = None,
-    prior: Annotated[str | None, _option("prior")] = None,
-    steps: Annotated[int | None, _option("steps", min=1)] = None,
-    noises: Annotated[int | None, _option("noises", min=1)] = None,
-    fresh: Annotated[bool | None, _option("fresh")] = None,
-    variance: Annotated[str | None, _option("variance")] = None,
-    solver_error: Annotated[str | None, _option("solver_error")] = None,
-    max_steps: Annotated[int | None, _option("max_steps", min=1)] = None,
-    frozen: Annotated[bool | None, _option("frozen")] = None,
-    micro_batch: Annotated[int, typer.Option(min=1, help="Samples that the network sees at once.")] = 64,
-    shard: Annotated[int | None, typer.Option(min=1, help="Samples that are written together.")] = None,
     skip_bad: Annotated[bool, typer.Option(help="Give means in spite of rows with NaN or Inf.")] = False,
-    skip_failed: Annotated[bool, typer.Option(help="Give means in spite of rows on which the network failed.")] = False,
-    part: PartOf = None,
-    workers: Workers = None,
-    engine: EngineName = None,
-    address: Address = None,
-    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="Threads of torch.")] = None,
     compare: Annotated[
         str | None, typer.Option(metavar="OTHER", help="A second model, for paired differences.")
     ] = None,
-    cond: Cond = None,
     statistics: StatisticsOf = None,
-    trust: Trust = None,
     model_range: ModelRange = None,
     check: Check = True,
     out: Out = Path("likelihood-results"),
     seed: Seed = 0,
-    device: Device = "cpu",
-    dtype: Dtype = None,
     as_json: Json = False,
 ) -> None:
     """Score a data set in nats and bits/dim: likelihood.parquet, summary.json, report.html. Resumes a job."""
-    place, numbers = placed(_rank_device(device), dtype)
-    settings = _settings(
-        method, preset=preset, integrator=integrator, variable=variable, trace=trace, probes=probes, nodes=nodes,
-        autograd=autograd, rtol=rtol, atol=atol, t0=t0, end=end, prior=prior, steps=steps, noises=noises, fresh=fresh,
-        variance=variance, solver_error=solver_error, max_steps=max_steps, frozen=frozen,
-    )  # fmt: skip
-    scored = with_range(load_model(model, place, numbers, trust, statistics), model_range)
-    other = None if compare is None else load_model(compare, place, numbers, trust, statistics, "--compare")
+    network = replace(network, device=_rank_device(network.device))
+    scored = [(model, with_range(network.load(model, statistics), model_range))]
+    if compare is not None:
+        scored.append((compare, with_range(network.load(compare, statistics, "--compare"), model_range)))
+    settings = scoring.settings()
     with naming("--t0"):
-        for network in (scored, other or scored):
-            settings.start_time(network.sde)
-    rows = data_set(data, split, levels, pair(range_, "--range"), key, limit)
-    folder, kind = writable(out), _engine(engine, workers, address, statistics)
-    named = _name_of(data, split) if kind != "local" else rows
-    about: dict[str, Any] = {"levels": levels, "range": pair(range_, "--range"), "key": key} if kind != "local" else {}
+        for _, one in scored:
+            settings.start_time(one.sde)
+    rows = read.read(data, limit)
+    with job_errors(out, "DATA"):
+        local = engine_name(job.engine, job.workers, job.address) == "local"
+    named, about = (rows, {}) if local else read.by_name(data)
+    options = {
+        **about, "settings": settings, "limit": limit, "seed": seed, "draws": draws, "dtype": network.placed[1],
+        "device": str(network.placed[0]), "model_range": pair(model_range, "--model-range"),
+    }  # fmt: skip
+    works = []
+    for _, one in scored:
+        told, given = network.given(one, len(rows), rows, limit)
+        works.append((told, named, {**options, "cond": given}))
+    if job.dry_run:
+        with job_errors(out, "DATA"):
+            print_estimate(_estimated(*works[0], out, job), as_json)
+        return
+    folder = writable(out)
+    summaries = [
+        _run(*work, to, job, check, skip_bad) for work, to in zip(works, (folder, folder / "compared"), strict=False)
+    ]
+    if all(summaries):  # the part that ends last prints the result
+        _report(summaries[0], model, compare, folder, skip_bad, as_json)
 
-    def run(network: ScoreModel, name: str, to: Path) -> Summary | None:
-        network, given = conditioned(network, cond, len(rows), rows, limit)
-        with job_errors(to, "DATA"):
-            return sd.likelihood_job(
-                network if kind == "local" else name, named, to, **about, settings=settings, limit=limit,
-                seed=seed, draws=draws, micro_batch=micro_batch, shard=shard, part=part, engine=kind, workers=workers,
-                address=address, dtype=numbers, device=place if kind == "local" else str(place), skip_bad=skip_bad,
-                skip_failed=skip_failed, num_threads=threads, model_range=pair(model_range, "--model-range"),
-                check=check, cond=given, trust=trust or (),
-            )  # fmt: skip
 
-    summary = run(scored, model, folder)
-    second = None if other is None else run(other, str(compare), folder / "compared")
-    if summary is None or (other is not None and second is None):
-        return  # the part that ends last prints the result
+def _run(
+    model: ScoreModel, data: Any, options: dict[str, Any], to: Path, job: JobOptions, check: bool, skip_bad: bool
+) -> Summary | None:
+    with job_errors(to, "DATA"):
+        return sd.likelihood_job(model, data, to, **options, **job.arguments(_AT_ONCE), skip_bad=skip_bad, check=check)
+
+
+def _estimated(model: ScoreModel, data: Any, options: dict[str, Any], out: Path, job: JobOptions) -> Estimate:
+    """What a job would take."""
+    launch = job.launch(out, _AT_ONCE)
+    work = likelihood_work(
+        model, data, **options, micro_batch=launch.micro_batch, threads=launch.threads, say=launch.say
+    )
+    return launch.estimate(work)
+
+
+def _report(
+    summary: Summary | None, model: str, compare: str | None, folder: Path, skip_bad: bool, as_json: bool
+) -> None:
+    """Print what a finished job found, or refuse to where rows were left out."""
+    if summary is None:
+        return
     report: dict[str, Any] = {**summary.to_dict(), "model": model, "files": _files(folder)}
-    if other is not None:
+    if compare is not None:
         with naming("--compare"):
             report["compare"] = {"model": compare, **paired(folder, folder / "compared")}
     if summary.refused:
@@ -140,14 +108,6 @@ def likelihood(
             f"DATA: {summary.refused}: the others are in {report['files']['parquet']}; add {flag} for a mean"
         )
     emit(report) if as_json else _print(report)
-
-
-def _engine(engine: str | None, workers: int | None, address: str | None, statistics: str | None) -> str:
-    """The engine's name; other processes than this one load MODEL by its name, without statistics from elsewhere."""
-    kind = engine_name(engine, workers, address)
-    if statistics is not None and kind != "local":
-        raise BadInput("--statistics: worker processes load MODEL by its name: save it with its statistics, sd.save")
-    return kind
 
 
 def _files(folder: Path) -> dict[str, str]:
@@ -160,31 +120,6 @@ def _rank_device(device: str) -> str:
     """The device of this process: under torchrun each rank has its own accelerator."""
     rank = os.environ.get("LOCAL_RANK")
     return f"cuda:{rank}" if device == "cuda" and rank else device
-
-
-def _settings(method: str | None, **options: Any) -> LikelihoodSettings:
-    """The settings, added one by one, so that an error carries the name of the option that brought it."""
-    given = {name: value for name, value in options.items() if value is not None}
-    if method is not None and method not in METHODS + ODES:
-        raise BadInput(f"--method: {nearest(method, METHODS + ODES, 'method')}")
-    if method is not None and method not in METHODS:
-        if "integrator" in given:
-            raise BadInput(f"--integrator: --method {method} is an integrator already: write --method ode")
-        method, given = "ode", {"integrator": method, **given}
-    settings = LikelihoodSettings(method=method)
-    for name, value in given.items():
-        with naming(f"--{name.replace('_', '-')}"):
-            settings = replace(settings, **{name: value})
-    return settings
-
-
-def _name_of(data: str, split: str) -> str:
-    """The data as other processes read them: a file, or data of the package with its split."""
-    return data if _is_path(data) else f"{data}:{split}"
-
-
-def _is_path(name: str) -> bool:
-    return present(name) or "/" in name or bool(Path(name).suffix)
 
 
 def _print(report: dict[str, Any]) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sdediff._utils.references import import_from_here, is_reference
-from sdediff.cli.options import BadInput, naming, value_of
+from sdediff.cli.options import BadInput, Device, Dtype, naming, placed, value_of
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +37,37 @@ StatisticsOf = Annotated[
         "--statistics", metavar="DATA", help="Measure mean and covariance on these data, where a model comes without."
     ),
 ]
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """The options of every command that evaluates a network: its conditions, whose code runs, where it runs."""
+
+    cond: Cond = None
+    trust: Trust = None
+    device: Device = "cpu"
+    dtype: Dtype = None
+
+    @property
+    def placed(self) -> tuple[torch.device, torch.dtype | None]:
+        """The device and the dtype, refused where this machine lacks them."""
+        return placed(self.device, self.dtype)
+
+    @property
+    def typed(self) -> list[tuple[str, str | None]]:
+        """The options as they are typed again."""
+        repeated = [("--trust", text) for text in self.trust or ()] + [("--cond", text) for text in self.cond or ()]
+        return [("--dtype", self.dtype), ("--device", None if self.device == "cpu" else self.device), *repeated]
+
+    def load(self, name: str, statistics: str | None = None, flag: str = "MODEL") -> ScoreModel:
+        """The model that a name means, on the device."""
+        return load_model(name, *self.placed, self.trust, statistics, flag)
+
+    def given(
+        self, model: ScoreModel, rows: int | None = None, data: DataSet | None = None, limit: int | None = None
+    ) -> tuple[ScoreModel, dict[str, Any] | None]:
+        """The model told of its conditions, and the conditions, as `conditioned` gives them."""
+        return conditioned(model, self.cond, rows, data, limit)
 
 
 def load_model(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sdediff.cli.model_options import Cond, Model, StatisticsOf, Trust, conditioned, load_model
-from sdediff.cli.options import Check, Device, Dtype, Json, naming, placed, sample_shape, solver_and_grid
+from sdediff.cli.model_options import Model, ModelOptions, StatisticsOf
+from sdediff.cli.options import Check, Json, naming, sample_shape, solver_and_grid
 from sdediff.cli.output import emit, show
 from sdediff.cli.recommended import recommended
 
@@ -18,26 +18,21 @@ if TYPE_CHECKING:
 
 def recommend(
     model: Model,
+    network: ModelOptions,
     calls: Annotated[int, typer.Option(min=2, help="Network evaluations a sample, the last included.")] = 10,
     solver: Annotated[list[str] | None, typer.Option(help="Choose among these; repeatable.")] = None,
     starts: Annotated[int, typer.Option(min=1, max=65536, help="Initial states to measure the best on.")] = 256,
     shape: Annotated[str | None, typer.Option(help="Of one sample, such as 1,8,8; default: the card's.")] = None,
-    cond: Cond = None,
     statistics: StatisticsOf = None,
-    trust: Trust = None,
     check: Check = True,
     refresh: Annotated[bool, typer.Option(help="Measure again in place of reading what is kept.")] = False,
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**64 - 1, help="Of the initial states; default: those of --solver auto.")
     ] = None,
-    device: Device = "cpu",
-    dtype: Dtype = None,
     as_json: Json = False,
 ) -> None:
     """Measure solvers and grids on a model: prints a table, and the best as Python and as a command."""
-
-    place, kind = placed(device, dtype)
-    loaded, given_cond = conditioned(load_model(model, place, kind, trust, statistics), cond)
+    loaded, given_cond = network.given(network.load(model, statistics))
     size = sample_shape(loaded, shape)
     candidates = [(name, grid) if grid else name for name, grid in map(solver_and_grid, solver)] if solver else None
     with naming("--solver" if solver else "--calls"):
@@ -45,10 +40,8 @@ def recommend(
             model, loaded, size, calls, candidates=candidates, starts=starts, seed=seed, cond=given_cond,
             refresh=refresh, check=check,
         )  # fmt: skip
-    given: dict[str, str | None] = {"--shape": shape, "--dtype": dtype, "--device": None if device == "cpu" else device}
-    given |= {"--statistics": statistics}
-    repeated = [("--trust", text) for text in trust or ()] + [("--cond", text) for text in cond or ()]
-    commands = _typed(best, model, not solver and seed is None and starts == 256, [*given.items(), *repeated])
+    given = [("--shape", shape), ("--statistics", statistics), *network.typed]
+    commands = _typed(best, model, not solver and seed is None and starts == 256, given)
     if as_json:
         emit({
             "model": model, "calls": calls, "solver": repr(best.solver), "grid": best.grid,

@@ -9,19 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sdediff.cli import drawing
-from sdediff.cli.job_options import Address, EngineName, PartOf, Workers
-from sdediff.cli.model_options import Cond, Model, StatisticsOf, Trust, conditioned, load_model
+from sdediff.cli.job_options import JobOptions, print_estimate
+from sdediff.cli.model_options import Model, ModelOptions, StatisticsOf
 from sdediff.cli.options import (
     BadInput,
-    Device,
-    Dtype,
     Json,
     Out,
     Seed,
     make_solver,
     naming,
     pair,
-    placed,
     sample_shape,
     solver_and_grid,
     writable,
@@ -37,6 +34,8 @@ if TYPE_CHECKING:
 
 def sample(
     model: Model,
+    network: ModelOptions,
+    job: JobOptions,
     solver: Annotated[str, typer.Option(help="A name of `sdediff solvers`, or auto.")] = "dpmpp_2m",
     steps: Annotated[int | None, typer.Option(min=1, help="Solver steps, without the final denoising.")] = None,
     calls: Annotated[int | None, typer.Option(min=1, help="Network evaluations in all, instead of steps.")] = None,
@@ -49,52 +48,41 @@ def sample(
     threshold: Annotated[float | None, typer.Option(help="Dynamic thresholding of x0, as in 0.995.")] = None,
     refresh: Annotated[bool, typer.Option(help="Of --solver auto: measure again what was kept.")] = False,
     shape: Annotated[str | None, typer.Option(help="Of one sample, such as 1,8,8; default: the card's.")] = None,
-    cond: Cond = None,
     statistics: StatisticsOf = None,
-    trust: Trust = None,
     pictures: Annotated[bool, typer.Option(help="Write a PNG for every sample too.")] = False,
-    workers: Workers = None,
-    engine: EngineName = None,
-    address: Address = None,
-    part: PartOf = None,
     out: Out = Path("sample-results"),
     seed: Seed = 0,
-    device: Device = "cpu",
-    dtype: Dtype = None,
     as_json: Json = False,
 ) -> None:
     """Draw samples of a model: writes samples.npz, and samples.png for images."""
 
-    place, kind = placed(device, dtype)
     solver, named = solver_and_grid(solver)
     grid = grid or named
     used = _chosen(solver, option or (), lower_order_final, grid)
-    loaded = load_model(model, place, kind, trust, statistics)
-    loaded, given_cond = conditioned(loaded, cond, n)
-    loaded = _guided(loaded, clip, threshold)
+    loaded, given_cond = network.given(network.load(model, statistics), n)
+    guided = _guided(loaded, clip, threshold)
     size = sample_shape(loaded, shape)
     _known_grid(grid)
     given = (("--calls", calls), ("--steps", steps), ("--grid", grid))
     with naming(next((flag for flag, value in given if value is not None), "--solver")):
-        planned = _planned(model, loaded, size, used, steps, calls, grid, refresh, given_cond)
+        planned = _planned(model, guided, size, used, steps, calls, grid, refresh, given_cond)
     shown = repr(planned.solver) if solver == "auto" else solver
     line = f"{shown} on {grid or drawing.grid_of(planned.solver)}, {{calls}} calls, seed {seed}"
-    job = n > drawing.BATCH or pictures or workers is not None or engine is not None or part is not None
-    folder = writable(out)
-    if job:
+    if n > drawing.BATCH or pictures or job.any:
         options = {
             "samples": n, "shape": size, "solver": planned.solver, "grid": planned.times, "seed": seed, "index": index,
-            "cond": given_cond, "trust": trust or (),
-            "clip": pair(clip, "--clip"), "threshold": drawing.threshold_of(loaded, threshold), "pictures": pictures,
-            "part": part, "engine": engine, "workers": workers, "address": address, "dtype": kind, "device": str(place),
+            "cond": given_cond, "clip": pair(clip, "--clip"), "threshold": drawing.threshold_of(loaded, threshold),
+            "dtype": network.placed[1], "device": str(network.placed[0]),
         }  # fmt: skip
-        drawn = drawing.as_job(model, loaded, folder, options, statistics)
+        if job.dry_run:
+            return print_estimate(drawing.estimated(loaded, out, job, options), as_json)
+        drawn = drawing.as_job(loaded, writable(out), job, {**options, "pictures": pictures})
         if drawn is None:
             return  # the part that ends last prints the result
         settings, files = {**drawn.settings, "model": model, "n": n, "calls": drawn.calls}, drawn.files
         settings["seconds"] = drawn.seconds
     else:
-        settings, files = drawing.at_once(model, loaded, planned, n, size, index, seed, folder, given_cond)
+        settings, files = drawing.at_once(model, guided, planned, n, size, index, seed, writable(out), given_cond)
     if as_json:
         emit({**settings, "files": files})
         return

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,15 +12,12 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from sdediff.datasets import DataSet
-from sdediff.jobs.engine_names import engine_name, make_engine
 from sdediff.jobs.errors import JobError
 from sdediff.jobs.fitting import fitted
 from sdediff.jobs.identity import described, model_parts
-from sdediff.jobs.manifest import stored_threads
-from sdediff.jobs.names import named_data, named_model, recipe_for
-from sdediff.jobs.part import Part
+from sdediff.jobs.launching import Launch
+from sdediff.jobs.names import NamedModel, as_model, named_data, recipe_for
 from sdediff.jobs.report import write_report
-from sdediff.jobs.running import run
 from sdediff.jobs.scoring import LikelihoodWork, fit_settings
 from sdediff.jobs.summary import Summary, summarise
 from sdediff.jobs.work import Say
@@ -36,6 +31,9 @@ from sdediff.model.score_model import ScoreModel
 from sdediff.noise.counter import Counter
 from sdediff.sampling.run import check_eval, placement
 from sdediff.wiring import warn_of_misfit
+
+# What other processes make the work with.
+MAKE = "sdediff.jobs.likelihood:likelihood_work"
 
 
 def likelihood_job(
@@ -106,31 +104,24 @@ def likelihood_job(
         steps=steps, noises=noises, fresh=fresh, variance=variance, solver_error=solver_error, max_steps=max_steps,
         frozen=frozen,
     )  # fmt: skip
-    say, folder = say or stderr, Path(out).expanduser()
-    count = num_threads or stored_threads(folder) or torch.get_num_threads()
-    kind = engine_name(engine, workers, address)
+    launch = Launch.of(
+        out, engine=engine, workers=workers, address=address, part=part, num_threads=num_threads,
+        micro_batch=micro_batch, shard=shard, keep=skip_failed, progress=progress, say=say,
+    )  # fmt: skip
     arguments: dict[str, Any] = {
         "model": model, "data": data, "settings": chosen, "cond": cond, "levels": levels, "range": range, "key": key,
-        "limit": limit, "seed": seed, "draws": draws, "micro_batch": micro_batch, "threads": count, "trust": trust,
-        "dtype": dtype, "device": device, "model_range": model_range,
+        "limit": limit, "seed": seed, "draws": draws, "micro_batch": micro_batch, "threads": launch.threads,
+        "trust": trust, "dtype": dtype, "device": device, "model_range": model_range,
     }  # fmt: skip
-    recipe = recipe_for(kind, "sdediff.jobs.likelihood:likelihood_work", arguments)
-    work = likelihood_work(**arguments, say=say)
-    _check_counts(work.data, draws, micro_batch, shard)
-    parts = Part.of(part)
-    if check and parts.i == 0 and not (folder / "manifest.json").exists():
+    work = likelihood_work(**arguments, say=launch.say)
+    if check and launch.first:
         warn_of_misfit(work.model, work.data, cond, work.dtype, work.device)
-    outcome = run(
-        work, folder, micro_batch=micro_batch, shard=shard, threads_count=count, part=parts,
-        engine=make_engine(kind, workers, address, recipe, say), keep=skip_failed, progress=progress, say=say,
-    )  # fmt: skip
-    if not outcome.finished:
-        say(f"{outcome.text}; the part that ends last writes the result")
+    outcome = launch.outcome(work, recipe_for(launch.engine, MAKE, arguments))
+    if outcome is None:
         return None
-    manifest = outcome.manifest
-    return _written(
-        summarise(folder, manifest, work.model.card.get("name"), work.device, skip_bad, skip_failed), folder
-    )
+    named = work.model.card.get("name")
+    found = summarise(launch.folder, outcome.manifest, named, work.device, skip_bad, skip_failed)
+    return _written(found, launch.folder)
 
 
 def _written(summary: Summary, folder: Path) -> Summary:
@@ -144,34 +135,38 @@ def _written(summary: Summary, folder: Path) -> Summary:
 
 
 def likelihood_work(
-    model: ScoreModel | str,
+    model: ScoreModel | NamedModel | str,
     data: Any,
-    settings: LikelihoodSettings,
-    cond: dict[str, Any] | None,
-    levels: int | None,
-    range: tuple[float, float] | None,
-    key: str | None,
-    limit: int | None,
-    seed: int,
-    draws: int,
-    micro_batch: int,
-    threads: int,
-    trust: Sequence[str],
-    dtype: torch.dtype | None,
-    device: torch.device | str | None,
+    *,
+    settings: LikelihoodSettings | None = None,
+    cond: dict[str, Any] | None = None,
+    levels: int | None = None,
+    range: tuple[float, float] | None = None,
+    key: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    draws: int = 1,
+    micro_batch: int = 64,
+    threads: int = 1,
+    trust: Sequence[str] = (),
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
     model_range: tuple[float, float] | None = None,
     say: Say = lambda _: None,
 ) -> LikelihoodWork:
-    """The work of a likelihood job, its data compared with the model's card and its settings filled in."""
-    if isinstance(model, str):
-        model = named_model(model, trust, device, dtype)
+    """The work of `likelihood_job`, with the same arguments, for `estimate` and for engines of one's own.
+
+    Its data are compared with the model's card, its settings filled in. JobError, DataError as there.
+    """
+    model = as_model(model, trust, device, dtype)
     model = model if model_range is None else ranged(model, model_range)
     check_eval(model)
     rows = fitted(model, named_data(data, levels, range, key, limit), say)
     Counter(seed)  # refuses a seed that is not an integer in [0, 2**64)
     dtype, device = placement(model, dtype, device)
     bounds = DataCard.of(model.card).bounds
-    chosen = fit_settings(settings, model, rows, bounds, draws, say)
+    _check_draws(rows, draws)
+    chosen = fit_settings(settings or LikelihoodSettings(), model, rows, bounds, draws, say)
     described_settings = {
         "seed": seed, "draws": draws, "micro_batch": micro_batch, "threads": threads,
         "dtype": str(dtype).removeprefix("torch."), "device": device.type, "model_range": list(bounds),
@@ -181,18 +176,9 @@ def likelihood_work(
     return LikelihoodWork(model, rows, bounds, seed, draws, dtype, device, chosen, as_tensors(cond or {}), about)
 
 
-def _check_counts(data: DataSet, draws: int, micro_batch: int, shard: int | None) -> None:
-    """Refuse counts that are out of range."""
-    for name, value in (("draws", draws), ("micro_batch", micro_batch), ("shard", shard or micro_batch)):
-        if value < 1:
-            raise JobError(f"{name}={value}: give at least 1")
-    if shard is not None and shard % micro_batch:
-        near = micro_batch * math.ceil(shard / micro_batch)
-        raise JobError(f"shard={shard} is not a multiple of micro_batch={micro_batch}: write {near}")
+def _check_draws(data: DataSet, draws: int) -> None:
+    """Refuse numbers of draws that cannot be."""
+    if draws < 1:
+        raise JobError(f"draws={draws}: give at least 1")
     if draws > 1 and data.levels is None:
         raise JobError(f"draws={draws}: {data.name} is continuous and has nothing to dequantise: leave draws out")
-
-
-def stderr(line: str) -> None:
-    """Write a message to stderr."""
-    print(f"sdediff: {line}", file=sys.stderr, flush=True)

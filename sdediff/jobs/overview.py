@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from sdediff._utils.files import expanded
 from sdediff.jobs.errors import JobError
 from sdediff.jobs.folder import JOURNAL, file_hash
 from sdediff.jobs.journal import Journal, Line
@@ -72,11 +73,12 @@ def merge_jobs(folder: str | Path, others: Sequence[str | Path] = (), say: Say =
 
     JobError: no job, another job, damaged or missing shards.
     """
-    return finish(Path(folder).expanduser(), [Path(other).expanduser() for other in others], say).result
+    folders = [expanded(path, "the folder") for path in (folder, *others)]
+    return finish(folders[0], folders[1:], say).result
 
 
 def _opened(folder: str | Path, damages: list[str] | None = None) -> tuple[Path, dict[str, Any], list[Line]]:
-    path = Path(folder).expanduser()
+    path = expanded(folder, "the folder")
     stored = stored_manifest(path)
     if stored is None:
         raise JobError(f"{path} holds no job: give the --out of one")

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from sdediff._utils.files import expanded
 from sdediff._utils.machine import versions
 from sdediff._utils.progress import counting
 from sdediff.jobs.compute import Order, Receipt, freed
@@ -217,7 +218,7 @@ def run(
 
     keep: go on where units fail from the first. Raises JobError, Stopped, and what the work raises for every unit.
     """
-    path = Path(out).expanduser()
+    path = expanded(out, "out")
     manifest = Manifest(path, work.name, work.units, {**work.describe(), "versions": _versions()})
     manifest.read(shard)  # refuses another job before any of its files is touched
     process = _Run(work, path, micro_batch, shard, engine or Local(), part or Part(), keep, progress, say, manifest)

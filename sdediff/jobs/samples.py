@@ -16,14 +16,10 @@ from sdediff._utils.checks import whole as whole_number
 from sdediff._utils.files import whole
 from sdediff.datasets import needed, save_grid
 from sdediff.jobs import arrays
-from sdediff.jobs.engine_names import engine_name, make_engine
 from sdediff.jobs.errors import JobError
 from sdediff.jobs.identity import described, model_parts
-from sdediff.jobs.likelihood import stderr
-from sdediff.jobs.manifest import stored_threads
-from sdediff.jobs.names import named_model, recipe_for
-from sdediff.jobs.part import Part
-from sdediff.jobs.running import run
+from sdediff.jobs.launching import Launch
+from sdediff.jobs.names import NamedModel, as_model, recipe_for
 from sdediff.jobs.sampling_work import SamplesWork
 from sdediff.jobs.work import Say
 from sdediff.model.conditions import as_tensors, rows_of_conditions
@@ -35,6 +31,8 @@ from sdediff.sampling.sampler import Sampler
 from sdediff.solvers import Solver
 
 _SHOWN, _AT_ONCE = 400, 256
+# What other processes make the work with.
+MAKE = "sdediff.jobs.samples:samples_work"
 
 
 @dataclass(frozen=True)
@@ -90,53 +88,47 @@ def sample_job(
     (low, high) of the predicted x0; threshold: (quantile, limit). pictures: a PNG a sample too. part, engine, workers,
     address, as in `likelihood_job`; None is returned where other parts are not finished. Raises JobError, Stopped.
     """
-    say, folder = say or stderr, Path(out).expanduser()
-    count = num_threads or stored_threads(folder) or torch.get_num_threads()
-    kind = engine_name(engine, workers, address)
-    for name, value in (("samples", samples), ("micro_batch", micro_batch)):
-        whole_number(name, value, 1)
-    if shard is not None and (shard < 1 or shard % micro_batch):
-        raise JobError(f"shard={shard} is not a multiple of micro_batch={micro_batch}")
+    launch = Launch.of(
+        out, engine=engine, workers=workers, address=address, part=part, num_threads=num_threads,
+        micro_batch=micro_batch, shard=shard, keep=skip_failed, progress=progress, say=say,
+    )  # fmt: skip
     arguments: dict[str, Any] = {
         "model": model, "samples": samples, "shape": shape, "solver": solver, "steps": steps, "calls": calls,
         "grid": grid, "cond": cond, "clip": clip, "threshold": threshold, "seed": seed, "index": index,
-        "micro_batch": micro_batch, "threads": count, "trust": trust, "dtype": dtype, "device": device,
+        "micro_batch": micro_batch, "threads": launch.threads, "trust": trust, "dtype": dtype, "device": device,
     }  # fmt: skip
     work = samples_work(**arguments)
     planned = {"solver": work.solver, "grid": work.times, "steps": None, "calls": None}
-    recipe = recipe_for(kind, "sdediff.jobs.samples:samples_work", arguments, **planned)
-    outcome = run(
-        work, folder, micro_batch=micro_batch, shard=shard, threads_count=count, part=Part.of(part),
-        engine=make_engine(kind, workers, address, recipe, say), keep=skip_failed, progress=progress, say=say,
-    )  # fmt: skip
-    if not outcome.finished:
-        say(f"{outcome.text}; the part that ends last writes the result")
-        return None
-    return _finished(folder, work, outcome.manifest.result, pictures)
+    outcome = launch.outcome(work, recipe_for(launch.engine, MAKE, arguments, **planned))
+    return None if outcome is None else _finished(launch.folder, work, outcome.manifest.result, pictures)
 
 
 def samples_work(
-    model: ScoreModel | str,
+    model: ScoreModel | NamedModel | str,
+    *,
     samples: int,
-    shape: Sequence[int] | None,
-    solver: str | Solver,
-    steps: int | None,
-    calls: int | None,
-    grid: Any,
-    cond: dict[str, Any] | None,
-    clip: tuple[float, float] | None,
-    threshold: tuple[float, float] | None,
-    seed: int,
-    index: int,
-    micro_batch: int,
-    threads: int,
-    trust: Sequence[str],
-    dtype: torch.dtype | None,
-    device: torch.device | str | None,
+    shape: Sequence[int] | None = None,
+    solver: str | Solver = "dpmpp_2m",
+    steps: int | None = None,
+    calls: int | None = None,
+    grid: Any = None,
+    cond: dict[str, Any] | None = None,
+    clip: tuple[float, float] | None = None,
+    threshold: tuple[float, float] | None = None,
+    seed: int = 0,
+    index: int = 0,
+    micro_batch: int = _AT_ONCE,
+    threads: int = 1,
+    trust: Sequence[str] = (),
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
 ) -> SamplesWork:
-    """The work of a sampling job, with its solver and times chosen."""
-    if isinstance(model, str):
-        model = named_model(model, trust, device, dtype)
+    """The work of `sample_job`, with the same arguments, its solver and times chosen; for `estimate`, and for engines.
+
+    JobError, InputError as there.
+    """
+    whole_number("samples", samples, 1)
+    model = as_model(model, trust, device, dtype)
     check_eval(model)
     model = guidance.clip(model, *clip) if clip else model
     model = guidance.threshold(model, *threshold) if threshold else model

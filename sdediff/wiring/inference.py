@@ -74,9 +74,16 @@ def infer(
     every = source if mapped and values.range is not None else values(_tensor(source))
     report = check(model, every, cond=cond, seed=seed, dtype=dtype, device=device)
     return Inference(
-        model, best.wiring.python, tuple(group), tuple(trials), clear, report,
+        model, _line(best.wiring.python, blank), tuple(group), tuple(trials), clear, report,
         shared.calls + report.calls, time.perf_counter() - began,
     )  # fmt: skip
+
+
+def _line(python: str, blank: ScoreModel) -> str:
+    """The line that makes the model, with what it keeps of the one that was given."""
+    kept = {name: getattr(blank, name) for name in ("output", "per_sample", "shared")}
+    words = [f"{name}={value!r}" for name, value in kept.items() if value not in (None, ())]
+    return f"{', '.join([python.removesuffix(')'), *words])})"
 
 
 def _tensor(source: Any) -> Any:
