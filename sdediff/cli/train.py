@@ -14,6 +14,7 @@ from sdediff.cli.output import emit
 
 if TYPE_CHECKING:
     from sdediff.datasets import DataSet
+    from sdediff.training import Validation
     from sdediff.training.configuration import DataSettings
 
 
@@ -26,6 +27,14 @@ def train(
     option: Annotated[list[str] | None, typer.Option("--set", help="section.field=value; repeatable.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed, in place of the configuration's.")] = None,
     device: Device = "cpu",
+    validate_every: Annotated[
+        int | None,
+        typer.Option(min=1, help="Updates between figures on held-out rows: loss, gain, gap, bits/dim, samples."),
+    ] = None,
+    held_out: Annotated[
+        str | None, typer.Option(help="A file of rows for --validate-every; digits have their test images.")
+    ] = None,
+    tensorboard: Annotated[bool, typer.Option(help="Write scalars and samples for TensorBoard too.")] = False,
     fresh: Annotated[bool, typer.Option(help="Refuse a folder that holds checkpoints.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -38,16 +47,18 @@ def train(
         config = read_config(configuration, _changes(option or (), updates, seed))
         rows = _data(data, labels, config.data)
         model, objective = config.model(rows), config.objective(rows)
+    validation = _validation(validate_every, held_out, data or config.data.name, config.data)
     folder = writable(out)
     with naming("train"):
         log = run(
             model, config.rows(rows), config.training, objective, out=folder, resume=not fresh, device=place,
-            config=config.plain(),
+            config=config.plain(), validation=validation, tensorboard=tensorboard,
         )  # fmt: skip
     last = log.losses[-min(len(log.losses), 100) :]
     facts = {
         "config": config.name, "updates": config.training.updates, "first": log.first, "seconds": round(log.seconds, 1),
         "loss": sum(last) / len(last) if last else None, "model": str(folder / "model"),
+        "checks": list(log.checks), "peak_memory": log.peak_memory,
     }  # fmt: skip
     if as_json:
         emit(facts)
@@ -55,6 +66,22 @@ def train(
     loss = f", mean loss of the last {len(last)}: {facts['loss']:.4g}" if last else ""
     typer.echo(f"{config.name}: updates {log.first} to {config.training.updates} in {log.seconds:.0f} s{loss}")
     typer.echo(facts["model"])
+
+
+def _validation(every: int | None, held_out: str | None, name: str | None, settings: DataSettings) -> Validation | None:
+    """What is measured along the way, on the held-out file or on the test images of the package's data."""
+    import dataclasses
+
+    from sdediff.training import Validation
+
+    if every is None:
+        if held_out is not None:
+            raise BadInput("--held-out has no effect alone: give --validate-every too")
+        return None
+    if held_out is None and name != "digits":
+        raise BadInput("--validate-every needs rows that are not trained on: give --held-out FILE")
+    rows = _data(held_out or name, None, dataclasses.replace(settings, split="test"))
+    return Validation(rows, every)
 
 
 def _changes(options: Sequence[str], updates: int | None, seed: int | None) -> dict[str, Any]:

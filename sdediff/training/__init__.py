@@ -13,6 +13,7 @@ from sdediff.training.score_matching import ImplicitScoreMatching
 from sdediff.training.settings import TrainingError, TrainingLog, TrainingSettings
 from sdediff.training.spreads import SPREADS, Mixture, Shifted, lam_weight, training_times
 from sdediff.training.times import LogitNormal, LogNormalSigma, Mode, TimeDistribution, Uniform, UniformLam
+from sdediff.training.validation import Validation
 from sdediff.training.variational import VariationalBound, bound_terms
 from sdediff.training.vdm import VariationalDiffusion
 from sdediff.training.weightings import WEIGHTINGS, output_weight
@@ -38,6 +39,7 @@ __all__ = [
     "TrainingSettings",
     "Uniform",
     "UniformLam",
+    "Validation",
     "VariationalBound",
     "VariationalDiffusion",
     "bound_terms",

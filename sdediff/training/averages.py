@@ -28,7 +28,7 @@ class Average:
     """A copy of modules whose parameters follow theirs."""
 
     def __init__(self, modules: nn.Module) -> None:
-        self.modules = copy.deepcopy(modules).requires_grad_(False)
+        self.modules = copy.deepcopy(modules).requires_grad_(False).eval()
 
     @torch.no_grad()
     def follow(self, modules: nn.Module, decay: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sdediff.datasets import needed
-from sdediff.training.settings import TrainingSettings
+from sdediff.training.settings import TrainingError, TrainingSettings
 
 
 class OneProcess:
@@ -55,6 +56,17 @@ class OneProcess:
     def wait(self) -> None:
         """Waits for the other processes."""
 
+    def peak_memory(self) -> int:
+        """The most memory that this process has held, of its accelerator where it has one, bytes; 0 where unknown."""
+        if self.device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self.device))
+        try:
+            import resource
+        except ImportError:  # not on Windows
+            return 0
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return int(peak if sys.platform == "darwin" else peak * 1024)
+
 
 class Accelerated(OneProcess):
     """By accelerate: processes started by torchrun or `accelerate launch`, devices, mixed precision."""
@@ -62,6 +74,11 @@ class Accelerated(OneProcess):
     def __init__(self, settings: TrainingSettings, device: str | torch.device) -> None:
         accelerate = needed("accelerate", "sdediff[train]")
         place = torch.device(device)
+        if settings.precision == "fp16" and place.type == "cpu":
+            raise TrainingError(
+                'precision="fp16" needs an accelerator that scales its gradients, and the device is cpu: '
+                'write precision="bf16", or give a device'
+            )
         self._accelerator = accelerate.Accelerator(mixed_precision=settings.precision, cpu=place.type == "cpu")
         self.rank, self.processes = self._accelerator.process_index, self._accelerator.num_processes
         self.device = self._accelerator.device

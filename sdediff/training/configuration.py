@@ -56,8 +56,10 @@ class Configuration:
 
     def model(self, data: DataSet) -> ScoreModel:
         """The untrained model for the data, its card and measured fields included."""
+        # Continuous data without a declared range are trained on as they are stored.
+        bounds = None if data.range is None else list(self.data.range)
         card = {"about": self.about, "data": {
-            "name": data.name, "levels": data.levels, "range": list(self.data.range), "shape": list(data.shape),
+            "name": data.name, "levels": data.levels, "range": bounds, "shape": list(data.shape),
             "dequantised": data.levels is not None and self.data.dequantise,
         }}  # fmt: skip
         return named("", lambda: made_model(self.sections, data, self.data.range, card, self.training.seed))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sdediff._utils.checks import shown
-from sdediff._utils.errors import InputTypeError
+from sdediff._utils.errors import InputError, InputTypeError
 from sdediff.model.data_card import DataCard
 from sdediff.model.score_model import ScoreModel, check_card, check_model
 from sdediff.training import checkpoints
@@ -29,6 +29,7 @@ from sdediff.training.draws import Draws
 from sdediff.training.loss_history import LossHistory
 from sdediff.training.objective import Objective, TrainingObjective
 from sdediff.training.settings import TrainingError, TrainingLog, TrainingSettings
+from sdediff.training.validation import Validation, finite
 from sdediff.training.watch import Watch
 
 Losses = Callable[[ScoreModel, Tensor, dict[str, Any], Draws], Tensor]
@@ -53,6 +54,8 @@ def train(
     device: str | torch.device = "cpu",
     progress: bool | None = None,
     config: dict[str, Any] | None = None,
+    validation: Validation | None = None,
+    tensorboard: bool = False,
 ) -> TrainingLog:
     """Fits model.net in place, a learned process too, and leaves the averaged weights in them, in eval mode.
 
@@ -60,25 +63,31 @@ def train(
     DataSet, taken in an order that the seed decides. objective: by default `Objective()`; any function
     (model, x0, cond, draws) -> a loss a sample (B,). report: called with the number of the update and its mean loss.
     out: a folder for checkpoints, from the newest of which a run goes on, for `model` and log.jsonl. config: plain
-    values for the checkpoint. Ctrl-C saves a checkpoint first. Raises TrainingError where training diverges, data are
-    not finite, or a checkpoint cannot be written.
+    values for the checkpoint. validation: figures on held-out rows and grids of samples along the way, in `log.checks`
+    and out/checks.jsonl. tensorboard: scalars and grids for TensorBoard too, in out/tensorboard. Ctrl-C saves a
+    checkpoint first. TrainingError: training diverges, data are not finite, a checkpoint cannot be written.
     """
     settings = TrainingSettings() if settings is None else settings
     if not isinstance(settings, TrainingSettings):
         raise InputTypeError(f"settings={shown(settings)}: give TrainingSettings(updates=...)")
+    if tensorboard and out is None:
+        raise InputError("tensorboard=True writes to a folder: give out=")
     run = _Run(check_model(model), batches, settings, objective or Objective(), device, config or {})
     start = time.perf_counter()
     with torch.random.fork_rng(devices=[]), Watch(settings, progress, report) as watch:
         first = run.begin(None if out is None else Path(out).expanduser(), resume)
-        watch.begin(first, run.out if run.backend.rank == 0 else None)
+        watch.begin(first, run.out if run.backend.rank == 0 else None, tensorboard)
         for update in range(first, settings.updates):
             watch.made(update, run.update(update))
+            if validation is not None and validation.due(update + 1, settings.updates):
+                run.validate(validation, watch)
             if run.due(update + 1) or watch.stopped:
                 run.save()
             if watch.stopped:
                 raise KeyboardInterrupt
         run.finish()
-    return TrainingLog(tuple(watch.losses), time.perf_counter() - start, run.model, first)
+    seconds, memory = time.perf_counter() - start, run.backend.peak_memory()
+    return TrainingLog(tuple(watch.losses), seconds, run.model, first, tuple(watch.checks), memory)
 
 
 class _Run:
@@ -172,6 +181,16 @@ class _Run:
         if self.out is not None and self.backend.rank == 0:
             facts = {"backend": self.backend.state(), "config": self.config}
             checkpoints.write(self.out, self.progress, self._averaged(), self.settings, facts)
+        self.backend.wait()
+
+    def validate(self, validation: Validation, watch: Watch) -> None:
+        """Measure the averaged weights on held-out rows, by the first process."""
+        if self.backend.rank == 0:
+            device, model = self.backend.device, self._averaged()
+            figures = finite(validation.measure(model, self.objective, self.settings.seed, device))
+            path = None if self.out is None else self.out / "samples" / f"update-{self.progress.done:08d}.png"
+            drawn = None if path is None else validation.draw(model, path, device)
+            watch.checked(self.progress.done, figures, drawn)
         self.backend.wait()
 
     def _averaged(self) -> ScoreModel:

@@ -51,6 +51,25 @@ def test_data_of_ones_own(tmp_path, capsys):
     assert run(capsys, *words, "--labels", tmp_path / "labels.npy")[0] == 0
 
 
+def test_held_out_rows_are_measured_along_the_way(tmp_path, capsys):
+    x = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    words = ["flow_magic", "--data", tmp_path / "x.npy", "--out", tmp_path / "run", "--updates", 2, *QUICK]
+    measured = ["--validate-every", 1, "--held-out", tmp_path / "x.npy", "--json"]
+    code, out, err = run(capsys, *words, *measured)
+    assert code == 0, err
+    facts = json.loads(out)
+    assert [check["update"] for check in facts["checks"]] == [1, 2]
+    assert {"held_out_loss", "gain", "gap", "nats"} < set(facts["checks"][0])
+    assert facts["peak_memory"] > 1 << 20
+    for wrong, said in (
+        (["--validate-every", 1], "give --held-out FILE"),
+        (["--held-out", "x"], "--validate-every too"),
+    ):
+        code, _, err = run(capsys, *words, *wrong)
+        assert (code, said in err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("words", "match"),
     [
