@@ -18,6 +18,7 @@ def summary(config: dict[str, Any]) -> dict[str, Any]:
         "bits_per_dim_error": (card.get("bits_per_dim") or {}).get("std_error"),
         "frechet": (card.get("frechet") or {}).get("value"),
         "frechet_of_real": (card.get("frechet") or {}).get("real"),
+        "accuracy": (card.get("accuracy") or {}).get("at sigma/alpha 0.5"),
     }
     return {key: value for key, value in figures.items() if value is not None}
 
@@ -36,7 +37,7 @@ def readme(name: str, config: dict[str, Any]) -> str:
         lines.append(f"| network | {net.get('class')}({_fields(net.get('config') or {})}) |")
     if config.get("data"):
         lines.append(f"| data | {_fields(config['data'])} |")
-    for title in ("training", "bits_per_dim", "frechet"):
+    for title in _TITLES:
         if isinstance(card.get(title), dict):
             lines += ["", f"## {_TITLES[title]}", "", "| | |", "|---|---|"]
             lines += [f"| {key.replace('_', ' ')} | {_plain(value)} |" for key, value in card[title].items()]
@@ -48,7 +49,9 @@ def readme(name: str, config: dict[str, Any]) -> str:
 _TITLES = {
     "training": "Training",
     "bits_per_dim": "Likelihood of the test images",
+    "bound": "Variational bound of the test images' levels, bits/dim, by the variance of the chain",
     "frechet": "Distance of samples from the test images",
+    "accuracy": "Accuracy",
 }
 
 

@@ -2,21 +2,25 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
-from sdediff import hub
+from sdediff import hub, sampling
 from sdediff.model.score_model import ScoreModel
 from sdediff.nets import UNet
 from sdediff.sde.processes import VP
+from sdediff.training import classify
 from tests.hub.folders import T
 
+# Networks by whose likelihood and samples a card is judged, and those that condition on a label or give one.
 EMBEDDED = ["digits-ddpm", "digits-ve", "digits-vp"]
+LABELLED = ["digits-classifier", "digits-cond"]
 
 
 def test_models_lists_the_embedded_ones():
     found = hub.models()
-    assert sorted(found) == EMBEDDED
+    assert sorted(found) == sorted([*EMBEDDED, *LABELLED])
     assert found["digits-ddpm"]["weights_of"] == "digits-vp"
     for name in EMBEDDED:
         assert found[name]["bits_per_dim_error"] > 0
@@ -47,6 +51,30 @@ def test_embedded_model_removes_noise(name, t):
     x_t = here.scale.float() * x0 + here.std.float() * eps
     error = (model(x_t, t).x0 - x0).square().mean()
     assert error < 0.25 * x0.var(dim=0).mean()
+
+
+def test_the_classifier_reads_noised_digits():
+    model, test = hub.load("digits-classifier"), hub.data()
+    rows, label = range(300), torch.from_numpy(np.array(test.labels)).flatten()[:300]
+    noise = torch.randn(300, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    accuracy = (classify(model, test.dequantised(0, rows) + 0.5 * noise, 0.5).argmax(1) == label).double().mean()
+    assert accuracy > 0.9
+    assert hub.models()["digits-classifier"]["accuracy"] == pytest.approx(accuracy.item(), abs=0.04)
+
+
+def test_the_conditional_network_draws_the_class_that_it_is_given():
+    model, label = hub.load("digits-cond"), torch.arange(40) % 10
+    x = sampling.sample(model, (40, 1, 8, 8), calls=12, cond={"label": label})
+    clean = classify(hub.load("digits-classifier"), x, 0.05).argmax(1)
+    assert (clean == label).double().mean() > 0.8
+    assert (classify(hub.load("digits-classifier"), x, 0.05).argmax(1) == label.flip(0)).double().mean() < 0.3
+
+
+@pytest.mark.parametrize("name", LABELLED)
+def test_folders_with_labels_are_small_and_their_cards_current(name):
+    assert sum(f.stat().st_size for f in (hub.ASSETS / name).iterdir()) < 2_000_000
+    config = json.loads((hub.ASSETS / name / "config.json").read_text())
+    assert (hub.ASSETS / name / "README.md").read_text() == hub.readme(name, config)
 
 
 def test_data():

@@ -12,7 +12,7 @@ from sdediff.sde.processes import VP
 def test_unknown_names():
     with pytest.raises(HubError, match="no model 'digits-vq', nor a folder of that name: did you mean 'digits-v"):
         hub.load("digits-vq")
-    with pytest.raises(HubError, match="write one of digits-ddpm, digits-ve, digits-vp"):
+    with pytest.raises(HubError, match=r"write one of digits-.*digits-ve, digits-vp"):
         hub.load("xyzzy")
     with pytest.raises(HubError, match="no data set 'digit' in the package: did you mean 'digits'"):
         hub.data("digit")
