@@ -26,7 +26,7 @@ from sdediff.noise.brownian import Brownian
 from sdediff.noise.counter import Counter, Noise
 from sdediff.noise.stream import Stream
 from sdediff.sampling.not_finite import lost, not_falling
-from sdediff.sampling.starts import default_start, warn_of_strain
+from sdediff.sampling.starts import default_start, warn_of_size, warn_of_strain
 from sdediff.solvers import Solver, SolverError
 from sdediff.solvers import solver as solver_of
 from sdediff.solvers.base import set_coefficients
@@ -164,8 +164,9 @@ def make_table(model: ScoreModel, plan: Plan, x: Tensor, dtypes: Dtypes | None =
         falls = operator.lt if levels[0].time > levels[-1].time else operator.gt
         if not all(map(falls, lams, lams[1:])):
             raise not_falling(model.sde, levels)
-        if type(plan.solver).strain is not Solver.strain:
-            warn_of_strain(plan.solver, levels)
+        strained = type(plan.solver).strain is not Solver.strain and warn_of_strain(plan.solver, levels)
+        if not strained and len(levels) <= plan.solver.tried + 1:
+            warn_of_size(plan.solver, model, plan.times, plan.denoise)
     if not plan.solver.corrector:
         plan.solver.visit(evaluation, list(itertools.pairwise(levels)))
     bound = BoundModel(model, evaluation, x, dtypes=dtypes)

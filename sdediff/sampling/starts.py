@@ -7,16 +7,24 @@ import math
 import warnings
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from sdediff._utils.errors import StepsWarning, WiringWarning
 from sdediff._utils.tensors import times64
+from sdediff.grids.grids import make_grid
 from sdediff.grids.levels import Level
 from sdediff.model.ends import end_points, scale_of
 from sdediff.model.score_model import ScoreModel
+from sdediff.sampling.trial import growth, trial_stds
 from sdediff.sde.base import NOTHING_LEFT, linear
 from sdediff.solvers import Solver
 
 # Where log(alpha) ends below the first, a solver in eps begins where it is the second, as for VP and DDPM at T.
 _TINY, _USUAL = -7.0, -5.3
+# The most and the least that a run's output may be of the truth on Gaussian data, the second for runs of some steps
+# (one or two give a mean, as all know); and the most that it may be off in the run that is proposed instead.
+_TOO_LARGE, _TOO_SMALL, _FEW, _GOOD = 1.5, 0.22, 3, 1.25
+_COUNTS = (5, 7, 10, 15, 20, 30, 50, 100, 200)
 
 
 def default_start(solver: Solver, model: ScoreModel) -> float:
@@ -49,15 +57,46 @@ def warn_of_ends(model: ScoreModel) -> None:
         warnings.warn(finding[:1].upper() + finding[1:] + ".", WiringWarning, stacklevel=4)
 
 
-def warn_of_strain(solver: Solver, levels: Sequence[Level]) -> None:
-    """Warn of steps that are longer than the solver bears."""
+def warn_of_strain(solver: Solver, levels: Sequence[Level]) -> bool:
+    """Warn of steps that are longer than the solver bears; whether it did."""
     strain, t, s = max(((solver.strain(t, s), t, s) for t, s in itertools.pairwise(levels)), key=lambda step: step[0])
-    if 1 < strain < math.inf:  # where alpha is 0 the step itself refuses to begin
-        # Steps of even rise, half as long as the solver bears.
-        count = math.ceil(2 * strain * (levels[-1].lam - levels[0].lam) / (s.lam - t.lam))
-        warnings.warn(
-            f"{solver!r} is not stable over a step as from t={t.time:.6g} to t={s.time:.6g}, {strain:.2g} times as "
-            f"long as its errors bear: write grid='log_snr' and steps={count}, or another solver",
-            StepsWarning,
-            stacklevel=2,
-        )
+    if not 1 < strain < math.inf:  # where alpha is 0 the step itself refuses to begin
+        return False
+    # Steps of even rise, half as long as the solver bears.
+    count = math.ceil(2 * strain * (levels[-1].lam - levels[0].lam) / (s.lam - t.lam))
+    warnings.warn(
+        f"{solver!r} is not stable over a step as from t={t.time:.6g} to t={s.time:.6g}, {strain:.2g} times as "
+        f"long as its errors bear: write grid='log_snr' and steps={count}, or another solver",
+        StepsWarning,
+        stacklevel=3,
+    )
+    return True
+
+
+def warn_of_size(solver: Solver, model: ScoreModel, times: Tensor, denoise: bool) -> None:
+    """Warn of a short run whose output has another size than the data, by a trial on Gaussian data of their scale."""
+    steps = len(times) - 1
+    if solver.adaptive or not solver.alone:
+        return
+    for std in trial_stds(model):
+        ratio = growth(solver, model.sde, times, denoise, std)
+        if ratio > _TOO_LARGE or (ratio < _TOO_SMALL and steps >= _FEW):
+            warnings.warn(
+                f"{solver!r} is not accurate in {steps} step{'s' * (steps > 1)} as from t={times[0].item():.6g} to "
+                f"t={times[-1].item():.6g}, on Gaussian data of standard deviation {std:.3g} its output has "
+                f"{ratio:.2g} times that: write {_remedy(solver, model, times, denoise, std)}",
+                StepsWarning,
+                stacklevel=3,
+            )
+            return
+
+
+def _remedy(solver: Solver, model: ScoreModel, times: Tensor, denoise: bool, std: float) -> str:
+    """The least of a few numbers of even steps over the log-SNR in which the same trial has the right size."""
+    start, stop = times[0].item(), times[-1].item()
+    if math.isfinite(linear(model.sde).lam(times[:1]).item()):
+        for count in _COUNTS:
+            even = make_grid("log_snr", model.sde, count, start, stop)
+            if count >= len(times) and 1 / _GOOD < growth(solver, model.sde, even, denoise, std) < _GOOD:
+                return f"grid='log_snr' and steps={count}, or another solver, such as 'dpmpp_2m'"
+    return "more steps, or another solver, such as 'dpmpp_2m'"

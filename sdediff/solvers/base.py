@@ -54,9 +54,11 @@ class Solver(ABC):
     The facts below say what a solver is; a class overrides one by a plain attribute, `order = 2`, by a field, or by
     a property where its hyper-parameters decide. A run calls `visit` and `coefficients` once, then `step` per step.
     alone: whether it goes from noise to data by itself; a corrector that needs a predictor says False.
+    tried: the most steps of a run that is first tried on Gaussian data, which takes 50 microseconds an evaluation.
     """
 
     alone: ClassVar[bool] = True
+    tried: ClassVar[int] = 9
 
     @fact
     def order(self) -> int | None:

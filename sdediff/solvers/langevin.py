@@ -106,6 +106,7 @@ class AnnealedLangevin(Repeated):
     step_size: float = 0.2
     epsilon: float | None = None
 
+    tried = 40
     reference = "Song and Ermon 2019, algorithm 1"
 
     def __post_init__(self) -> None:

@@ -1,0 +1,73 @@
+"""A trial of a short run on Gaussian data, whose exact model costs no network: does its output have the right size?"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sdediff.grids.levels import Evaluation, Level
+from sdediff.model.bound import BoundModel
+from sdediff.model.ends import scale_of
+from sdediff.model.score_model import ScoreModel
+from sdediff.noise.stream import Stream
+from sdediff.sde.base import SDE
+from sdediff.solvers import Solver
+from sdediff.solvers.base import set_coefficients
+
+# The usual deviations of data where nothing says what it is, and the number of samples where noise is drawn: their
+# deviation is known to 4 %.
+_STDS, _SAMPLES = (0.5, 1.0), 256
+
+
+def trial_stds(model: ScoreModel) -> tuple[float, ...]:
+    """The standard deviations of the data of a trial: by statistics, card or `sigma_data`, else .5 and 1."""
+    known = scale_of(model)
+    if known is not None and 0 < known < math.inf:
+        return (known,)
+    return (model.sigma_data,) if model.predicts.lstrip("-") == "edm" else _STDS
+
+
+@torch.no_grad()
+def growth(solver: Solver, sde: SDE, times: Sequence[float] | Tensor, denoise: bool, std: float) -> float:
+    """The deviation of the run's output over the truth, for data of N(0, std^2) in one dimension.
+
+    Exact for a linear deterministic solver; a stochastic one draws 256 samples. NaN where the solver serves no states
+    of one dimension: its hyper-parameters may be arrays that belong to the data.
+    """
+    try:
+        states = _output(solver, _gaussian(sde, std), times, denoise, std)
+    except Exception:
+        return math.nan
+    ratio = states.double().square().mean().sqrt().item() / std
+    return ratio if math.isfinite(ratio) else math.inf
+
+
+def _gaussian(sde: SDE, std: float) -> ScoreModel:
+    """The exact model of N(0, std^2): the network of an EDM preconditioning at this deviation is zero."""
+    return ScoreModel(_zero, sde, predicts="edm", time="t", sigma_data=std)
+
+
+def _zero(x: Tensor, t: Tensor) -> Tensor:
+    return torch.zeros_like(x)
+
+
+def _output(solver: Solver, model: ScoreModel, times: Sequence[float] | Tensor, denoise: bool, std: float) -> Tensor:
+    evaluation = Evaluation(model.sde)
+    levels: tuple[Level, ...] = evaluation.at(times, 0)
+    steps = [(t, t) for t in levels] if solver.corrector else list(itertools.pairwise(levels))
+    if not solver.corrector:
+        solver.visit(evaluation, steps)
+    noise, first = Stream(0), levels[0]
+    x = noise.initial(torch.empty(_SAMPLES, 1)) if solver.stochastic else torch.tensor([[1.0], [-1.0]])
+    x = x * math.hypot(first.alpha * std, first.sigma)
+    bound = BoundModel(model, evaluation, x)
+    set_coefficients(solver, bound, levels)
+    state = None
+    for t, s in steps:
+        bound.first = None
+        x, state = solver.step(bound, x, t, s, state, noise)
+    return bound(x, levels[-1]).x0 if denoise else x

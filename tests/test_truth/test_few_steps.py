@@ -1,0 +1,109 @@
+"""Few steps of any solver: samples of the right size, or a warning with what to write instead."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import warnings
+
+import pytest
+import torch
+
+import sdediff as sd
+from sdediff.analysis.response import gaussian_model
+from sdediff.sampling.trial import growth, trial_stds
+
+PROCESSES = {"VP": sd.VP(), "Cosine": sd.Cosine(), "VE": sd.VE(), "EDM": sd.EDM(), "Flow": sd.RectifiedFlow()}
+SOLVERS = [n for n, s in sd.list_solvers().items() if s.alone and not s.adaptive]
+RING = {name: sd.target("ring").model(sde) for name, sde in PROCESSES.items()}
+
+
+def _run(process: str, solver: str, steps: int, **options: str) -> tuple[float, list[str]]:
+    """The rms radius of samples of the ring over the truth, and the warnings of steps."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        x = sd.sample(RING[process], (128, 2), solver=solver, steps=steps, seed=1, **options)
+    radius = x.double().square().sum(1).mean().sqrt().item() / math.sqrt(2)
+    return radius, [str(w.message) for w in caught if w.category is sd.StepsWarning]
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+@pytest.mark.parametrize("solver", ["edm", "dpm2_ancestral", "euler_maruyama", "heun", "midpoint", "dpmpp_2m", "unipc"])
+def test_a_large_output_is_warned_of(solver: str, process: str) -> None:
+    radius, said = _run(process, solver, 4)
+    assert said or radius < 2.3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("process", PROCESSES)
+def test_the_registry(process: str) -> None:
+    """The ring has a radius of its own, to which the last evaluation may bring what was far away: see the next test."""
+    for solver in SOLVERS:
+        for steps in (3, 5, 7, 10):
+            if solver == "sde" and steps == 10:
+                continue
+            radius, said = _run(process, solver, steps)
+            assert said or 0.33 < radius < 2.3, (solver, steps)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("process", PROCESSES)
+def test_no_false_alarm_on_gaussian_data(process: str) -> None:
+    """On data of N(0, I) by an independent model, whoever is warned of has the wrong size."""
+    sde = PROCESSES[process]
+    for solver in SOLVERS:
+        for steps in (3, 5, 9):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                model = gaussian_model(sde, 0.0, 1.0)
+                statistics = sd.statistics(torch.randn(4096, 2, generator=torch.Generator().manual_seed(0)))
+                x = sd.sample(dataclasses.replace(model, stats=statistics), (512, 2), solver=solver, steps=steps)
+            size, said = x.double().square().mean().sqrt().item(), any("not accurate" in str(w.message) for w in caught)
+            assert said == (not 0.22 < size < 1.5) or 0.8 < size / 1.5 < 1.25 or 0.8 < size / 0.22 < 1.25, solver
+
+
+def test_the_proposal_has_the_right_size() -> None:
+    for process, solver in (("VE", "euler_maruyama"), ("EDM", "dpm2_ancestral"), ("Cosine", "edm"), ("VE", "heun")):
+        radius, (said,) = _run(process, solver, 3)
+        assert radius > 2
+        count = int(re.search(r"write grid='log_snr' and steps=(\d+), or", said)[1])
+        radius, said = _run(process, solver, count, grid="log_snr")
+        assert not said
+        assert abs(radius - 1) < 0.3
+
+
+def test_the_trial_is_the_law_of_the_run() -> None:
+    """One step of Euler's method in sigma from s to e on N(0, 1): x (1 + (e - s) s / (1 + s^2)), then the denoiser."""
+    s, e = 80.0, 1.0
+    found = growth(sd.solver("euler"), sd.EDM(), [s, e], True, 1.0)
+    last = math.sqrt(1 + s * s) * (1 + (e - s) * s / (1 + s * s)) / (1 + e * e)
+    assert abs(found / last - 1) < 1e-5
+
+
+def test_a_trial_says_nothing_where_it_cannot_run() -> None:
+    class Data(sd.solvers.Solver):
+        """A solver whose hyper-parameter has the data's shape."""
+
+        def step(self, model, x, t, s, state, noise):
+            return x @ torch.eye(2, dtype=x.dtype), state
+
+    assert math.isnan(growth(Data(), sd.VP(), [1.0, 0.5], False, 1.0))
+
+
+def test_no_trial_of_ten_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+    monkeypatch.setattr("sdediff.sampling.starts.growth", lambda *_: tried.append(1) or 1.0)
+    for solver, steps, count in (("heun", 10, 0), ("heun", 9, 2), ("dpmpp_2m", 10, 0), ("annealed_langevin", 40, 2)):
+        tried.clear()
+        sd.sample(RING["VP"], (1, 2), solver=solver, steps=steps)
+        assert len(tried) == count, (solver, steps)
+
+
+def test_the_scale_is_the_models() -> None:
+    assert trial_stds(RING["VP"]) == (0.5, 1.0)
+    card = {"data": {"shape": [2], "range": [-1.0, 1.0]}}
+    assert trial_stds(dataclasses.replace(RING["VP"], card=card)) == (2 / math.sqrt(12),)
+    edm = sd.ScoreModel(lambda x, t: 0 * x, sd.EDM(), predicts="edm", sigma_data=0.3)
+    assert trial_stds(edm) == (0.3,)
