@@ -61,7 +61,8 @@ def test_steps_that_a_solver_does_not_bear_are_warned_of_with_what_to_write(name
         assert abs(found / math.sqrt(2) - 1) < 0.35
         return
     assert [warning.category for warning in caught] == [sd.StepsWarning]
-    count = int(re.search(r"is not (?:stable|accurate) .*: write grid='log_snr' and steps=(\d+), or", str(caught[0].message))[1])
+    pattern = r"is not (?:stable|accurate) .*: write grid='log_snr' and steps=(\d+), or"
+    count = int(re.search(pattern, str(caught[0].message))[1])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert abs(_radius(sde, name, count, grid="log_snr") / math.sqrt(2) - 1) < 0.15
