@@ -15,7 +15,7 @@ from sdediff._utils.suggestions import hint
 
 _REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 # The kinds of things that a package may register, each as the entry points `sdediff.<kind>`.
-PLUGIN_KINDS = ("models", "networks", "processes", "solvers")
+PLUGIN_KINDS = ("contenders", "models", "networks", "processes", "solvers")
 
 
 def is_reference(text: Any) -> bool:
