@@ -1,5 +1,14 @@
 """Guidance: functions from model to model that change what is predicted."""
 
-from sdediff.guidance.changes import Clip, Threshold, clip, map_prediction, of_x0, threshold
+from sdediff.guidance.autoguide import Autoguidance, autoguidance
+from sdediff.guidance.by_classifier import ByClassifier, ClassifierGradient, classifier, classify
+from sdediff.guidance.changes import Clip, Threshold, clip, map_prediction, of_x0, score_added, threshold
+from sdediff.guidance.free import ClassifierFree, classifier_free
+from sdediff.guidance.plus_plus import PlusPlus, cfg_plus_plus
+from sdediff.guidance.projected import Projected, adaptive_projected
 
-__all__ = ["Clip", "Threshold", "clip", "map_prediction", "of_x0", "threshold"]
+__all__ = [
+    "Autoguidance", "ByClassifier", "ClassifierFree", "ClassifierGradient", "Clip", "PlusPlus", "Projected",
+    "Threshold", "adaptive_projected", "autoguidance", "cfg_plus_plus", "classifier", "classifier_free", "classify",
+    "clip", "map_prediction", "of_x0", "score_added", "threshold",
+]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ def map_prediction(model: ScoreModel, change: Change) -> ScoreModel:
     model = check_model(model)
     if model.velocity_only:
         raise ModelError(f"{WHY}, nor what is guided by it: sample it without guidance")
-    if not callable(change):
+    if not (callable(change) or hasattr(change, "bind")):
         raise InputTypeError(f"change={shown(change)}: give a function (prediction, model) -> prediction")
     return replace(model, changes=(*model.changes, change))
 
@@ -33,6 +34,13 @@ def map_prediction(model: ScoreModel, change: Change) -> ScoreModel:
 def of_x0(prediction: Prediction, x0: Tensor) -> Prediction:
     """The prediction of other data x0 (B, ...) at the same state: eps, score, v and velocity follow from it."""
     return LinearPrediction(prediction.x, x0, prediction.level, 0.0, 1.0, "x0", prediction.extra)
+
+
+def score_added(prediction: Prediction, gradient: Tensor, scale: Any = 1.0) -> Prediction:
+    """The prediction whose score is greater by scale times a gradient (B, ...); scale a number or (B,)."""
+    _, on_raw = prediction.pair("score")
+    share = per_sample(scale / on_raw, gradient)
+    return prediction.reading(prediction.raw + share * gradient, prediction.extra)
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ def clip(model: ScoreModel, low: float = -1.0, high: float = 1.0) -> ScoreModel:
     """
     if not number("low", low) < number("high", high):
         raise ModelError(f"clip(low={low}, high={high}): needed is low < high, the range of the data")
-    return map_prediction(_with_x0(model, "clip"), Clip(low, high))
+    return map_prediction(with_x0(model, "clip"), Clip(low, high))
 
 
 def threshold(model: ScoreModel, quantile: float = 0.995, limit: float = 1.0) -> ScoreModel:
@@ -77,10 +85,11 @@ def threshold(model: ScoreModel, quantile: float = 0.995, limit: float = 1.0) ->
     """
     if not (0 < number("quantile", quantile) <= 1 and number("limit", limit) > 0):
         raise ModelError(f"threshold(quantile={quantile}, limit={limit}): needed are 0 < quantile <= 1, limit > 0")
-    return map_prediction(_with_x0(model, "threshold"), Threshold(quantile, limit))
+    return map_prediction(with_x0(model, "threshold"), Threshold(quantile, limit))
 
 
-def _with_x0(model: ScoreModel, name: str) -> ScoreModel:
+def with_x0(model: ScoreModel, name: str) -> ScoreModel:
+    """The model, refused for `name` where its process has no x0."""
     model = check_model(model)
     if not model.sde.linear:
         raise ModelError(

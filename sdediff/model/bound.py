@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from sdediff._utils.tensors import per_sample, times64
 from sdediff.grids.levels import Evaluation, Level, level
+from sdediff.model.bindable import Bindable, Change, Readings, Row, Table
 from sdediff.model.clock import CLOCKS, Clock, read_clock
-from sdediff.model.data_statistics import Statistics
 from sdediff.model.general_prediction import GeneralPrediction
 from sdediff.model.network import Border, wrote
 from sdediff.model.outputs import checked_output, choosing
@@ -27,41 +27,7 @@ from sdediff.model.prediction import (
     signed,
 )
 from sdediff.model.velocity_only import VelocityOnly
-from sdediff.sde.base import SDE, linear
-
-# How the network is read at one level: the factor of its input (None for 1), its clock (B,), and the pair of
-# x0 = a x + b F, None where alpha = 0 and the output does not determine x0.
-Row = tuple[Any, Tensor, Any, Any]
-Readings = tuple[list[Any], list[Any], list[Any], list[Any]]
-
-
-class Bindable(Protocol):
-    """What is read of a ScoreModel."""
-
-    @property
-    def net(self) -> Callable[..., Any]: ...
-    @property
-    def sde(self) -> SDE: ...
-    @property
-    def trained(self) -> SDE | None: ...
-    @property
-    def predicts(self) -> str: ...
-    @property
-    def time(self) -> Any: ...
-    @property
-    def sigma_data(self) -> float: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def output(self) -> str | int | None: ...
-    @property
-    def cond(self) -> dict[str, Any]: ...
-    @property
-    def stats(self) -> Statistics | None: ...
-    @property
-    def velocity_only(self) -> bool: ...
-    @property
-    def changes(self) -> tuple[Callable[[Prediction, Any], Prediction], ...]: ...
+from sdediff.sde.base import linear
 
 
 class BoundModel:
@@ -69,8 +35,8 @@ class BoundModel:
 
     Rows are ready for the levels of `evaluation` and states like x; other levels, times and batch sizes are served
     too, with a row made for each call. readings: what `read_levels` gave for this model's process. dtypes: of the
-    network, None to look for them. changes: by default the model's. first: the first prediction since it was last set
-    to None.
+    network, None to look for them. changes: by default the model's. table: of another bound model of the same run, in
+    place of evaluation and x. first: the first prediction since it was last set to None.
     """
 
     def __init__(
@@ -82,67 +48,99 @@ class BoundModel:
         dtypes: tuple[torch.dtype, ...] | None = None,
         *,
         cond: dict[str, Any] | None = None,
-        changes: tuple[Callable[[Prediction, Any], Prediction], ...] | None = None,
+        changes: tuple[Change, ...] | None = None,
+        table: Table | None = None,
     ) -> None:
         self.model, self.sde, self.stats = model, model.sde, model.stats
         self.cond = model.cond if cond is None else cond
+        self.changes = model.changes if changes is None else changes
         self.first: Prediction | None = None
-        self.dtype, self.device = (torch.float64, torch.device("cpu")) if x is None else (x.dtype, x.device)
-        self.shape = torch.Size() if x is None else x.shape[1:]
         self._net, self._linear = model.net, model.sde.linear
         if model.output is not None:
             self._net = choosing(model.net, model.output)
         self._border, self._plain, self._velocity_only = Border(), False, model.velocity_only
         self._border.dtypes = dtypes
-        self._evaluation, self._batch = evaluation, -1 if x is None else len(x)
-        self._rows: list[Row] = []
+        rows: list[Row] = []
         if evaluation is not None and x is not None:
             self.readings = readings or read_levels(model, evaluation)
             scales, clocks, a, b = self.readings
-            self._rows = list(zip(scales, _clocks(model.time, clocks, x), a, b, strict=True))
+            rows = list(zip(scales, clocks_of(model.time, clocks, x), a, b, strict=True))
+        if table is None:
+            like = x if x is None else x.new_empty(()).expand(x.shape)
+            table = Table(evaluation, -1 if x is None else len(x), rows, like)
+        self.table, like = table, table.like
+        self._evaluation, self._batch, self._rows = table[:3]
+        self.dtype, self.device = (torch.float64, torch.device("cpu")) if like is None else (like.dtype, like.device)
+        self.shape = torch.Size() if like is None else like.shape[1:]
         # After rescheduling the output is none of the quantities of the new process, apart from x0 and eps.
         lost = model.trained is not None and signed(model.predicts)[0] not in ("x0", "eps")
         self._output = None if lost else ALIASES.get(model.predicts, model.predicts)
-        # Each change is given the model under those before it.
+        self._through: Callable[[Tensor, Any], Prediction] | None = None
         self._changes: list[tuple[Any, BoundModel]] = []
-        for i, change in enumerate(model.changes if changes is None else changes):
-            before = BoundModel(model, cond=cond, changes=model.changes[:i])
-            before._rows, before._evaluation, before._batch = self._rows, evaluation, self._batch
-            self._changes.append((change, before))
+        if self.changes:
+            self._bind(dtypes)
+
+    def _bind(self, dtypes: tuple[torch.dtype, ...] | None) -> None:
+        """Give each change the model under those before it; one with `bind` makes the evaluations from there on."""
+        for i, change in enumerate(self.changes):
+            before = BoundModel(self.model, dtypes=dtypes, cond=self.cond, changes=self.changes[:i], table=self.table)
+            bind = getattr(change, "bind", None)
+            if bind is None:
+                self._changes.append((change, before))
+            else:
+                self._through, self._changes = bind(before), []
 
     def given(self, **cond: Any) -> BoundModel:
-        """The model under more conditions, without rows."""
-        changes = tuple(change for change, _ in self._changes)
-        return BoundModel(self.model, cond={**self.cond, **cond}, changes=changes)
+        """The same model of the same run under more conditions."""
+        return BoundModel(self.model, cond={**self.cond, **cond}, changes=self.changes, table=self.table)
+
+    def repeated(self, times: int, cond: dict[str, Any]) -> BoundModel:
+        """This model without its changes under conditions of `times` batches side by side, states (times B, ...)."""
+        evaluation, batch, rows, like = self.table
+        wide = [(scale, clock.repeat(times), a, b) for scale, clock, a, b in rows]
+        wider = None if like is None else like[:1].expand(times * batch, *like.shape[1:])
+        table = Table(evaluation, times * batch, wide, wider)
+        return BoundModel(self.model, cond=cond, changes=(), table=table)
+
+    def beside(self, other: Bindable) -> BoundModel:
+        """Another model of the same process, bound to the same levels and states."""
+        return BoundModel(other, self._evaluation, self.table.like)
+
+    def in_run(self, x: Tensor, t: Any) -> bool:
+        """Whether t is one of the run's levels, and x has the run's batch size."""
+        return type(t) is Level and t.evaluation is self._evaluation and len(x) == self._batch
 
     def __call__(self, x: Tensor, t: Any) -> Prediction:
         """The prediction at states x (B, ...) and time t: a level, a float or a (B,) tensor of times."""
-        shape, extra = x.shape, None
-        if type(t) is Level and t.evaluation is self._evaluation and shape[0] == self._batch:
-            scale, clock, a, b = self._rows[t.row]
-        else:
-            t = level(self.sde, t)
-            scale, clock, a, b = _row(self.model, t, x)
-        given = x if scale is None else x * per_sample(scale, x)
-        if self._plain:
-            # A tensor of inference mode has no version.
-            version = None if given.is_inference() else given._version
-            raw = self._net(given, clock, **self.cond)
-            if version is not None and given._version != version:
-                raise wrote()
-        else:
-            border = self._border
-            raw = (border.later if border.tried else border.first)(self._net, given, clock, self.cond)
-            self._plain = border.plain
-        if type(raw) is not Tensor or raw.shape != shape or raw.dtype is not x.dtype:
-            raw, extra = checked_output(raw, x)
         prediction: Prediction
-        if self._linear:
-            prediction = LinearPrediction(x, raw, t, a, b, self._output, extra)
+        if self._through is not None:
+            prediction = self._through(x, t)
         else:
-            prediction = GeneralPrediction(x, raw, t, self.sde, extra)
-        if self._velocity_only:
-            prediction = VelocityOnly(prediction)
+            shape, extra = x.shape, None
+            if type(t) is Level and t.evaluation is self._evaluation and shape[0] == self._batch:
+                scale, clock, a, b = self._rows[t.row]
+            else:
+                t = level(self.sde, t)
+                scale, clock, a, b = read_level(self.model, t, x)
+            given = x if scale is None else x * per_sample(scale, x)
+            if self._plain:
+                # A tensor of inference mode has no version.
+                version = None if given.is_inference() else given._version
+                raw = self._net(given, clock, **self.cond)
+                if version is not None and given._version != version:
+                    raise wrote()
+            else:
+                border = self._border
+                raw = (border.later if border.tried else border.first)(self._net, given, clock, self.cond)
+                self._plain = border.plain
+            if type(raw) is not Tensor or raw.shape != shape or raw.dtype is not x.dtype:
+                raw, extra = checked_output(raw, x)
+            if self._linear:
+                prediction = LinearPrediction(x, raw, t, a, b, self._output, extra)
+            else:
+                prediction = GeneralPrediction(x, raw, t, self.sde, extra)
+            if self._velocity_only:
+                prediction = VelocityOnly(prediction)
         for change, plain in self._changes:
             prediction = change(prediction, plain)
             if not isinstance(prediction, Prediction):
@@ -173,7 +171,8 @@ def read_levels(model: Bindable, evaluation: Evaluation) -> Readings:
     return scales, readings, rows_a, rows_b
 
 
-def _row(model: Bindable, t: Level, x: Tensor) -> Row:
+def read_level(model: Bindable, t: Level, x: Tensor) -> Row:
+    """How the network is read at one level, for states like x."""
     trained = t if model.trained is None else level(model.trained, linear(model.trained).t_of_lam(t.lam))
     try:
         scale, a, b = _affine(model, t, trained)
@@ -185,7 +184,7 @@ def _row(model: Bindable, t: Level, x: Tensor) -> Row:
         reading = read_clock(model.time, trained, len(x)) if callable(model.time) else _reading(model, trained)
     except ZeroDivisionError:
         raise _no_reading(model, math.inf, t.time) from None
-    return scale, _clocks(model.time, [reading], x)[0], a, b
+    return scale, clocks_of(model.time, [reading], x)[0], a, b
 
 
 def _affine(model: Bindable, t: Level, trained: Level) -> tuple[Any, Any, Any]:
@@ -232,7 +231,7 @@ def _finite(value: Any) -> bool:
     return bool(np.isfinite(value).all())
 
 
-def _clocks(clock: Any, readings: list[Any], x: Tensor) -> list[Tensor]:
+def clocks_of(clock: Any, readings: list[Any], x: Tensor) -> list[Tensor]:
     """What the network reads at every level, each (B,), on the states' device; floats travel together.
 
     Every run has its own, since a network may write into them. Those of a whole clock are int64.

@@ -6,6 +6,7 @@ prediction is one linear combination of x and F with float64 coefficients.
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -87,6 +88,12 @@ class Prediction(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(states {tuple(self.x.shape)}, {self.level!r})"
+
+    def reading(self, raw: Tensor, extra: Any = None) -> Prediction:
+        """The same reading, at the same states, of another output shaped like this one's."""
+        twin = copy.copy(self)
+        twin.raw, twin.extra = raw, extra
+        return twin
 
     @abstractmethod
     def pair(self, name: str) -> tuple[Any, Any]:

@@ -15,6 +15,7 @@ from sdediff._utils.checks import flag, known, number, shown, whole
 from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.suggestions import late, nearest
 from sdediff.grids.levels import Level
+from sdediff.model.bindable import Binding
 from sdediff.model.bound import BoundModel
 from sdediff.model.clock import CLOCKS, WITHOUT_END, Clock, base_of, check_clock
 from sdediff.model.conditions import as_tensors
@@ -28,7 +29,7 @@ from sdediff.sde.checks import check_process
 Net = Callable[..., Any]
 # What a solver's step calls.
 Model = Union["ScoreModel", BoundModel]
-Change = Callable[[Prediction, Model], Prediction]
+Change = Callable[[Prediction, Model], Prediction] | Binding
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,11 +42,12 @@ class ScoreModel:
     log_snr, sigma (sigma/alpha), c_noise, a `Clock` or a function of the level; by default t, for edm c_noise.
     output: the key, attribute or index of F where the network returns several things. stats: the data's mean and
     covariance (`statistics`), for solvers that whiten and for likelihoods. trained: the process that the network was
-    trained on, where it is used on another (`reschedule`). changes: functions (prediction, model) -> prediction,
-    applied in turn (`sdediff.guidance`). per_sample, shared: names of conditions that have a row a sample, or are the
-    same for all, where their shape leaves both open. velocity_only: True where training paired noise with data, so that
-    what needs a score is refused. origin: where `sdediff.load` took the model from. autoencoder: of a model of latents,
-    encode(images) and decode(latents); text_encoder: texts -> conditions (`sdediff.model.Autoencoder`, `TextEncoder`).
+    trained on, where it is used on another (`reschedule`). changes: functions (prediction, model) -> prediction, or
+    objects that bind to a run, in turn (`sdediff.guidance`). per_sample, shared: names of conditions that have a row a
+    sample, or are the same for all, where their shape leaves both open. velocity_only: True where training paired noise
+    with data, so that what needs a score is refused. origin: where `sdediff.load` took the model from. autoencoder: of
+    a model of latents, encode(images) and decode(latents); text_encoder: texts -> conditions
+    (`sdediff.model.Autoencoder`, `TextEncoder`).
     """
 
     net: Net
@@ -125,8 +127,9 @@ class ScoreModel:
         return self._with(cond={**self.cond, **as_tensors(cond)})
 
     def map_net(self, wrap: Callable[[Net], Net]) -> ScoreModel:
-        """The same model around wrap(net): counting, compiling."""
-        return self._with(net=wrap(self.net))
+        """The same model around wrap(net): counting; a network that a change evaluates beside it is wrapped as well."""
+        changes = tuple(change.map_net(wrap) if hasattr(change, "map_net") else change for change in self.changes)
+        return self._with(net=wrap(self.net), changes=changes)
 
     def _with(self, **fields: Any) -> ScoreModel:
         """`dataclasses.replace` without looking at the process again."""

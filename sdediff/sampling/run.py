@@ -25,6 +25,7 @@ from sdediff.model.velocity_only import WHY
 from sdediff.noise.brownian import Brownian
 from sdediff.noise.counter import Counter, Noise
 from sdediff.noise.stream import Stream
+from sdediff.sampling.compatibility import check_changes
 from sdediff.sampling.not_finite import lost, not_falling
 from sdediff.sampling.starts import default_start, warn_of_size, warn_of_strain
 from sdediff.solvers import Solver, SolverError
@@ -70,6 +71,8 @@ def make_plan(
         )
     if model.velocity_only and (solver.stochastic or solver.corrector):
         raise SolverError(f"{solver!r} needs a score, and {WHY}: take an ODE solver, such as dpmpp_2m or heun")
+    if model.changes:
+        check_changes(model, solver)
     denoise = denoise and sde.linear
     fixed = grid is not None and not isinstance(grid, str) and not callable(grid)
     if fixed and (steps is not None or calls is not None):

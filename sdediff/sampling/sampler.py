@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal, cast, overload
 
 import torch
@@ -18,6 +19,7 @@ from sdediff.model.network import Seen, check_eval, placement
 from sdediff.model.score_model import ScoreModel, check_model
 from sdediff.noise.counter import Noise
 from sdediff.sampling.arguments import check_alone, check_call, check_graph, check_resume, check_run, set_up
+from sdediff.sampling.compatibility import refuse_resuming
 from sdediff.sampling.compiled import compiled
 from sdediff.sampling.cuda_graph import CudaGraph, Graph, Recorded, recordable, replayed
 from sdediff.sampling.run import CHOOSERS, Plan, Run, RunTable, SampleRecord, State, make_plan, make_table, noise_for
@@ -120,12 +122,13 @@ class Sampler:
                 check_run(model, shape, x, cond)
         else:
             check_resume(resume, {"shape": shape, "x": x}, self._dtype, self._device)
+            refuse_resuming(model)
         noise = noise_for(self._noise, model, seed, index)
         start = x if resume is None else resume.x
         like: Any = (shape, cond) if start is None else (start.shape, cond, self._dtype or start.dtype, start.device)
         plan = self.plan(*like)
         if self.compile:
-            model = model.map_net(lambda _: self._net)
+            model = replace(model, net=self._net)
         if wrap is not None:
             model = model.map_net(wrap)
         bound = model.given(**cond) if cond else model

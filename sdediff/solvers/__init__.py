@@ -11,7 +11,9 @@ from sdediff.solvers.dpm_solver_v3 import DPMSolverV3
 from sdediff.solvers.exponential import DDIM
 from sdediff.solvers.langevin import AnnealedLangevin, ConsistentAnnealedLangevin, Langevin
 from sdediff.solvers.linear_multistep import LinearMultistep
+from sdediff.solvers.mean_shift import MeanShift
 from sdediff.solvers.registry import REGISTRY, list_solvers, lower_order_final, names, predictor_corrector, solver
+from sdediff.solvers.renoise import Renoise
 from sdediff.solvers.restart import Restart
 from sdediff.solvers.reverse_sde import Ancestral, EulerMaruyama, ReverseDiffusion
 from sdediff.solvers.runge_kutta import RungeKutta
@@ -41,8 +43,10 @@ __all__ = [
     "Langevin",
     "LinearMultistep",
     "LowerOrderFinal",
+    "MeanShift",
     "ModelStatistics",
     "PredictorCorrector",
+    "Renoise",
     "Restart",
     "ReverseDiffusion",
     "ReverseSDE",

@@ -106,6 +106,11 @@ class Solver(ABC):
         return True
 
     @fact
+    def two_predictions(self) -> bool:
+        """Whether a step is formed from x0 and eps alone, which may then be two predictions."""
+        return False
+
+    @fact
     def grid(self) -> str:
         """The default grid; "" for the process's own."""
         return ""

@@ -20,6 +20,7 @@ from sdediff.solvers.dpm_solver_v3 import dpm_solver_v3
 from sdediff.solvers.exponential import DDIM
 from sdediff.solvers.langevin import AnnealedLangevin, ConsistentAnnealedLangevin, Langevin
 from sdediff.solvers.linear_multistep import LinearMultistep, gradient_estimation, ipndm
+from sdediff.solvers.renoise import Renoise
 from sdediff.solvers.restart import Restart
 from sdediff.solvers.reverse_sde import Ancestral, EulerMaruyama, ReverseDiffusion
 from sdediff.solvers.runge_kutta import RungeKutta
@@ -54,6 +55,7 @@ REGISTRY: dict[str, Callable[..., Solver]] = {
     "ancestral": Ancestral,
     "ddpm": functools.partial(Ancestral, variance="large"),
     "ddim": DDIM,
+    "renoise": Renoise,
     "langevin": Langevin,
     "predictor_corrector": predictor_corrector,
     "annealed_langevin": AnnealedLangevin,

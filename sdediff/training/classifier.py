@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
 from sdediff._utils.checks import number, states
 from sdediff._utils.errors import InputError, InputTypeError
-from sdediff._utils.tensors import per_sample
-from sdediff.grids.levels import Level, level
-from sdediff.model.clock import CLOCKS
+from sdediff.grids.levels import level
+from sdediff.guidance.by_classifier import classify as classify
 from sdediff.model.score_model import ScoreModel
 from sdediff.sde.base import linear
 from sdediff.training.denoising import noised
@@ -53,16 +51,3 @@ class ClassifierLoss(TrainingObjective):
         at = level(sde, t)
         logits = classify(model, noised(x0, at, draws.normals(x0)), at)
         return functional.cross_entropy(logits, label.long(), reduction="none")
-
-
-def classify(model: ScoreModel, x: Tensor, t: Any) -> Tensor:
-    """The logits (B, classes) of a classifier at states x (B, ...) and times t, a float, (B,) or a level.
-
-    The network sees x/sqrt(alpha^2 + sigma^2), of about the data's size at every level.
-    """
-    at: Level = level(model.sde, t)
-    if not isinstance(model.time, str):
-        raise InputTypeError("a classifier's clock is one of the names: t, lam, log_snr, sigma, c_noise")
-    reading = torch.as_tensor(CLOCKS[model.time](at), dtype=torch.float64)
-    scale = torch.as_tensor(at.alpha, dtype=torch.float64).square() + torch.as_tensor(at.sigma).square()
-    return model.net(x / per_sample(scale.sqrt(), x), reading.to(x).expand(len(x)))

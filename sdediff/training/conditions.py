@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sdediff._utils.errors import InputError
-from sdediff.model.network import look
-
-
-def null_rows(net: Callable[..., Any]) -> dict[str, Any]:
-    """What a network's conditions are where there is none, by its method `null_conditions`; empty without one."""
-    for module in look(net).modules:
-        for part in module.modules():
-            method = getattr(part, "null_conditions", None)
-            if callable(method):
-                return dict(method())
-    return {}
+from sdediff.model.null_conditions import null_rows as null_rows
 
 
 def dropped(cond: dict[str, Any], without: Tensor, null: dict[str, Any]) -> dict[str, Any]:
