@@ -17,6 +17,7 @@ from sdediff.solvers import Solver, SolverError, list_solvers, solver
 
 if TYPE_CHECKING:
     from sdediff import (
+        adapters,
         analysis,
         benchmark,
         bridges,
@@ -85,8 +86,8 @@ _LAZY = {
     "check": "wiring",
 }
 _ROOMS = (
-    "analysis", "benchmark", "bridges", "datasets", "hub", "jobs", "likelihood", "metrics", "nets", "targets",
-    "testing", "training", "wiring",
+    "adapters", "analysis", "benchmark", "bridges", "datasets", "hub", "jobs", "likelihood", "metrics", "nets",
+    "targets", "testing", "training", "wiring",
 )  # fmt: skip
 
 __all__ = [
@@ -96,7 +97,7 @@ __all__ = [
     "PathStatistics", "Prediction", "RectifiedFlow", "SDEError", "SampleRecord", "Sampler", "ScoreModel", "Solver",
     "SolverError", "State", "Statistics", "StepsWarning", "Stream", "SubVP", "Table", "WiringReport",
     "WiringWarning",
-    "analyse",
+    "adapters", "analyse",
     "analysis", "bench", "benchmark", "bits_per_dim", "bridges", "check", "data", "datasets", "decode", "encode",
     "from_diffusers", "from_edm", "from_guided_diffusion", "from_k_diffusion", "from_score_sde", "grid", "grids",
     "guidance", "hub", "infer", "iterate", "jobs", "latent", "level", "levels", "likelihood", "likelihood_job",

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from sdediff.cli.adapt import adapt
 from sdediff.cli.bench import bench
 from sdediff.cli.check import check
 from sdediff.cli.config_file import with_config
@@ -45,7 +46,7 @@ def root(
         print(context.get_help())
 
 
-for command in (solvers, models, sample, likelihood, recommend, bench, train, check, infer, conformance):
+for command in (solvers, models, sample, likelihood, recommend, bench, train, adapt, check, infer, conformance):
     app.command()(with_config(grouped(command)))
 app.command("import")(with_config(grouped(import_model)))
 app.add_typer(jobs, name="jobs")

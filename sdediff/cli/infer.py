@@ -9,7 +9,7 @@ import typer
 
 from sdediff.cli.data import DATA_HELP, DataOptions
 from sdediff.cli.model_options import ModelOptions
-from sdediff.cli.options import Json, Seed, naming
+from sdediff.cli.options import BadInput, Json, Seed, naming
 from sdediff.cli.output import emit, show
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ def _network(name: str, using: ModelOptions) -> ScoreModel:
 
     if not is_reference(name):
         return using.load(name, flag="NETWORK")
+    if using.lora is not None:
+        raise BadInput("--lora: a network by reference has none: give a model, or leave it out")
     import_from_here()
     with naming("NETWORK"):
         found = imported(name, "network")

@@ -31,6 +31,11 @@ Cond = Annotated[
         metavar="NAME=VALUE", help="A condition: a number, a file with a row a sample, labels of DATA; repeatable."
     ),
 ]
+Prompt = Annotated[str | None, typer.Option(help="A text as the condition, for a model with a text encoder.")]
+Lora = Annotated[
+    str | None,
+    typer.Option(metavar="FILE[:SCALE]", help="A low-rank adapter of the network, what it adds multiplied by SCALE."),
+]
 StatisticsOf = Annotated[
     str | None,
     typer.Option(
@@ -44,6 +49,8 @@ class ModelOptions:
     """The options of every command that evaluates a network: its conditions, whose code runs, where it runs."""
 
     cond: Cond = None
+    prompt: Prompt = None
+    lora: Lora = None
     trust: Trust = None
     device: Device = "cpu"
     dtype: Dtype = None
@@ -56,18 +63,44 @@ class ModelOptions:
     @property
     def typed(self) -> list[tuple[str, str | None]]:
         """The options as they are typed again."""
-        repeated = [("--trust", text) for text in self.trust or ()] + [("--cond", text) for text in self.cond or ()]
+        repeated: list[tuple[str, str | None]] = [("--trust", text) for text in self.trust or ()]
+        repeated += [("--cond", text) for text in self.cond or ()]
+        repeated += [("--prompt", self.prompt), ("--lora", self.lora)]
         return [("--dtype", self.dtype), ("--device", None if self.device == "cpu" else self.device), *repeated]
 
     def load(self, name: str, statistics: str | None = None, flag: str = "MODEL") -> ScoreModel:
         """The model that a name means, on the device."""
-        return load_model(name, *self.placed, self.trust, statistics, flag)
+        model = load_model(name, *self.placed, self.trust, statistics, flag)
+        return model if self.lora is None else _adapted(model, self.lora)
 
     def given(
         self, model: ScoreModel, rows: int | None = None, data: DataSet | None = None, limit: int | None = None
     ) -> tuple[ScoreModel, dict[str, Any] | None]:
         """The model told of its conditions, and the conditions, as `conditioned` gives them."""
-        return conditioned(model, self.cond, rows, data, limit)
+        model, cond = conditioned(model, self.cond, rows, data, limit)
+        return model, cond if self.prompt is None else {**(cond or {}), **prompted(model, self.prompt, rows)}
+
+
+def prompted(model: ScoreModel, text: str, rows: int | None = None, flag: str = "--prompt") -> dict[str, Any]:
+    """The condition that a text is for a model's network, with a row for each of `rows` samples."""
+    if model.text_encoder is None:
+        notes = "".join(f" ({note})" for note in model.card.get("notes") or () if "text" in note)
+        raise BadInput(f"{flag}: the model has no text encoder{notes}: write its condition as --cond name=value")
+    with naming(flag):
+        cond: dict[str, Any] = model.text_encoder(text)
+    return {name: value.expand(rows or 1, *value.shape[1:]) for name, value in cond.items()}
+
+
+def _adapted(model: ScoreModel, text: str) -> ScoreModel:
+    """The model with the adapter of a file, FILE or FILE:SCALE."""
+    import sdediff as sd
+
+    file, _, scale = text.rpartition(":")
+    with naming("--lora"):
+        factor = value_of(scale)
+        if file and isinstance(factor, int | float) and not isinstance(factor, bool):
+            return sd.adapters.load_lora(model, file, float(factor))
+        return sd.adapters.load_lora(model, text)
 
 
 def load_model(

@@ -140,6 +140,15 @@ class DataSet:
         labels = None if self.labels is None else self.labels[:count]
         return DataSet(x, self.levels, self.range, labels, self.name, self.allow_bad)
 
+    def labelled(self, label: int) -> DataSet:
+        """The rows with this label, in memory. DataError: data without labels, or no such row."""
+        if self.labels is None:
+            raise DataError(f"{self.name}: the data have no labels by which to choose rows")
+        rows = np.flatnonzero(np.asarray(self.labels).reshape(len(self), -1)[:, 0] == label)
+        if not len(rows):
+            raise DataError(f"{self.name}: no row has the label {label}: give one that the data have")
+        return self._subset(rows, f"label={label}")
+
     def _subset(self, rows: np.ndarray, part: str) -> DataSet:
         rows = np.sort(rows)
         labels = None if self.labels is None else self.labels[rows]

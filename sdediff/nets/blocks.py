@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -45,7 +46,8 @@ class ResBlock(nn.Module):
 class Attention(nn.Module):
     """Attention of the positions of an image to each other, or to tokens of width `tokens`, added to the image.
 
-    The layers are named to_q, to_k, to_v and to_out, which adapters of other libraries look for. Rombach et al. 2022.
+    The layers are named to_q, to_k, to_v and to_out.0, which adapters of other libraries look for; in files the last
+    one's weights are to_out.weight and to_out.bias. Rombach et al. 2022.
     """
 
     def __init__(self, channels: int, heads: int, tokens: int = 0) -> None:
@@ -54,7 +56,9 @@ class Attention(nn.Module):
         self.to_q = nn.Linear(channels, channels)
         self.to_k = nn.Linear(tokens or channels, channels, bias=not tokens)
         self.to_v = nn.Linear(tokens or channels, channels, bias=not tokens)
-        self.to_out = zero(nn.Linear(channels, channels))
+        self.to_out = nn.Sequential(zero(nn.Linear(channels, channels)))
+        self.register_state_dict_post_hook(functools.partial(_rename, "to_out.0", "to_out"))
+        self.register_load_state_dict_pre_hook(functools.partial(_rename, "to_out", "to_out.0"))
 
     def forward(self, x: Tensor, tokens: Tensor | None = None) -> Tensor:
         """x (B, C, H, W), tokens (B, M, width) or None -> like x."""
@@ -69,6 +73,14 @@ class Attention(nn.Module):
         weights = torch.softmax(q @ k.transpose(-1, -2) * (c // self.heads) ** -0.5, dim=-1)
         joined = (weights @ v).transpose(1, 2).reshape(b, h * w, c)
         return x + self.to_out(joined).transpose(1, 2).reshape(b, c, h, w)
+
+
+def _rename(old: str, new: str, module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """A hook of a state dict that renames weight and bias of a layer."""
+    for part in ("weight", "bias"):
+        name = f"{prefix}{old}.{part}"
+        if name in state:
+            state[f"{prefix}{new}.{part}"] = state.pop(name)
 
 
 def level_features(x: Tensor, levels: int) -> Tensor:

@@ -22,9 +22,9 @@ class UNet(nn.Module):
     at the lowest level (0: none); clock, clock_scale, embedding: see ClockEmbedding. input="ve": the clock is sigma,
     the state is scaled by 1/sqrt(1 + sigma^2), and the output is the score, -F/sigma (Song et al. 2021, appendix H).
     classes: labels for the keyword `label`, an integer a sample; tokens: the width of the keyword `tokens` (B, M,
-    tokens), which the image attends to; None means no condition. variance: 2C channels, for learned variances.
-    levels: the data's levels, whose Fourier features join the input. dropout: in the residual blocks. A gain read
-    from the clock adds the state itself to the output.
+    tokens), or (1, M, tokens) for all, which the image attends to; None means no condition. variance: 2C channels, for
+    learned variances. levels: the data's levels, whose Fourier features join the input. dropout: in the residual
+    blocks. A gain read from the clock adds the state itself to the output.
     """
 
     def __init__(
@@ -123,6 +123,8 @@ class UNet(nn.Module):
             return None
         if given is None:
             return self.no_tokens.expand(len(x), -1, -1)
+        if given.ndim == 3 and len(given) == 1:
+            given = given.expand(len(x), -1, -1)
         if given.ndim != 3 or given.shape[0] != len(x) or given.shape[2] != self.no_tokens.shape[1]:
             width = self.no_tokens.shape[1]
             raise InputError(f"tokens of shape {tuple(given.shape)}: give ({len(x)}, M, {width}), or None")

@@ -40,9 +40,20 @@ def test_attention_is_the_softmax_of_scaled_products():
 
 
 def test_adapters_find_the_attention_layers():
-    names = {name.split(".")[-1] for name, m in small(tokens=5).named_modules() if isinstance(m, torch.nn.Linear)}
-    assert {"to_q", "to_k", "to_v", "to_out"} <= names
+    linear = [name for name, m in small(tokens=5).named_modules() if isinstance(m, torch.nn.Linear)]
+    for layer in ("attention", "cross"):
+        assert {f"{layer}.{part}" for part in ("to_q", "to_k", "to_v", "to_out.0")} <= set(linear)
     assert not any(m.bias is not None for n, m in small(tokens=5).named_modules() if n in ("cross.to_k", "cross.to_v"))
+
+
+def test_the_output_projection_keeps_its_name_in_files():
+    net = small(tokens=5)
+    state = net.state_dict()
+    assert {"attention.to_out.weight", "cross.to_out.bias"} <= state.keys()
+    assert not any("to_out.0" in name for name in state)
+    other = shaken(UNet(width=8, blocks=1, attention=2, tokens=5), seed=9)
+    other.load_state_dict(state)
+    assert torch.equal(other.attention.to_out[0].weight, net.attention.to_out[0].weight)
 
 
 def test_tokens_are_attended_to_and_their_order_does_not_matter():

@@ -1,0 +1,70 @@
+"""`adapt`: fits a low-rank adapter of a model's network to data."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sdediff.cli.data import DATA_HELP, DataOptions
+from sdediff.cli.model_options import Model, ModelOptions
+from sdediff.cli.options import Json, Seed, naming
+from sdediff.cli.output import emit
+
+
+def adapt(
+    model: Model,
+    data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
+    network: ModelOptions,
+    read: DataOptions,
+    out: Annotated[Path, typer.Option(help="The adapter's file, such as style.safetensors.")],
+    only: Annotated[int | None, typer.Option(help="Rows with this label alone.")] = None,
+    rank: Annotated[int, typer.Option(min=1, help="Of the two matrices of a layer.")] = 4,
+    alpha: Annotated[float | None, typer.Option(help="The adapter is scaled by alpha/rank; default: the rank.")] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(help="Ends of the names of linear layers; default: attention. Repeatable.")
+    ] = None,
+    updates: Annotated[int, typer.Option(min=1, help="Of the optimiser.")] = 300,
+    batch: Annotated[int, typer.Option(min=1, help="Samples an update.")] = 64,
+    rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 1e-2,
+    weighting: Annotated[str | None, typer.Option(help="Of the objective, as in training.WEIGHTINGS.")] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Fit a low-rank adapter (LoRA) of a model's network to data: writes its small file, for --lora."""
+    import sdediff as sd
+    from sdediff.training import Objective, TrainingSettings
+
+    loaded, rows = network.load(model), read.read(data)
+    if only is not None:
+        with naming("--only"):
+            rows = rows.labelled(only)
+    rows = dataclasses.replace(rows, labels=None)
+    loaded, cond = network.given(loaded)
+    with naming("adapt"):
+        adapted = sd.adapters.add_lora(loaded, rank, alpha=alpha, targets=target or sd.adapters.TARGETS, seed=seed)
+        settings = TrainingSettings(
+            updates=updates, batch=batch, rate=rate, warmup=min(20, updates - 1), average=0.98, seed=seed
+        )
+        log = sd.train(
+            adapted.given(**(cond or {})), rows, settings, Objective(weighting), device=str(network.placed[0])
+        )
+    with naming("--out"):
+        file = sd.adapters.save_lora(adapted, out)
+    counts = [sum(p.numel() for p in net.parameters()) for net in (loaded.net, adapted.net)]  # type: ignore[attr-defined]
+    last = log.losses[-min(len(log.losses), 100) :]
+    facts = {
+        "model": model, "data": data, "rows": len(rows), "updates": updates, "seconds": round(log.seconds, 1),
+        "loss": sum(last) / len(last), "weights": counts[1] - counts[0], "share": (counts[1] - counts[0]) / counts[0],
+        "file": str(file),
+    }  # fmt: skip
+    if as_json:
+        emit(facts)
+        return
+    typer.echo(
+        f"{updates} updates on {len(rows)} rows in {log.seconds:.0f} s, mean loss at the end {facts['loss']:.4g}"
+    )
+    typer.echo(f"{facts['weights']:,} weights, {facts['share']:.1%} of the network's")
+    typer.echo(facts["file"])
