@@ -1,6 +1,7 @@
-"""The sweep of solvers over budgets of network evaluations: its tasks, its results, its table and its plot."""
+"""The sweep of solvers over budgets of network evaluations: its tasks, its cells and rows, its table and its plot."""
 
 from sdediff._utils.machine import machine, versions
+from sdediff.benchmark.cells import COLUMNS, TIMES, Cell
 from sdediff.benchmark.contenders import (
     LIBRARIES,
     RULES,
@@ -11,24 +12,33 @@ from sdediff.benchmark.contenders import (
     contend,
     resolve_contenders,
 )
+from sdediff.benchmark.entries import Drawn, Entry, Facts, Point, Starts
+from sdediff.benchmark.making import DEFAULT_SOLVERS
 from sdediff.benchmark.report import Report
-from sdediff.benchmark.results import RealDataFloor, SkippedTrial, SolverResult
-from sdediff.benchmark.sweep import DEFAULT_SOLVERS, bench
+from sdediff.benchmark.rows import Quality, Row
+from sdediff.benchmark.sweep import bench
 from sdediff.benchmark.tasks import ReferenceSolver, Task
 
 __all__ = [
+    "COLUMNS",
     "DEFAULT_SOLVERS",
     "LIBRARIES",
     "RULES",
+    "TIMES",
+    "Cell",
     "Contender",
     "ContenderError",
+    "Drawn",
+    "Entry",
+    "Facts",
     "Finish",
     "Outcome",
-    "RealDataFloor",
+    "Point",
+    "Quality",
     "ReferenceSolver",
     "Report",
-    "SkippedTrial",
-    "SolverResult",
+    "Row",
+    "Starts",
     "Task",
     "bench",
     "contend",

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sdediff.analysis.figures import COLOURS, MARKERS
-from sdediff.benchmark.results import RealDataFloor, SolverResult
+from sdediff.benchmark.rows import Quality, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Diverging values would dominate the axis: they are clipped at this multiple of the floor.
-_SPAN = {"error": 1e6, "distance": 1e2}
+_ERROR_SPAN, _DISTANCE_SPAN = 1e6, 1e2
 
 
 class _Style(NamedTuple):
@@ -24,25 +24,28 @@ class _Style(NamedTuple):
     shift: float
 
 
-def draw(rows: Sequence[SolverResult], floors: Sequence[RealDataFloor], distance: str = "") -> Figure:
+def draw(rows: Sequence[Row], distance: str) -> Figure:
     """The figure: calls and quality on log axes, one line a solver, the distance of real data as the floor.
 
-    distance: the name of the distance, for the label of its axis.
+    distance: the name of the distance that is shown.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    names = [floor.task for floor in floors]
+    floors = {row.task: row.quality[distance] for row in rows if row.real}
+    names = list(dict.fromkeys(row.task for row in rows))
+    rows = [row for row in rows if not row.real]
     figure = Figure(figsize=(2.6 + 5.0 * len(names), 8.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, len(names), squeeze=False, sharex="col")
     styles = _styles(rows)
-    for column, floor in enumerate(floors):
-        of_task = [row for row in rows if row.task == floor.task]
-        _panel(axes[0][column], of_task, "error", styles)
-        _panel(axes[1][column], of_task, "distance", styles, floor.distance)
-        _floor(axes[1][column], floor.distance, floor.distance_error)
-        axes[0][column].set_title(floor.task, fontweight="bold")
+    for column, task in enumerate(names):
+        of_task = [row for row in rows if row.task == task]
+        floor = floors.get(task, Quality(0.0, None))
+        _panel(axes[0][column], of_task, "error_median", styles)
+        _panel(axes[1][column], of_task, distance, styles, floor.value)
+        _floor(axes[1][column], floor)
+        axes[0][column].set_title(task, fontweight="bold")
         axes[1][column].set_xlabel("network evaluations")
         _ticks(axes[1][column], of_task)
     axes[0][0].set_ylabel("error against the exact flow\n(rms a dimension, median)")
@@ -51,10 +54,10 @@ def draw(rows: Sequence[SolverResult], floors: Sequence[RealDataFloor], distance
     return figure
 
 
-def _styles(rows: Sequence[SolverResult]) -> dict[str, _Style]:
+def _styles(rows: Sequence[Row]) -> dict[str, _Style]:
     """Full lines for deterministic solvers, dashed for stochastic ones; a small shift separates error bars."""
-    names = list(dict.fromkeys(row.solver for row in rows))
-    deterministic = {row.solver for row in rows if row.error is not None}
+    names = list(dict.fromkeys(_name(row) for row in rows))
+    deterministic = {_name(row) for row in rows if not row.stochastic}
     middle = (len(names) - 1) / 2
     return {
         name: _Style(
@@ -67,20 +70,25 @@ def _styles(rows: Sequence[SolverResult]) -> dict[str, _Style]:
     }
 
 
-def _panel(axes: Axes, rows: list[SolverResult], quantity: str, styles: dict[str, _Style], floor: float = 0.0) -> None:
+def _name(row: Row) -> str:
+    """What one line is of: a solver on one grid, where there are several."""
+    return row.solver if row.library == "sdediff" else f"{row.library}: {row.solver}"
+
+
+def _panel(axes: Axes, rows: list[Row], quantity: str, styles: dict[str, _Style], floor: float = 0.0) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.grid(True, which="major", color="#dddddd", linewidth=0.8)
     axes.set_axisbelow(True)
-    values = [value for row in rows if (value := getattr(row, quantity)) is not None and value > 0]
+    rows = [row for row in rows if quantity in row.quality]
+    values = [row.quality[quantity].value for row in rows if row.quality[quantity].value > 0]
     if not values:
         axes.text(0.5, 0.5, "no solver has a value", ha="center", va="center", transform=axes.transAxes)
         return
-    top = _SPAN[quantity] * (floor if floor > 0 else min(values))
+    span = _ERROR_SPAN if quantity == "error_median" else _DISTANCE_SPAN
+    top = span * (floor if floor > 0 else min(values))
     for name, style in styles.items():
-        points = sorted(
-            (row for row in rows if row.solver == name and getattr(row, quantity) is not None), key=lambda r: r.calls
-        )  # fmt: skip
+        points = sorted((row for row in rows if _name(row) == name), key=lambda row: row.calls or 0)
         if points:
             _line(axes, points, quantity, style, top)
     if max(values) > top:
@@ -88,25 +96,24 @@ def _panel(axes: Axes, rows: list[SolverResult], quantity: str, styles: dict[str
         axes.text(0.99, 0.985, "at this edge: larger still", ha="right", va="top", fontsize=8, transform=axes.transAxes)
 
 
-def _line(axes: Axes, points: list[SolverResult], quantity: str, style: _Style, top: float) -> None:
-    shift = math.exp(style.shift) if quantity == "distance" else 1.0
-    calls = [row.calls * shift for row in points]
+def _line(axes: Axes, points: list[Row], quantity: str, style: _Style, top: float) -> None:
+    shift = math.exp(style.shift)
+    calls = [(row.calls or 0) * (1.0 if quantity == "error_median" else shift) for row in points]
     # An unbiased distance may be negative, which a log axis cannot show.
-    values = [min(v, top) if (v := getattr(row, quantity)) > 0 else math.nan for row in points]
+    found = [row.quality[quantity] for row in points]
+    values = [min(quality.value, top) if quality.value > 0 else math.nan for quality in found]
     line: dict[str, Any] = {
         "color": style.color, "marker": style.marker, "linestyle": style.linestyle,
         "markersize": 6.5, "linewidth": 1.5, "markeredgecolor": "white", "markeredgewidth": 0.5,
     }  # fmt: skip
-    if quantity == "error":
-        axes.plot(calls, values, **line)
-        return
     # The lower arm may not reach zero on a log axis.
-    spread = [0.0 if v == top else row.distance_error or 0.0 for v, row in zip(values, points, strict=True)]
+    spread = [0.0 if v == top else q.std_error or 0.0 for v, q in zip(values, found, strict=True)]
     low = [min(s, 0.9 * v) for s, v in zip(spread, values, strict=True)]
     axes.errorbar(calls, values, yerr=(low, spread), capsize=2, elinewidth=0.9, **line)
 
 
-def _floor(axes: Axes, value: float, error: float) -> None:
+def _floor(axes: Axes, floor: Quality) -> None:
+    value, error = floor.value, floor.std_error or 0.0
     if value <= 0:
         return
     axes.axhline(value, color="black", linewidth=1.2, zorder=1.5)
@@ -117,11 +124,11 @@ def _floor(axes: Axes, value: float, error: float) -> None:
     )  # fmt: skip
 
 
-def _ticks(axes: Axes, rows: list[SolverResult]) -> None:
+def _ticks(axes: Axes, rows: list[Row]) -> None:
     """The budgets, or the calls counted by adaptive solvers, as plain numbers far enough apart to be read."""
     from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-    budgets = sorted({row.budget if isinstance(row.budget, int) else row.calls for row in rows})
+    budgets = sorted({row.budget or row.calls or 1 for row in rows})
     shown: list[int] = []
     for value in budgets:
         if not shown or value > 1.25 * shown[-1]:

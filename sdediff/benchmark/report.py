@@ -1,45 +1,77 @@
-"""The report of a sweep: its results as a table, a picture and a file."""
+"""The report of a sweep: its rows as a table and a picture, read from the folder of its job."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdediff._utils.errors import InputError
 from sdediff._utils.files import whole
 from sdediff._utils.tables import html_table
+from sdediff.benchmark.cells import OK, Cell
 from sdediff.benchmark.plots import draw
-from sdediff.benchmark.results import RealDataFloor, SkippedTrial, SolverResult
-from sdediff.metrics.distances import Estimate
+from sdediff.benchmark.reading import read_cells, read_summary, stored_sweep
+from sdediff.benchmark.rows import Row, joined
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-_FORMAT = 2
-
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """The results of a sweep, the floors of its tasks, the skipped trials, and how everything was measured."""
+    """The cells of a sweep, how everything was set (settings), and what ran it (circumstances).
 
-    rows: tuple[SolverResult, ...]
-    floors: tuple[RealDataFloor, ...]
-    skipped: tuple[SkippedTrial, ...] = ()
-    settings: dict[str, Any] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
-    machine: dict[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
+    rows: the cells of all seeds together; skipped: cells that were refused or failed; finished: whether all are there.
+    settings: models, data and settings as in the job's manifest. circumstances: machine, versions, git, seconds; empty
+    until the job is finished.
+    """
+
+    cells: tuple[Cell, ...]
+    settings: dict[str, Any]
+    circumstances: dict[str, Any] = field(default_factory=dict)
+    finished: bool = True
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Report:
+        """The report of a sweep's folder, also of one that is not finished. InputError names what is no sweep."""
+        path = Path(folder).expanduser()
+        stored = stored_sweep(path)
+        cells = read_cells(path, list(stored["settings"]["distances"]))
+        about = {key: value for key, value in read_summary(path).items() if key not in ("data", "model", "settings")}
+        settings = {key: stored[key] for key in ("data", "model", "settings")}
+        return cls(tuple(cells), settings, about, bool(stored["result"]))
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """One row for a solver at one budget on one task."""
+        return tuple(joined(self.cells))
+
+    @cached_property
+    def skipped(self) -> tuple[Cell, ...]:
+        """Cells without a result; their status says why."""
+        return tuple(cell for cell in self.cells if cell.status != OK)
+
+    @property
+    def distances(self) -> list[str]:
+        """The names of the distances, that of the table first."""
+        return list(self.settings["settings"]["distances"])
+
+    @property
+    def tasks(self) -> list[str]:
+        """The names of the tasks."""
+        return list(dict.fromkeys(cell.task for cell in self.cells))
 
     def __repr__(self) -> str:
-        tasks = ", ".join(floor.task for floor in self.floors)
-        return f"Report({len(self.rows)} results on {tasks}; {len(self.skipped)} skipped; {self.seconds:.0f} s)"
+        done = f"{len(self.rows)} results on {', '.join(self.tasks)}; {len(self.skipped)} skipped"
+        return f"Report({done})" if self.finished else f"Report({done}; not finished)"
 
     def _repr_html_(self) -> str:
-        return html_table(
-            self._columns(), [cells for section in self._sections() for cells in section], self._caption()
-        )
+        cells = [cells for section in self._sections() for cells in section]
+        return html_table(self._columns(), cells, self._caption())
+
+    def __rich__(self) -> Table:
+        return self.table()
 
     def table(self) -> Table:
         """The results as a rich table, a section a task."""
@@ -60,63 +92,41 @@ class Report:
         return table
 
     def _columns(self) -> tuple[str, ...]:
-        return ("solver", "grid", "calls", "error", self.settings.get("distance", "distance"), "ms/sample", "ratio")
+        return ("solver", "grid", "calls", "error", *self.distances[:1], "ms/sample", "ratio")
 
     def _sections(self) -> list[list[tuple[str, ...]]]:
-        """A list of rows for every task, the floor of the real data first."""
-        sections: list[list[tuple[str, ...]]] = []
-        for floor in self.floors:
-            least = _distance(floor.distance, floor.distance_error)
-            section: list[tuple[str, ...]] = [(f"{floor.task}: real data", "", "", "", least, "", "")]
-            for row in (r for r in self.rows if r.task == floor.task):
-                error = "" if row.error is None else f"{row.error:.2g}"
-                distance = _distance(row.distance, row.distance_error)
-                section.append(
-                    (row.label, row.grid, str(row.calls), error, distance, f"{row.ms:.3g}", f"{row.ratio:.2f}")
-                )
-            sections.append(section)
-        return sections
+        """A list of lines for every task, real data first."""
+        return [[self._line(row) for row in self.rows if row.task == task] for task in self.tasks]
+
+    def _line(self, row: Row) -> tuple[str, ...]:
+        label = f"{row.task}: {row.label}" if row.real else row.label
+        error = str(row.quality.get("error_median", ""))
+        distances = (str(row.quality.get(name, "")) for name in self.distances[:1])
+        ms = "" if row.ms is None else f"{row.ms:.3g}"
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+        return (label, row.grid or "", "" if row.real else str(row.calls), error, *distances, ms, ratio)
 
     def _caption(self) -> str:
-        threads = ", ".join(f"{name} {task.get('threads')}" for name, task in self.settings.get("tasks", {}).items())
+        machine, seeds = self.circumstances.get("machine", {}), max((row.seeds for row in self.rows), default=1)
+        spread = "" if seeds == 1 else f", +- the standard error over {seeds} seeds"
+        seconds = self.circumstances.get("seconds")
         return "\n".join([
-            f"error: to the exact flow, median; {self.settings.get('distance')}: to the true data",
+            f"error: to the exact flow, median{spread}",
+            *(f"{name}: to the true data" for name in self.distances[:1]),
             "ms/sample: wall time; ratio: that over the network's own time",
-            f"{self.machine.get('cpu')}, {self.machine.get('device')}, threads: {threads}; {self.seconds:.0f} s in all",
+            f"{machine.get('cpu')}, {machine.get('device')}, {self.settings['settings']['threads']} threads"
+            + ("" if seconds is None else f"; {seconds:.0f} s in all"),
         ])  # fmt: skip
 
     def plot(self, path: str | Path) -> Path:
         """Writes quality against network evaluations as a PNG, two panels a task; returns its path."""
         with whole(path) as unfinished:
-            draw(self.rows, self.floors, self.settings.get("distance", "")).savefig(unfinished, format="png", dpi=130)
+            draw(self.rows, *self.distances[:1]).savefig(unfinished, format="png", dpi=130)
         return Path(path)
 
     def to_dict(self) -> dict[str, Any]:
-        """The whole report as plain values."""
-        return {"format": _FORMAT, **asdict(self)}
-
-    def save(self, path: str | Path) -> Path:
-        """Writes the whole report as JSON and returns the path; `Report.load` reads it."""
-        text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
-        with whole(path) as unfinished:
-            unfinished.write_text(text + "\n", encoding="utf-8")
-        return Path(path)
-
-    @classmethod
-    def load(cls, path: str | Path) -> Report:
-        """The report in a file that `save` wrote. ValueError names the file where it is something else."""
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            if content.pop("format") != _FORMAT:
-                raise InputError("of another format")
-            kinds = {"rows": SolverResult, "floors": RealDataFloor, "skipped": SkippedTrial}
-            lists: dict[str, Any] = {key: tuple(kind(**v) for v in content.pop(key)) for key, kind in kinds.items()}
-            return cls(**lists, **content)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}: not a report of sdediff bench ({error}): run the sweep again") from error
-
-
-def _distance(value: float | None, error: float | None) -> str:
-    if value is None or error is None:
-        return "not finite"
-    return str(Estimate(value, error, "")) if value < 1e4 else f"{value:.1e}"
+        """Rows, skipped cells, settings and circumstances as plain values."""
+        return {
+            "rows": [row.to_dict() for row in self.rows], "skipped": [asdict(cell) for cell in self.skipped],
+            **self.settings, **self.circumstances,
+        }  # fmt: skip

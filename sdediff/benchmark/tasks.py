@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -11,7 +12,6 @@ from torch import Tensor
 from sdediff import hub
 from sdediff._utils.checks import states
 from sdediff._utils.errors import InputError, InputTypeError
-from sdediff._utils.suggestions import nearest
 from sdediff.datasets import DataSet
 from sdediff.model.conditions import conditions_in_turn
 from sdediff.model.data_card import DataCard
@@ -21,10 +21,10 @@ from sdediff.sde.processes import VP
 from sdediff.solvers import ODE, Solver, solver
 from sdediff.targets import TARGETS, target
 
-# The default network has a short name.
-_SHORT_NAMES = {"digits": "digits-vp"}
 # How many true samples of a target a task holds; as many again serve as real data.
 _TRUTH_SIZE = 4000
+# How many samples a solver draws from one seed, of a target and of a network.
+_TARGET_SAMPLES, _NETWORK_SAMPLES = 128, 64
 
 
 class ReferenceSolver(NamedTuple):
@@ -35,26 +35,28 @@ class ReferenceSolver(NamedTuple):
     dtype: torch.dtype | None = None
 
 
-# Trained networks are not smooth enough for a high order to pay: on the digits this is within 2e-5 of DOP853 at 1e-8.
-_NETWORK_REFERENCE = ReferenceSolver(solver("dpmpp_2m"), 400)
+# Trained networks are not smooth enough for more to pay: on the digits this is within 7e-5 of DOP853 at 200 calls.
+_NETWORK_REFERENCE = ReferenceSolver(solver("adams", points=3, basis="x0", variable="lam"), 200)
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
     """A model, true data (N, *shape) that its samples are compared with, and real data (M, *shape).
 
-    real: a draw independent of truth; its own distance to truth is the floor. samples: how many a solver draws
-    by default. reference: how the exact flow is computed. cond: conditions of the network; tensors give their rows to
-    the samples in turn, those that the model's `shared` names are the same for all.
+    real: a draw independent of truth; its own distance to truth is the floor. samples: how many a solver draws from a
+    seed by default. reference: how the exact flow is computed. cond: conditions of the network; tensors give their rows
+    to the samples in turn, those that the model's `shared` names are the same for all. modes (K, *shape): points of
+    which a sample belongs to the nearest, by default truth.
     """
 
     name: str
     model: ScoreModel
     truth: Tensor
     real: Tensor
-    samples: int = 200
+    samples: int = _NETWORK_SAMPLES
     reference: ReferenceSolver = _NETWORK_REFERENCE
     cond: dict[str, Any] | None = None
+    modes: Tensor | None = None
 
     def conditions(self, first: int, count: int) -> dict[str, Any] | None:
         """The conditions of `count` samples from number `first` on."""
@@ -78,42 +80,38 @@ class Task:
 
 
 def resolve_task(
-    task: str | ScoreModel | Task,
+    model: str | ScoreModel | Task,
     device: Any = None,
     dtype: torch.dtype | None = None,
     data: Any = None,
     cond: dict[str, Any] | None = None,
+    trust: Sequence[str] = (),
 ) -> Task:
-    """A task by name: a target of sdediff.targets under VP, or any name of a model, or a model itself, with its data.
+    """The task of a model, its name or folder, or a Task as it is.
 
-    data: what samples of a model follow, a DataSet or a tensor (N, ...) of its states; by default the data of the
+    data: what samples of the model follow, a DataSet or a tensor (N, ...) of its states; by default the data of the
     package that its card names. Every second row is the truth, the others are the real data.
     """
-    if isinstance(task, Task):
-        return task if cond is None else replace(task, cond=cond)
-    if isinstance(task, ScoreModel):
-        return _network_task(str(task.card.get("name", "model")), task, data, cond)
-    if not isinstance(task, str):
-        raise InputTypeError(f"a task is a name, a model or a benchmark.Task, given {type(task).__name__}")
-    if task in TARGETS:
-        return _target_task(task, device, dtype)
-    stored = _SHORT_NAMES.get(task, task)
-    try:
-        model = hub.load(stored, device, dtype)
-    except hub.HubError as error:
-        if str(error).startswith("no model"):
-            raise InputError(nearest(task[:200], {*TARGETS, *hub.models(), *_SHORT_NAMES}, "task")) from error
-        raise
-    return _network_task(task, model, data, cond)
+    if isinstance(model, Task):
+        return model if cond is None else replace(model, cond=cond)
+    if isinstance(model, ScoreModel):
+        return _network_task(str(model.card.get("name", "model")), model, data, cond)
+    if not isinstance(model, str):
+        raise InputTypeError(f"give names, models or benchmark.Task objects, given {type(model).__name__}")
+    if model in TARGETS:
+        raise InputError(f"{model!r} is a target, whose score is exact: write targets=[{model!r}] (--targets {model})")
+    return _network_task(model, hub.load(model, device, dtype, trust), data, cond)
 
 
-def _target_task(name: str, device: Any, dtype: torch.dtype | None) -> Task:
+def target_task(name: str, device: Any = None, dtype: torch.dtype | None = None) -> Task:
+    """The task of a target of sdediff.targets, with its exact score, under VP."""
     distribution, dtype = target(name), dtype or torch.get_default_dtype()
     model = distribution.model(VP())
     model.net.to(device or "cpu")  # type: ignore[attr-defined]
     truth, real = (distribution.sample(_TRUTH_SIZE, index=first, dtype=dtype) for first in (0, _TRUTH_SIZE))
     reference = ReferenceSolver(ODE("DOP853", 1e-8, 1e-8), None, torch.float64)
-    return Task(name, model, truth, real, 400, reference)
+    modes = distribution.means.reshape(-1, *distribution.shape)
+    return Task(name, model, truth, real, _TARGET_SAMPLES, reference, modes=modes)
 
 
 def _network_task(name: str, model: ScoreModel, data: Any, cond: dict[str, Any] | None) -> Task:
@@ -128,7 +126,7 @@ def _network_task(name: str, model: ScoreModel, data: Any, cond: dict[str, Any] 
     if len(rows) < 4:
         raise InputError(f"{len(rows)} rows of data: give at least 4, better some hundreds")
     check_data(model, rows, "data", depth=5)
-    return Task(name, model, rows[::2], rows[1::2], min(200, len(rows) // 2), cond=cond)
+    return Task(name, model, rows[::2], rows[1::2], min(_NETWORK_SAMPLES, len(rows) // 2), cond=cond)
 
 
 def _states(data: Any, card: DataCard) -> Tensor:

@@ -2,81 +2,162 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sdediff.cli.data import data_set
+from sdediff.cli.job_options import Address, EngineName, PartOf, Workers, job_errors
 from sdediff.cli.model_options import MODEL_HELP, Cond, Trust, conditioned, load_model
-from sdediff.cli.options import BadInput, Check, Device, Dtype, Json, Out, Seed, make_solver, naming, placed, writable
+from sdediff.cli.options import BadInput, Check, Device, Dtype, Json, Seed, make_solver, naming, placed, writable
 from sdediff.cli.output import emit, show
 
 if TYPE_CHECKING:
-    from sdediff.benchmark import Task
+    from sdediff.benchmark import Report
+
+# Where results go by default; a folder that holds another sweep is left as it is.
+_FOLDER = "bench-results"
 
 
 def bench(
     model: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help=MODEL_HELP)] = None,
-    task: Annotated[list[str] | None, typer.Option(help="digits, gmm64, a model, ...; may be repeated.")] = None,
+    targets: Annotated[list[str] | None, typer.Option(help="Targets with an exact score: gmm64,ring, ...")] = None,
     data: Annotated[
         str | None, typer.Option(metavar="DATA", help="What samples of MODEL follow: digits, or a file or folder.")
     ] = None,
-    solver: Annotated[list[str] | None, typer.Option(help="name or name:key=value,...; may be repeated.")] = None,
-    calls: Annotated[list[str] | None, typer.Option(help="Network evaluations, such as 5,10; may be repeated.")] = None,
-    samples: Annotated[int | None, typer.Option(min=1, help="Samples that each solver draws.")] = None,
-    distance: Annotated[str, typer.Option(help="frechet[pca32], energy, mmd, sliced_wasserstein.")] = "frechet[pca32]",
+    solvers: Annotated[list[str] | None, typer.Option(help="name or name:key=value,... , joined by commas.")] = None,
+    grids: Annotated[list[str] | None, typer.Option(help="Grids for every solver, in place of its own.")] = None,
+    calls: Annotated[list[str] | None, typer.Option(help="Network evaluations, such as 5,10.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of every solver, from --seed on.")] = 3,
+    samples: Annotated[int | None, typer.Option(min=1, help="Samples that each run draws.")] = None,
+    distances: Annotated[
+        list[str] | None, typer.Option(help="frechet[pca32], energy, mmd, sliced_wasserstein; the first is shown.")
+    ] = None,
     cond: Cond = None,
     trust: Trust = None,
     check: Check = True,
-    out: Out = Path("bench-results"),
+    skip_failed: Annotated[bool, typer.Option("--skip-failed", help="Go on where every run fails.")] = False,
+    part: PartOf = None,
+    engine: EngineName = None,
+    workers: Workers = None,
+    address: Address = None,
+    num_threads: Annotated[int | None, typer.Option(min=1, help="Threads of torch.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help=f"Folder of the job; by default {_FOLDER}, or the next free.")
+    ] = None,
     seed: Seed = 0,
     device: Device = "cpu",
     dtype: Dtype = None,
     as_json: Json = False,
 ) -> None:
-    """Compare solvers for speed and quality: a table, bench.png and bench.json."""
+    """Compare solvers for speed and quality: a table, bench.png and the cells as Parquet; a job that resumes."""
     from sdediff.benchmark import bench as sweep
-    from sdediff.benchmark.sweep import distance_function
+    from sdediff.benchmark.sweep_work import distance_functions
 
     place, kind = placed(device, dtype)
-    named = {text: make_solver(*_solver(text), option_flag="--solver") for text in solver or ()}
+    named = {text: make_solver(*_solver(text), "--solvers", "--solvers") for text in _solvers(solvers)}
     counts = _counts(calls) if calls else (5, 10, 20, 50)
-    with naming("--distance"):
-        metric = distance_function(distance)
-    tasks = _tasks(model or (), task or (), data, cond, trust, place, kind)
-    folder = writable(out)
-    report = sweep(tasks, named or None, counts, samples=samples, distance=metric, seed=seed, dtype=kind, check=check)
-    with naming("--out"):
-        files = {"json": report.save(folder / "bench.json"), "png": report.plot(folder / "bench.png")}
+    kinds = _listed(distances) or ("frechet[pca32]", "energy")
+    with naming("--distances"):
+        distance_functions(kinds)
+    models, given = _models(model or (), data, cond, trust, place, kind)
+    about: dict[str, Any] = {
+        "targets": _targets(targets), "data": data, "grids": _grids(grids), "cond": given, "samples": samples,
+        "seeds": seeds, "seed": seed, "distances": kinds, "check": check, "trust": trust or (),
+        "skip_failed": skip_failed, "device": place, "dtype": kind, "num_threads": num_threads, "part": part,
+        "engine": engine, "workers": workers, "address": address,
+    }  # fmt: skip
+    what = "--samples" if samples else "--data" if data else "MODEL"
+    folder, report = _run(out, what, lambda path: sweep(models, named or None, counts, out=path, **about))
+    _print(report, folder, as_json)
+
+
+def _run(out: Path | None, what: str, sweep: Callable[[Path], Report]) -> tuple[Path, Report]:
+    """The sweep in its folder: without --out the first of the default ones that holds no other job."""
+    from sdediff.jobs import JobError
+
+    folder = writable(out or Path(_FOLDER))
+    for count in itertools.count(2):
+        with job_errors(folder, what):
+            try:
+                return folder, sweep(folder)
+            except JobError as error:
+                if out is not None or " holds another job: " not in str(error):
+                    raise
+        folder = writable(Path(f"{_FOLDER}-{count}"))
+    raise BadInput("--out: no folder is free")
+
+
+def _print(report: Report, folder: Path, as_json: bool) -> None:
+    files = {name: str(folder / name) for name in ("cells.parquet", "times.parquet", "summary.json")}
+    if report.finished:
+        with naming("--out"):
+            files["bench.png"] = str(report.plot(folder / "bench.png"))
     if as_json:
         emit({**report.to_dict(), "files": files})
         return
+    if not report.finished:
+        return  # the part that ends last shows the result
     show(report.table())
-    for skip in report.skipped:
-        typer.echo(f"skipped: {skip.task}, {skip.solver} at {skip.budget}: {skip.reason}")
-    typer.echo("\n".join(str(path) for path in files.values()))
+    for cell in report.skipped:
+        where = f"{cell.solver} at {cell.budget or cell.tolerance}, seed {cell.seed}"
+        typer.echo(f"{cell.task}, {where}: {cell.status}")
+    typer.echo("\n".join(files.values()))
 
 
-def _tasks(
-    models: Sequence[str], names: Sequence[str], data: str | None, cond: Any, trust: Any, place: Any, kind: Any
-) -> list[Task]:
-    """The tasks of MODEL and --task, by default the digits and a mixture."""
-    from dataclasses import replace
+def _models(
+    names: Sequence[str], data: str | None, cond: Any, trust: Any, place: Any, kind: Any
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The models by the names that were typed, and their conditions."""
+    from sdediff.jobs.names import named_data
 
-    from sdediff.benchmark.tasks import resolve_task
+    models, given = {}, None
+    for name in names:
+        models[name], given = conditioned(load_model(name, place, kind, trust), cond)
+    if data is not None:
+        with naming("--data"):
+            named_data(data)
+    return models or None, given
 
-    tasks = []
-    rows = None if data is None else data_set(data, "test", None, None, None, None)
-    for name in models:
-        loaded, given = conditioned(load_model(name, place, kind, trust), cond)
-        with naming("--data" if data else "MODEL"):
-            tasks.append(replace(resolve_task(loaded, place, kind, rows, given), name=name))
-    for name in names or (() if models else ("digits", "gmm64")):
-        with naming("--task"):
-            tasks.append(resolve_task(name, place, kind, rows))
-    return tasks
+
+def _targets(given: list[str] | None) -> list[str] | None:
+    from sdediff.targets import target
+
+    names = _listed(given)
+    with naming("--targets"):
+        for name in names:
+            target(name)
+    return names or None
+
+
+def _grids(given: list[str] | None) -> list[str] | None:
+    from sdediff._utils.suggestions import nearest
+    from sdediff.grids.grids import GRIDS
+
+    names = _listed(given)
+    for name in names:
+        if name not in GRIDS:
+            raise BadInput(f"--grids: {nearest(name, GRIDS, 'grid')}")
+    return names or None
+
+
+def _listed(given: list[str] | None) -> list[str]:
+    """Names from texts that hold several, joined by commas, or that were given one by one."""
+    return [name for text in given or () for name in text.split(",")]
+
+
+def _solvers(given: list[str] | None) -> list[str]:
+    """Texts name or name:key=value,key=value: what has no name before its key belongs to the solver before it."""
+    found: list[str] = []
+    for text in given or ():
+        for at, part in enumerate(text.split(",")):
+            if at and "=" in part and ":" not in part.partition("=")[0]:
+                found[-1] += f",{part}"
+            else:
+                found.append(part)
+    return found
 
 
 def _solver(text: str) -> tuple[str, list[str]]:

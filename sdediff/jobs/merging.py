@@ -22,10 +22,11 @@ def merge(job: JobFolder, manifest: Manifest) -> None:
     with whole(job.result) as unfinished:
         job.work.write(job.tables(), unfinished)
     lines = [job.done[number] for number in range(job.count)]
-    common = next((line.facts for line in lines if line.facts), {})
+    common = job.work.common([line.facts for line in lines])
     given = input_identity(job.work, job)
     seconds = math.fsum(line.seconds for line in lines)
     manifest.result = {**common, "seconds": seconds, "sha256": file_hash(job.result), "input": given}
+    manifest.result["file"] = job.result.name
     if given:
         manifest.sections["data"]["sha256"] = given
     manifest.write()

@@ -11,6 +11,7 @@ import numpy as np
 from sdediff.jobs.blocks import block_numbers, block_rows, identity
 from sdediff.jobs.errors import JobError
 from sdediff.jobs.scoring import likelihood_schema
+from sdediff.jobs.tables import described_schema
 from sdediff.jobs.work import Batch, Work
 
 if TYPE_CHECKING:
@@ -56,7 +57,23 @@ class StoredLikelihood(StoredWork):
         return identity(digests, data["dtype"], (self.units, *data["shape"]), self._size())
 
 
-_WORKS: dict[str, Callable[[dict[str, Any]], StoredWork]] = {"likelihood": StoredLikelihood}
+class StoredSweep(StoredWork):
+    """A sweep, and any work that states its columns and its result in its settings."""
+
+    unit = "cell"
+
+    @property
+    def result(self) -> str:
+        return str(self.sections["settings"]["result"])
+
+    def schema(self) -> pa.Schema:
+        return described_schema(self.sections)
+
+    def common(self, facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        return {}
+
+
+_WORKS: dict[str, Callable[[dict[str, Any]], StoredWork]] = {"likelihood": StoredLikelihood, "sweep": StoredSweep}
 
 
 def stored_work(stored: dict[str, Any]) -> StoredWork:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
 
 # Rows of a row group: fixed, so that the bytes of a result do not depend on the size of the shards.
 _GROUP = 1 << 16
+
+
+def described_schema(sections: dict[str, Any]) -> pa.Schema:
+    """The schema of a work that states its columns in its settings, with all that defines the job as metadata."""
+    import pyarrow as pa
+
+    fields = [pa.field(name, pa.type_for_alias(kind)) for name, kind in sections["settings"]["columns"].items()]
+    about = {key: sections[key] for key in ("data", "model", "settings")}
+    return pa.schema(fields, metadata={"sdediff": json.dumps(about, sort_keys=True)})
 
 
 def make_table(columns: dict[str, list[Any]], schema: pa.Schema) -> pa.Table:

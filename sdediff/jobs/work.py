@@ -75,6 +75,10 @@ class Work(ABC):
         """The hash of the whole input from those of all its blocks."""
         return ""
 
+    def common(self, facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """What the manifest says of the result, from the facts of all shards; by default those of the first."""
+        return next((given for given in facts if given), {})
+
     @property
     def result(self) -> str:
         """The name of the file that holds the result."""

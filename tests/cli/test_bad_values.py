@@ -23,8 +23,8 @@ CASES = [
     (["likelihood", "points", "/dev/null"], "DATA"),
     *((["recommend", path], "MODEL") for path in PATHS),
     (["recommend", "points.npy"], "MODEL"),
-    *((["bench", "--task", path], "--task") for path in PATHS),
-    *((["bench", "--task", "ring", "--out", path], "--out") for path in PATHS[:4]),
+    *((["bench", "--targets", path], "--targets") for path in PATHS),
+    *((["bench", "--targets", "ring", "--out", path], "--out") for path in PATHS[:4]),
     *((["conformance", path], "SOLVER") for path in (LONG, "~nouser:x", ":", "os:path", "")),
     *((["sample", "points", "--calls", number], "--calls") for number in NUMBERS),
     *((["sample", "points", "--steps", number], "--steps") for number in NUMBERS),
@@ -40,8 +40,8 @@ CASES = [
     *((["likelihood", "points", "points.npy", "--threads", n], "--threads") for n in ("100000", "0", *NUMBERS)),
     *((["likelihood", "points", "points.npy", "--limit", n], "--limit") for n in ("0", "-1", *NUMBERS[:5])),
     *((["recommend", "points", "--starts", number], "--starts") for number in NUMBERS),
-    *((["bench", "--task", "ring", "--calls", number], "--calls") for number in NUMBERS[:6]),
-    *((["bench", "--task", "ring", "--samples", number], "--samples") for number in NUMBERS[:6]),
+    *((["bench", "--targets", "ring", "--calls", number], "--calls") for number in NUMBERS[:6]),
+    *((["bench", "--targets", "ring", "--samples", number], "--samples") for number in NUMBERS[:6]),
 ]
 
 

@@ -47,7 +47,7 @@ def arguments(command, model, *more):
     data = {"likelihood": ["points.npy", "--limit", "8"], "check": ["points.npy"], "bench": ["--data", "many.npy"]}
     short = {
         "sample": ["-n", "30", "--steps", "3"], "recommend": ["--calls", "4", "--starts", "4", "--solver", "ddim"],
-        "bench": ["--solver", "ddim", "--calls", "4", "--samples", "20", "--distance", "energy"],
+        "bench": ["--solvers", "ddim", "--calls", "4", "--samples", "20", "--distances", "energy"],
     }  # fmt: skip
     return [command, model, *data.get(command, []), *short.get(command, []), *more, "--json"]
 
@@ -105,7 +105,7 @@ def test_a_condition_changes_the_result_everywhere(run, command, tmp_path):
             return np.load(report["files"]["npz"])["x"].tolist()
         if command == "likelihood":
             return report["log_prob"]
-        return report["error"] if command == "recommend" else [row["distance"] for row in report["rows"]]
+        return report["error"] if command == "recommend" else [row["quality"] for row in report["rows"]]
 
     plain, same = result(), result("--cond", "label=0")
     assert plain == same
@@ -172,8 +172,8 @@ def test_bench_needs_data_for_a_model_without(run):
 def test_solvers_by_reference_in_bench_and_sample(run, tmp_path):
     for solver in ("plugin:Own", "sdediff.solvers:DDIM:eta=0.5"):
         code, out, err = run(
-            *arguments("bench", "their_models:make")[:-7], "--solver", solver, "--calls", "4", "--samples", "20",
-            "--distance", "energy", "--out", tmp_path, "--json",
+            *arguments("bench", "their_models:make")[:-7], "--solvers", solver, "--calls", "4", "--samples", "20",
+            "--distances", "energy", "--out", tmp_path / solver.partition(":")[0], "--json",
         )  # fmt: skip
         assert code == 0, err
         assert json.loads(out)["rows"]

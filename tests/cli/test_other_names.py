@@ -52,7 +52,7 @@ def test_check_takes_a_name_without_a_grid(run):
             ["conformance", "DPM++ 2M Karras"],
             "names the grid 'karras' too, which this command does not take: write dpmpp_2m",
         ),
-        (["bench", "--solver", "LMS Karras"], "names the grid 'karras' too, which this command does not take"),
+        (["bench", "--solvers", "LMS Karras"], "names the grid 'karras' too, which this command does not take"),
         (["sample", "points", "--num-inference-steps", "5"], "'--num-inference-steps': that is '--steps' here"),
         (["sample", "points", "--nfe", "5"], "unknown option of sdediff sample '--nfe': that is '--calls' here"),
         (["sample", "points", "--num-samples", "5"], "'--num-samples': that is '-n' here"),

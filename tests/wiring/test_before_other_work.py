@@ -47,7 +47,7 @@ def test_a_benchmark_warns_of_networks_of_the_user_s():
     net = RIGHT.net
     wrong = sd.ScoreModel(lambda x, t: net(x, t), sd.VP(), predicts="eps")
     task = Task("mine", wrong, data()[:200].float(), data()[200:400].float())
-    options = {"solvers": ["ddim"], "calls": [3], "samples": 20, "distance": "energy"}
+    options = {"solvers": ["ddim"], "calls": [3], "samples": 20, "distances": ["energy"]}
     with pytest.warns(sd.WiringWarning, match="read wrongly"):
         sd.bench([task], **options)
     sd.bench([task], check=False, **options)

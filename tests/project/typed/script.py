@@ -70,4 +70,4 @@ sd.VP(beta_max="20")  # error: Argument "beta_max" to "VP" has incompatible type
 sd.Sampler(model, solver=10)  # error: Argument "solver" to "Sampler" has incompatible type
 sd.recommend(model, (16, 2), call=10)  # error: Unexpected keyword argument "call"
 sd.analyse("ddim", sd.VP(), "log_snr", torch.ones(3), stps=10)  # error: Unexpected keyword argument "stps"
-sd.bench(task=())  # error: Unexpected keyword argument "task"
+sd.bench(tasks=())  # error: Unexpected keyword argument "tasks"

@@ -1,0 +1,167 @@
+"""A sweep from its arguments, which are plain values where other processes are to compute it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from sdediff._utils.checks import whole
+from sdediff._utils.errors import InputError, InputTypeError
+from sdediff.benchmark.entries import Entry, RealData, SolverEntry, Solvers, solver_entries
+from sdediff.benchmark.sweep_work import PlannedCell, SweepWork, check_distances, distance_functions
+from sdediff.benchmark.tasks import Task, resolve_task, target_task
+from sdediff.hub import provenance
+from sdediff.jobs import JobError, Recipe
+from sdediff.jobs.names import named_data
+from sdediff.model.network import check_eval
+from sdediff.model.score_model import ScoreModel
+
+Models = Sequence[str | ScoreModel | Task] | Mapping[str, str | ScoreModel | Task]
+
+DEFAULT_SOLVERS: dict[str, dict[str, Any]] = {
+    "euler_maruyama": {},
+    "reverse_diffusion": {},
+    "ancestral": {},
+    "ddpm": {},
+    "predictor_corrector": {},
+    "annealed_langevin": {"n": 1},
+    "sde": {},
+    "ddim": {},
+    "euler": {},
+    "heun": {},
+    "dpmpp_2m": {},
+    "ode": {},
+}
+DEFAULT_MODELS, DEFAULT_TARGETS = ("digits-vp",), ("gmm64",)
+# A network of more parameters than this is evaluated by all threads: smaller ones are often slower on two than on one.
+_SMALL = 10_000_000
+
+
+def make_sweep(
+    models: Models | None,
+    targets: Sequence[str] | None,
+    data: Any,
+    solvers: Solvers | None,
+    grids: Sequence[str] | None,
+    calls: Sequence[int],
+    tolerances: Sequence[float],
+    seeds: int,
+    seed: int,
+    samples: int | None,
+    batch: int,
+    distances: Any,
+    cond: dict[str, Any] | None,
+    raced: Sequence[int] = (),
+    threads: int | None = None,
+    skip_failed: bool = False,
+    trust: Sequence[str] = (),
+    dtype: torch.dtype | None = None,
+    device: Any = None,
+) -> SweepWork:
+    """The sweep of `sdediff.bench`. raced: cells of the first seed that get further seeds, one for each mention."""
+    counts = [whole("calls", count, 1) for count in calls]
+    seeds, batch = whole("seeds", seeds, 1), whole("batch", batch, 1)
+    tasks = _tasks(models, targets, data, cond, trust, dtype, device)
+    entries: list[Entry] = list(_entries(solvers))
+    if not entries:
+        raise InputError("nothing to run: give solvers")
+    planned = [
+        PlannedCell(task, entry, point, seed + k)
+        for k in range(seeds)
+        for task in tasks
+        for entry in (RealData(), *entries)
+        for point in entry.points(counts, tolerances, grids or (None,))
+    ]
+    planned += _further(planned, raced, seed + seeds)
+    count = threads or default_threads(tasks)
+    sizes = {task.name: whole("samples", samples, 1) if samples is not None else task.samples for task in tasks}
+    settings = {"seed": seed, "calls": counts, "tolerances": list(tolerances), "grids": list(grids or ())}
+    work = SweepWork(
+        planned, tasks, entries, distance_functions(distances), sizes, batch, count, settings, skip_failed, dtype,
+        device,
+    )  # fmt: skip
+    check_distances(work)
+    return work
+
+
+def _tasks(
+    models: Models | None, targets: Sequence[str] | None, data: Any, cond: Any, trust: Any, dtype: Any, device: Any
+) -> list[Task]:
+    """The tasks of models and targets, without any of both the default ones."""
+    for name, given in (("models", models), ("targets", targets)):
+        if isinstance(given, str) or (given is not None and not isinstance(given, Sequence | Mapping)):
+            raise InputTypeError(f"{name}={given!r:.60}: give a list of them, e.g. {name}=['{given!s:.40}']")
+    if models is None and targets is None:
+        models, targets = DEFAULT_MODELS if data is None else (), DEFAULT_TARGETS
+    labelled = models.items() if isinstance(models, Mapping) else [(None, model) for model in models or ()]
+    rows = named_data(data) if isinstance(data, str) else data
+    tasks = []
+    for label, model in labelled:
+        task = resolve_task(model, device, dtype, rows, cond, trust)
+        tasks.append(task if label is None else replace(task, name=label))
+    tasks += [target_task(name, device, dtype) for name in targets or ()]
+    if not tasks:
+        raise InputError("nothing to sample from: give models, or targets")
+    names = [task.name for task in tasks]
+    if len(set(names)) < len(names):
+        raise InputError(f"two models are named {max(names, key=names.count)!r}: give them as a dict of names")
+    for task in tasks:
+        check_eval(task.model)
+    return tasks
+
+
+def _entries(solvers: Solvers | None) -> list[SolverEntry]:
+    if solvers is None:
+        from sdediff.solvers import solver
+
+        return [SolverEntry(name, solver(name, **options)) for name, options in DEFAULT_SOLVERS.items()]
+    return solver_entries(solvers)
+
+
+def _further(planned: list[PlannedCell], raced: Sequence[int], seed: int) -> list[PlannedCell]:
+    """Cells with further seeds, for each its own next one."""
+    more, times = [], dict.fromkeys(raced, 0)
+    for number in raced:
+        more.append(planned[number]._replace(seed=seed + times[number]))
+        times[number] += 1
+    return more
+
+
+def default_threads(tasks: Sequence[Task]) -> int:
+    """One thread where all networks are small, else as many as torch has: a rule, so that runs give equal numbers."""
+    sizes = [
+        sum(p.numel() for p in task.model.net.parameters()) if isinstance(task.model.net, torch.nn.Module) else 0
+        for task in tasks
+    ]
+    return torch.get_num_threads() if max(sizes) > _SMALL else 1
+
+
+def sweep_recipe(engine: str, arguments: dict[str, Any]) -> Recipe | None:
+    """The recipe for the processes of an engine, None for this process; JobError for objects that cannot travel."""
+    if engine == "local":
+        return None
+    models, trust = arguments["models"], list(arguments["trust"])
+    if models is not None:
+        pairs = models.items() if isinstance(models, Mapping) else [(str(getattr(m, "name", m)), m) for m in models]
+        named = {}
+        for label, model in pairs:
+            origin = provenance(model) if isinstance(model, ScoreModel) and not model.changes else None
+            if origin is not None and origin.reference is not None:
+                model, trust = origin.reference, [*trust, *origin.trust]
+            _plain("models", model, engine)
+            named[label] = model
+        arguments = {**arguments, "models": named}
+    if arguments["data"] is not None:
+        _plain("data", arguments["data"], engine)
+    return Recipe("sdediff.benchmark.making:make_sweep", {**arguments, "trust": trust}, arguments["threads"])
+
+
+def _plain(name: str, value: Any, engine: str) -> None:
+    if not isinstance(value, str):
+        raise JobError(
+            f"{name}= holds a {type(value).__name__}, which the processes of engine={engine!r} cannot load by "
+            "themselves: give a name, a folder or a file, or compute in this process"
+        )
