@@ -13,13 +13,13 @@ from sdediff._utils.errors import InputError, InputTypeError
 from sdediff.benchmark.entries import Entry, RealData, SolverEntry, Solvers, solver_entries
 from sdediff.benchmark.sweep_work import PlannedCell, SweepWork, check_distances, distance_functions
 from sdediff.benchmark.tasks import Task, resolve_task, target_task
-from sdediff.hub import provenance
 from sdediff.jobs import JobError, Recipe
-from sdediff.jobs.names import named_data
+from sdediff.jobs.names import NamedModel, as_model, named_data
 from sdediff.model.network import check_eval
 from sdediff.model.score_model import ScoreModel
 
-Models = Sequence[str | ScoreModel | Task] | Mapping[str, str | ScoreModel | Task]
+Model = str | ScoreModel | Task
+Models = Sequence[Model] | Mapping[str, Model]
 
 DEFAULT_SOLVERS: dict[str, dict[str, Any]] = {
     "euler_maruyama": {},
@@ -100,6 +100,8 @@ def _tasks(
     rows = named_data(data) if isinstance(data, str) else data
     tasks = []
     for label, model in labelled:
+        if isinstance(model, NamedModel):
+            model = as_model(model, device=device, dtype=dtype)
         task = resolve_task(model, device, dtype, rows, cond, trust)
         tasks.append(task if label is None else replace(task, name=label))
     tasks += [target_task(name, device, dtype) for name in targets or ()]
@@ -139,29 +141,22 @@ def default_threads(tasks: Sequence[Task]) -> int:
     return torch.get_num_threads() if max(sizes) > _SMALL else 1
 
 
-def sweep_recipe(engine: str, arguments: dict[str, Any]) -> Recipe | None:
+def sweep_recipe(engine: str, arguments: dict[str, Any], work: SweepWork) -> Recipe | None:
     """The recipe for the processes of an engine, None for this process; JobError for objects that cannot travel."""
     if engine == "local":
         return None
-    models, trust = arguments["models"], list(arguments["trust"])
+    models = arguments["models"]
     if models is not None:
-        pairs = models.items() if isinstance(models, Mapping) else [(str(getattr(m, "name", m)), m) for m in models]
-        named = {}
-        for label, model in pairs:
-            origin = provenance(model) if isinstance(model, ScoreModel) and not model.changes else None
-            if origin is not None and origin.reference is not None:
-                model, trust = origin.reference, [*trust, *origin.trust]
-            _plain("models", model, engine)
-            named[label] = model
-        arguments = {**arguments, "models": named}
-    if arguments["data"] is not None:
-        _plain("data", arguments["data"], engine)
-    return Recipe("sdediff.benchmark.making:make_sweep", {**arguments, "trust": trust}, arguments["threads"])
-
-
-def _plain(name: str, value: Any, engine: str) -> None:
-    if not isinstance(value, str):
-        raise JobError(
-            f"{name}= holds a {type(value).__name__}, which the processes of engine={engine!r} cannot load by "
-            "themselves: give a name, a folder or a file, or compute in this process"
-        )
+        given = models.values() if isinstance(models, Mapping) else models
+        models = {
+            task.name: NamedModel.of(model) or model if isinstance(model, ScoreModel) else model
+            for task, model in zip(work.tasks, given, strict=False)
+        }
+    for name, values in {"models": (models or {}).values(), "data": [arguments["data"]]}.items():
+        for value in values:
+            if not isinstance(value, str | NamedModel | None):
+                raise JobError(
+                    f"{name}= holds a {type(value).__name__}, which the processes of engine={engine!r} cannot load by "
+                    "themselves: give a name, a folder or a file, or compute in this process"
+                )
+    return Recipe("sdediff.benchmark.making:make_sweep", {**arguments, "models": models}, work.threads).of(work)

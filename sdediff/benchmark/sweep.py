@@ -21,10 +21,8 @@ from sdediff.benchmark.provenance import circumstances
 from sdediff.benchmark.reading import SUMMARY, write_times
 from sdediff.benchmark.report import Report
 from sdediff.benchmark.sweep_work import SweepWork
-from sdediff.jobs import Part, run
-from sdediff.jobs.engine_names import engine_name, make_engine
-from sdediff.jobs.likelihood import stderr
-from sdediff.jobs.manifest import stored_manifest, stored_threads
+from sdediff.jobs.launching import Launch, stderr
+from sdediff.jobs.manifest import stored_threads
 from sdediff.jobs.work import Say
 from sdediff.targets import ExactNet
 from sdediff.wiring import warn_of_misfit
@@ -69,7 +67,7 @@ def bench(
     functions. out: the folder of the job, which continues where it was interrupted; part, engine, workers, address: as
     in `likelihood_job`. Qualities are equal to the digit in every run with the same arguments; times are not.
     """
-    say, kind = say or (stderr if out is not None else _quiet), engine_name(engine, workers, address)
+    say = say or (stderr if out is not None else _quiet)
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder = expanded(folder, "the folder")
@@ -81,20 +79,18 @@ def bench(
         }  # fmt: skip
         work = make_sweep(**arguments)
         arguments["threads"] = work.threads
-        if check and stored_manifest(folder) is None:
-            _check_wiring(work)
-        recipe = sweep_recipe(kind, arguments)
-        began = time.perf_counter()
-        outcome = run(
-            work, folder, micro_batch=1, shard=1, threads_count=work.threads, part=Part.of(part),
-            engine=make_engine(kind, workers, address, recipe, say), keep=skip_failed, progress=progress, say=say,
+        launch = Launch.of(
+            folder, engine=engine, workers=workers, address=address, part=part, num_threads=work.threads, micro_batch=1,
+            shard=1, keep=skip_failed, progress=progress, say=say,
         )  # fmt: skip
-        if outcome.finished:
+        recipe = sweep_recipe(launch.engine, arguments, work)
+        if check and launch.first:
+            _check_wiring(work)
+        began = time.perf_counter()
+        if launch.outcome(work, recipe) is not None:
             _describe(folder, work, time.perf_counter() - began)
-        else:
-            say(f"{outcome.text}; the part that ends last writes the result")
         report = Report.load(folder)
-        if outcome.finished and not any(cell.status == OK for cell in report.cells if cell.calls):
+        if report.finished and not any(cell.status == OK for cell in report.cells if cell.calls):
             raise InputError(f"nothing could run: {report.skipped[0].status}")
         return report
 
