@@ -1,24 +1,45 @@
 """How the documentation is built: sphinx-build -W -b html docs docs/_build."""
 
+import inspect
 import re
+import shutil
+import sys
 from importlib.metadata import version as installed
+from importlib.util import find_spec
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
 project = "sdediff"
 author = "The sdediff authors"
 copyright = "2026, The sdediff authors"
 version = release = installed("sdediff")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax"]
-exclude_patterns = ["_build"]
-myst_enable_extensions = ["dollarmath", "amsmath"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "api_pages",
+]
+exclude_patterns = ["_build", "_extensions"]
+myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence"]
 myst_heading_anchors = 3
 
 html_theme = "furo"
 html_title = f"sdediff {release}"
+# MathJax is part of the site, so that formulas show without the network.
+MATHJAX = Path(find_spec("sphinx-mathjax-offline").origin).parent / "static" / "mathjax"
+html_static_path = ["_static", str(MATHJAX / "tex-chtml.js")]
+mathjax_path = "tex-chtml.js"
+html_css_files = ["site.css"]
 
 default_role = "literal"
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
 autodoc_default_options = {"members": True, "show-inheritance": True}
 maximum_signature_line_length = 88
 add_module_names = False
@@ -44,5 +65,25 @@ def _plain_docstring(app, what, name, obj, options, lines):
             lines += ["::", "", *("    " + line for line in chunk[cut:].splitlines()), ""]
 
 
+def _without_field_numbers(app, what, name, obj, skip, options):
+    """A named tuple's fields are described in its docstring."""
+    return True if (inspect.getdoc(obj) or "").startswith("Alias for field number") else None
+
+
+def _only_our_bases(app, name, obj, options, bases):
+    """Leave out that a class derives from `object`."""
+    bases[:] = [base for base in bases if base is not object]
+
+
+def _copy_fonts(app, error):
+    """Put MathJax's fonts where its script looks for them."""
+    fonts = Path("output", "chtml", "fonts", "woff-v2")
+    if error is None and app.builder.format == "html":
+        shutil.copytree(MATHJAX / fonts, Path(app.outdir, "_static") / fonts, dirs_exist_ok=True)
+
+
 def setup(app):
+    app.connect("autodoc-process-bases", _only_our_bases)
+    app.connect("build-finished", _copy_fonts)
+    app.connect("autodoc-skip-member", _without_field_numbers)
     app.connect("autodoc-process-docstring", _plain_docstring)

@@ -14,7 +14,7 @@ SHELL = ("", "console", "bash")
 # Blocks that are read, not run.
 SHOWN = ("toml", "text", "{eval-rst}", "{toctree}")
 # Lines of shell blocks that are not run, by their first word: what sets up or needs another machine.
-SKIPPED = ("python3", ".venv/bin/pip", "source", "pre-commit", "torchrun", "srun")
+SKIPPED = ("python3", "pip", ".venv/bin/pip", "source", "pre-commit", "torchrun", "srun")
 
 # A comment before a block, which readers do not see: <!-- tested with: likelihood --limit 4; bench --samples 64 -->
 _BLOCK = re.compile(
