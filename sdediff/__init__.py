@@ -140,4 +140,4 @@ if not TYPE_CHECKING:  # to a type checker every name is one of the imports abov
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*(name for name in globals() if name.startswith("__")), *__all__})
