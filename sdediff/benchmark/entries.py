@@ -45,12 +45,25 @@ class Starts(NamedTuple):
         return self.task.conditions(self.first, self.size)
 
 
+class Spent(NamedTuple):
+    """Network evaluations, and seconds in all and inside the network, of an entry that counts for itself."""
+
+    calls: float
+    seconds: float
+    network_seconds: float
+
+
 class Drawn(NamedTuple):
-    """Samples (size, *shape), the time at which they stand (None: data), and a remark on unequal conditions."""
+    """Samples (size, *shape), the time at which they stand (None: data), and a remark on unequal conditions.
+
+    compared: whether they can be compared with the flow at that time. spent: what the watched network did not see.
+    """
 
     x: Tensor
     end: float | None = None
     remark: str | None = None
+    compared: bool = True
+    spent: Spent | None = None
 
 
 class Facts(NamedTuple):

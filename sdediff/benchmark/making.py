@@ -10,6 +10,7 @@ import torch
 
 from sdediff._utils.checks import whole
 from sdediff._utils.errors import InputError, InputTypeError
+from sdediff.benchmark.contended import contender_entries
 from sdediff.benchmark.entries import Entry, RealData, SolverEntry, Solvers, solver_entries
 from sdediff.benchmark.sweep_work import PlannedCell, SweepWork, check_distances, distance_functions
 from sdediff.benchmark.tasks import Task, resolve_task, target_task
@@ -54,18 +55,20 @@ def make_sweep(
     batch: int,
     distances: Any,
     cond: dict[str, Any] | None,
+    contenders: Sequence[Any] = (),
     raced: Sequence[int] = (),
+    racing: bool = False,
     threads: int | None = None,
     skip_failed: bool = False,
     trust: Sequence[str] = (),
     dtype: torch.dtype | None = None,
     device: Any = None,
 ) -> SweepWork:
-    """The sweep of `sdediff.bench`. raced: cells of the first seed that get further seeds, one for each mention."""
+    """The sweep of `sdediff.bench`. raced: cells that get further seeds, one for each mention; racing: some may."""
     counts = [whole("calls", count, 1) for count in calls]
     seeds, batch = whole("seeds", seeds, 1), whole("batch", batch, 1)
     tasks = _tasks(models, targets, data, cond, trust, dtype, device)
-    entries: list[Entry] = list(_entries(solvers))
+    entries: list[Entry] = [*_entries(solvers), *contender_entries(contenders)]
     if not entries:
         raise InputError("nothing to run: give solvers")
     planned = [
@@ -75,13 +78,17 @@ def make_sweep(
         for entry in (RealData(), *entries)
         for point in entry.points(counts, tolerances, grids or (None,))
     ]
-    planned += _further(planned, raced, seed + seeds)
+    base, planned = len(planned), planned + further(planned, raced, seed + seeds)
     count = threads or default_threads(tasks)
     sizes = {task.name: whole("samples", samples, 1) if samples is not None else task.samples for task in tasks}
-    settings = {"seed": seed, "calls": counts, "tolerances": list(tolerances), "grids": list(grids or ())}
+    settings: dict[str, Any] = {
+        "seed": seed, "calls": counts, "tolerances": list(tolerances), "grids": list(grids or ())
+    }  # fmt: skip
+    if racing:  # further cells follow those of a fixed number of seeds, which cannot grow then
+        settings["seeds"] = seeds
     work = SweepWork(
         planned, tasks, entries, distance_functions(distances), sizes, batch, count, settings, skip_failed, dtype,
-        device,
+        device, base,
     )  # fmt: skip
     check_distances(work)
     return work
@@ -123,7 +130,7 @@ def _entries(solvers: Solvers | None) -> list[SolverEntry]:
     return solver_entries(solvers)
 
 
-def _further(planned: list[PlannedCell], raced: Sequence[int], seed: int) -> list[PlannedCell]:
+def further(planned: list[PlannedCell], raced: Sequence[int], seed: int) -> list[PlannedCell]:
     """Cells with further seeds, for each its own next one."""
     more, times = [], dict.fromkeys(raced, 0)
     for number in raced:

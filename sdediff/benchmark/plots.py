@@ -72,7 +72,7 @@ def _styles(rows: Sequence[Row]) -> dict[str, _Style]:
 
 def _name(row: Row) -> str:
     """What one line is of: a solver on one grid, where there are several."""
-    return row.solver if row.library == "sdediff" else f"{row.library}: {row.solver}"
+    return row.solver if row.library == "sdediff" else f"{row.library}:{row.solver}"
 
 
 def _panel(axes: Axes, rows: list[Row], quantity: str, styles: dict[str, _Style], floor: float = 0.0) -> None:

@@ -13,7 +13,7 @@ from sdediff.jobs.folder import JOURNAL
 from sdediff.jobs.journal import Journal
 from sdediff.jobs.manifest import stored_manifest
 
-CELLS, TIMES_FILE, SUMMARY = "cells.parquet", "times.parquet", "summary.json"
+CELLS, TIMES_FILE, SUMMARY, RACED = "cells.parquet", "times.parquet", "summary.json", "raced.json"
 _LARGEST = 1 << 24
 
 

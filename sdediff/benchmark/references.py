@@ -33,7 +33,11 @@ class ExactFlows:
     def _computed(self, task: Task, seed: int, end: float | None) -> Tensor:
         solver, calls, dtype = task.reference
         parts, total = [], self._samples[task.name]
-        ends: dict[str, Any] = {} if end is None else {"stop": end, "denoise": False}
+        ends: dict[str, Any] = {}
+        if end is not None:
+            ends = {"stop": max(end, float(task.model.sde.t_min)), "denoise": False}
+            if not solver.grid and hasattr(task.model.sde, "n"):
+                ends["grid"] = "uniform"  # a table's own grids stop at its timesteps alone
         for first in range(0, total, self._batch):
             count = min(self._batch, total - first)
             x = sample(

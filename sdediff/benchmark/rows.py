@@ -54,8 +54,9 @@ class Row:
 
     @property
     def label(self) -> str:
-        """The solver's name, followed by its tolerance where that is its budget."""
-        return f"{self.solver} {self.tolerance:g}" if self.tolerance is not None else self.solver
+        """The solver's name, after its library if that is another, before its tolerance where that is its budget."""
+        name = self.solver if self.library in ("sdediff", REAL_DATA) else f"{self.library}:{self.solver}"
+        return f"{name} {self.tolerance:g}" if self.tolerance is not None else name
 
     @property
     def real(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Sequence
@@ -13,13 +12,12 @@ from typing import Any
 import torch
 
 from sdediff._utils.errors import InputError
-from sdediff._utils.files import expanded, whole
+from sdediff._utils.files import expanded
 from sdediff.benchmark.cells import OK
 from sdediff.benchmark.entries import Solvers
-from sdediff.benchmark.making import Models, make_sweep, sweep_recipe
-from sdediff.benchmark.provenance import circumstances
-from sdediff.benchmark.reading import SUMMARY, write_times
+from sdediff.benchmark.making import Models, make_sweep
 from sdediff.benchmark.report import Report
+from sdediff.benchmark.rounds import Sweep, seconds_of
 from sdediff.benchmark.sweep_work import SweepWork
 from sdediff.jobs.launching import Launch, stderr
 from sdediff.jobs.manifest import stored_threads
@@ -37,7 +35,9 @@ def bench(
     data: Any = None,
     grids: Sequence[str] | None = None,
     tolerances: Sequence[float] = (1e-2, 1e-3, 1e-4),
+    contenders: Sequence[Any] = (),
     seeds: int = 3,
+    budget: float | str | None = None,
     samples: int | None = None,
     batch: int = 100,
     distances: Any = ("frechet[pca32]", "energy"),
@@ -62,33 +62,41 @@ def bench(
     models: names as in `sdediff.load`, models or Task objects, or these by a label. data: what their samples follow,
     a path, a DataSet or a tensor (N, ...), where the package does not hold them. targets: names of sdediff.targets,
     whose score is exact. solvers: names, objects, or these by a label; adaptive ones run at `tolerances` in place of
-    calls. grids: names of grids for every solver, in place of its own. seeds: runs from seed, seed + 1, ..., `samples`
-    samples each, `batch` at a time. distances: names of metrics.DISTANCES, frechet with its features in brackets, or
-    functions. out: the folder of the job, which continues where it was interrupted; part, engine, workers, address: as
-    in `likelihood_job`. Qualities are equal to the digit in every run with the same arguments; times are not.
+    calls. contenders: as in `resolve_contenders`. grids: for every solver, in place of its own. seeds: runs from seed,
+    seed + 1, ..., `samples` samples each, `batch` at a time. budget: seconds, or a text such as "3m", that further
+    seeds fill where the ranking is uncertain. distances: names of metrics.DISTANCES, frechet with its features in
+    brackets, or functions. out: the folder of the job, which continues where it was interrupted; part, engine, workers,
+    address: as in `likelihood_job`. Without a budget qualities are equal to the digit in every run with these
+    arguments; times are not.
     """
     say = say or (stderr if out is not None else _quiet)
+    limit = None if budget is None else seconds_of(budget)
+    if limit is not None and part is not None:
+        raise InputError(
+            f"budget={budget!r} with part={part!r}: a part does not see the others' ranking: leave one out"
+        )
+    began = time.monotonic()
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder = expanded(folder, "the folder")
         arguments: dict[str, Any] = {
-            "models": models, "targets": targets, "data": data, "solvers": solvers, "grids": grids, "calls": calls,
-            "tolerances": tolerances, "seeds": seeds, "seed": seed, "samples": samples, "batch": batch,
-            "distances": distances, "cond": cond, "threads": num_threads or stored_threads(folder),
-            "skip_failed": skip_failed, "trust": trust, "dtype": dtype, "device": device,
+            "models": models, "targets": targets, "data": data, "solvers": solvers, "contenders": contenders,
+            "grids": grids, "calls": calls, "tolerances": tolerances, "seeds": seeds, "seed": seed, "samples": samples,
+            "batch": batch, "distances": distances, "cond": cond, "threads": num_threads or stored_threads(folder),
+            "racing": limit is not None, "skip_failed": skip_failed, "trust": trust, "dtype": dtype, "device": device,
         }  # fmt: skip
         work = make_sweep(**arguments)
-        arguments["threads"] = work.threads
         launch = Launch.of(
             folder, engine=engine, workers=workers, address=address, part=part, num_threads=work.threads, micro_batch=1,
             shard=1, keep=skip_failed, progress=progress, say=say,
         )  # fmt: skip
-        recipe = sweep_recipe(launch.engine, arguments, work)
+        sweep = Sweep(work, launch, {**arguments, "threads": work.threads})
         if check and launch.first:
             _check_wiring(work)
-        began = time.perf_counter()
-        if launch.outcome(work, recipe) is not None:
-            _describe(folder, work, time.perf_counter() - began)
+        if limit is None:
+            sweep.run([])
+        else:
+            sweep.race(began + limit)
         report = Report.load(folder)
         if report.finished and not any(cell.status == OK for cell in report.cells if cell.calls):
             raise InputError(f"nothing could run: {report.skipped[0].status}")
@@ -101,15 +109,6 @@ def _check_wiring(work: SweepWork) -> None:
         # Conditions go with the samples, not with the rows of the data.
         if not isinstance(task.model.net, ExactNet) and not task.cond:
             warn_of_misfit(task.model, task.truth, None, work.dtype, work.device)
-
-
-def _describe(folder: Path, work: SweepWork, seconds: float) -> None:
-    """Write the times and what this run was, beside the cells."""
-    about = circumstances(work.device or "cpu")
-    write_times(folder, about)
-    with whole(folder / SUMMARY) as unfinished:
-        content = {**about, "seconds": round(seconds, 3), "cells": work.units, **work.describe()}
-        unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _quiet(text: str) -> None:

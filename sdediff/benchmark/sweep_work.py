@@ -16,7 +16,7 @@ from sdediff import metrics
 from sdediff._utils.errors import Error, InputError
 from sdediff._utils.machine import machine, versions
 from sdediff.benchmark.cells import FAILED, OK, REAL_DATA, REFUSED, column_types, distance_columns, empty
-from sdediff.benchmark.entries import Drawn, Entry, Facts, Point, RealData, Starts
+from sdediff.benchmark.entries import Drawn, Entry, Facts, Point, RealData, Spent, Starts
 from sdediff.benchmark.references import ExactFlows, flow_errors
 from sdediff.benchmark.tasks import Task
 from sdediff.benchmark.watching import WatchedNetwork
@@ -44,7 +44,10 @@ class PlannedCell(NamedTuple):
 
 @dataclass(eq=False)
 class SweepWork(Work):
-    """Cells of a sweep: every one a pure function of its task, entry, point and seed, but for the times."""
+    """Cells of a sweep: every one a pure function of its task, entry, point and seed, but for the times.
+
+    base: the number of cells of the fixed design, behind which others may follow.
+    """
 
     planned: list[PlannedCell]
     tasks: Sequence[Task]
@@ -57,6 +60,7 @@ class SweepWork(Work):
     skip_failed: bool = False
     dtype: torch.dtype | None = None
     device: Any = None
+    base: int = 0
     _failures: int = 0
     _warm: set[str] = field(default_factory=set)
 
@@ -75,6 +79,11 @@ class SweepWork(Work):
     @property
     def result(self) -> str:
         return "cells.parquet"
+
+    def further(self, cells: Sequence[PlannedCell]) -> None:
+        """Add cells behind those of the fixed design."""
+        self.planned = [*self.planned[: self.base], *cells]
+        self.units = len(self.planned)
 
     def describe(self) -> dict[str, dict[str, Any]]:
         return self._described
@@ -150,7 +159,7 @@ class SweepWork(Work):
             raise InputError(f"{entry.label} gave samples that are not finite")
         columns: dict[str, Any] = {"steps": facts.steps, "grid": facts.grid, "calls": calls}
         columns.update(end=drawn.end, remark=drawn.remark)
-        if entry.follows_flow:
+        if entry.follows_flow and drawn.compared:
             modes = task.truth if task.modes is None else task.modes
             columns.update(flow_errors(drawn.x, self.flows.ends(task, seed, drawn.end), modes.cpu()))
         for name, distance in self.distances.items():
@@ -162,7 +171,7 @@ class SweepWork(Work):
         """All samples of a cell, a batch at a time, the network evaluations a sample, and the times."""
         task, entry, point, seed = self.planned[unit]
         dtype, device = self.places[task.name]
-        parts, total, evaluated, seconds, inside, ratios = [], self.samples[task.name], 0, [], [], []
+        parts, total, evaluated, seconds, inside, ratios = [], self.samples[task.name], 0.0, [], [], []
         if entry.library != REAL_DATA:
             self._warm_up(task)
         if device.type == "cuda":
@@ -175,10 +184,11 @@ class SweepWork(Work):
             drawn = entry.draw(model, starts, point)
             taken = watched.now() - began
             parts.append(drawn._replace(x=drawn.x.detach().cpu()))
-            evaluated += watched.rows
-            seconds.append(taken / starts.size)
-            inside.append(watched.seconds / starts.size)
-            ratios.append(taken / watched.seconds if watched.seconds else 0.0)
+            spent = drawn.spent or Spent(watched.rows / starts.size, taken, watched.seconds)
+            evaluated += spent.calls * starts.size
+            seconds.append(spent.seconds / starts.size)
+            inside.append(spent.network_seconds / starts.size)
+            ratios.append(spent.seconds / spent.network_seconds if spent.network_seconds else 0.0)
         whole = parts[0]._replace(x=torch.cat([part.x for part in parts]))
         return whole, round(evaluated / total), self._times(device, seconds, inside, ratios)
 

@@ -28,9 +28,15 @@ def bench(
         str | None, typer.Option(metavar="DATA", help="What samples of MODEL follow: digits, or a file or folder.")
     ] = None,
     solvers: Annotated[list[str] | None, typer.Option(help="name or name:key=value,... , joined by commas.")] = None,
+    contenders: Annotated[
+        list[str] | None, typer.Option(help="Samplers of other libraries: diffusers,k_diffusion:dpmpp_2m, ...")
+    ] = None,
     grids: Annotated[list[str] | None, typer.Option(help="Grids for every solver, in place of its own.")] = None,
     calls: Annotated[list[str] | None, typer.Option(help="Network evaluations, such as 5,10.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of every solver, from --seed on.")] = 3,
+    budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="90s, 3m or 1h: further seeds where the ranking is uncertain.")
+    ] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Samples that each run draws.")] = None,
     distances: Annotated[
         list[str] | None, typer.Option(help="frechet[pca32], energy, mmd, sliced_wasserstein; the first is shown.")
@@ -54,6 +60,8 @@ def bench(
 ) -> None:
     """Compare solvers for speed and quality: a table, bench.png and the cells as Parquet; a job that resumes."""
     from sdediff.benchmark import bench as sweep
+    from sdediff.benchmark import resolve_contenders
+    from sdediff.benchmark.rounds import seconds_of
     from sdediff.benchmark.sweep_work import distance_functions
 
     place, kind = placed(device, dtype)
@@ -62,9 +70,14 @@ def bench(
     kinds = _listed(distances) or ("frechet[pca32]", "energy")
     with naming("--distances"):
         distance_functions(kinds)
+    with naming("--contenders"):
+        resolve_contenders(_listed(contenders))
+    with naming("--budget"):
+        limit = None if budget is None else seconds_of(budget)
     models, given = _models(model or (), data, cond, trust, place, kind)
     about: dict[str, Any] = {
-        "targets": _targets(targets), "data": data, "grids": _grids(grids), "cond": given, "samples": samples,
+        "contenders": _listed(contenders), "budget": limit, "targets": _targets(targets),
+        "data": data, "grids": _grids(grids), "cond": given, "samples": samples,
         "seeds": seeds, "seed": seed, "distances": kinds, "check": check, "trust": trust or (),
         "skip_failed": skip_failed, "device": place, "dtype": kind, "num_threads": num_threads, "part": part,
         "engine": engine, "workers": workers, "address": address,
