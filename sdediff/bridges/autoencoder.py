@@ -73,6 +73,16 @@ class DiffusersAutoencoder(nn.Module):
         decoded: Tensor = self.network.decode(z / self.scale.to(z) + self.shift.to(z))[0]
         return decoded.to(latents.dtype)
 
+    def scaled_to(self, images: Tensor) -> DiffusersAutoencoder:
+        """The same network with the shift and scale that give latents of these images mean 0 and deviation 1."""
+        with torch.no_grad():
+            z = torch.cat([self.encode(part) for part in images.split(256)]).double()
+            z = z / self.scale.to(z) + self.shift.to(z)
+        config = {key: value for key, value in self.config["config"].items() if not key.startswith("latents_")}
+        config |= {"scaling_factor": 1 / z.std().item(), "shift_factor": z.mean().item()}
+        self.network.register_to_config(**config)
+        return DiffusersAutoencoder(self.name, config, self.network)
+
     def _images(self, images: Tensor) -> Tensor:
         size, by = tuple(states("images", images).shape), self.factor
         if len(size) != 4 or size[1] != self.channels or size[2] % by or size[3] % by:

@@ -38,18 +38,19 @@ def index_of(folder: Path) -> dict[str, Any]:
 
 def folder_parts(folder: Path, dtype: torch.dtype | None) -> tuple[dict[str, nn.Module], dict[str, Any]]:
     """The parts of a pipeline's folder as fields of ScoreModel, and facts for its card."""
-    index, parts, notes = index_of(folder), {}, []
+    index, notes = index_of(folder), []
+    parts: dict[str, nn.Module] = {}
     facts: dict[str, Any] = {}
     if (folder / "vae").is_dir():
         config = read_configuration(folder / "vae" / "config.json")
         facts["latent"] = scaling(config)
         if config.get("_class_name") in AUTOENCODERS:
-            parts["autoencoder"] = _autoencoder(folder / "vae", config, dtype)
+            parts["autoencoder"] = read_autoencoder(folder / "vae", dtype)
     if "text_encoder_2" in index or "text_encoder_3" in index:
         notes.append("it has several text encoders, whose conditions are given by their names: sd.ScoreModel.given")
     elif (folder / "text_encoder").is_dir():
         try:
-            parts["text_encoder"] = _text(folder, dtype)
+            parts["text_encoder"] = read_text_encoder(folder, dtype)
         except MissingPackageError as error:
             notes.append(str(error))
     return parts, facts | ({"notes": notes} if notes else {})
@@ -73,8 +74,12 @@ def scaling(vae: Any) -> dict[str, float]:
     return {key: vae[key] for key in keys if isinstance(vae.get(key), int | float)}
 
 
-def _autoencoder(place: Path, config: dict[str, Any], dtype: torch.dtype | None) -> nn.Module:
-    name, where = str(config["_class_name"]), str(place / "config.json")
+def read_autoencoder(place: Path, dtype: torch.dtype | None = None) -> DiffusersAutoencoder:
+    """The autoencoder of a folder. BridgeError: another class, no scaling_factor, weights that do not fit."""
+    config, where = read_configuration(place / "config.json"), str(place / "config.json")
+    name = str(config.get("_class_name"))
+    if name not in AUTOENCODERS:
+        raise BridgeError(f"{where}: _class_name {name!r:.60} is none of {', '.join(AUTOENCODERS)}")
     shift_and_scale(config, where)
     try:
         network = getattr(library(), name).from_pretrained(
@@ -85,8 +90,8 @@ def _autoencoder(place: Path, config: dict[str, Any], dtype: torch.dtype | None)
     return DiffusersAutoencoder(name, config, network).eval().requires_grad_(False)
 
 
-def _text(folder: Path, dtype: torch.dtype | None) -> nn.Module:
-    """The text encoder and the tokenizer of a pipeline's folder."""
+def read_text_encoder(folder: Path, dtype: torch.dtype | None = None, **options: Any) -> TransformersText:
+    """The text encoder and the tokenizer in a folder. options: name and limit of TransformersText."""
     package, place = transformers(), folder / "text_encoder"
     named = (read_configuration(place / "config.json").get("architectures") or [None])[0]
     kind: Any = getattr(package, named, None) if isinstance(named, str) and named.isidentifier() else None
@@ -109,7 +114,7 @@ def _text(folder: Path, dtype: torch.dtype | None) -> nn.Module:
         tokenizer = package.AutoTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True)
     except FAULTS as error:
         raise _unread(folder / "tokenizer", "tokenizer", error) from error
-    return TransformersText(tokenizer, encoder, where=str(folder / "tokenizer")).eval().requires_grad_(False)
+    return TransformersText(tokenizer, encoder, where=str(folder / "tokenizer"), **options).eval().requires_grad_(False)
 
 
 def _unread(place: Path, what: str, error: Exception) -> BridgeError:

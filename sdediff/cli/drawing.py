@@ -44,6 +44,8 @@ def at_once(
         "device": str(x.device), "dtype": str(x.dtype).removeprefix("torch."),
         "seconds": round(time.perf_counter() - began, 3),
     }  # fmt: skip
+    if model.autoencoder is not None:
+        settings["samples_of"] = "images, decoded from the latents z"
     with naming("--out"):
         files = _written(folder, x, model)
         with whole(folder / "settings.json") as unfinished:
@@ -112,9 +114,24 @@ def _written(folder: Path, x: Tensor, model: ScoreModel) -> dict[str, str]:
     from sdediff.model.data_card import DataCard
 
     values = x if x.dtype.itemsize > 2 else x.float()
+    arrays = {"x": values}
+    if model.autoencoder is not None:
+        values = _decoded(model, values)
+        arrays = {"x": values, "z": arrays["x"]}
     files = {"npz": folder / "samples.npz"}
     with whole(files["npz"]) as unfinished, unfinished.open("wb") as stream:
-        np.savez(stream, x=values.numpy())
-    if x.ndim == 4 and x.shape[1] in (1, 3):
+        np.savez(stream, **{name: array.numpy() for name, array in arrays.items()})  # type: ignore[arg-type]
+    if values.ndim == 4 and values.shape[1] in (1, 3):
         files["png"] = save_grid(values[:_SHOWN], folder / "samples.png", range=DataCard.of(model.card).bounds)
     return {kind: str(path) for kind, path in files.items()}
+
+
+def _decoded(model: ScoreModel, latents: Tensor) -> Tensor:
+    """The images of latents, a few at a time."""
+    import torch
+
+    from sdediff.model.network import look
+
+    device = look(model.autoencoder).device or latents.device
+    with torch.no_grad():
+        return torch.cat([model.autoencoder.decode(part.to(device)).cpu() for part in latents.split(16)])

@@ -81,13 +81,16 @@ def sample(
             return  # the part that ends last prints the result
         settings, files = {**drawn.settings, "model": model, "n": n, "calls": drawn.calls}, drawn.files
         settings["seconds"] = drawn.seconds
+        if loaded.autoencoder is not None:
+            settings["samples_of"] = "latents"
     else:
         settings, files = drawing.at_once(model, guided, planned, n, size, index, seed, writable(out), given_cond)
     if as_json:
         emit({**settings, "files": files})
         return
     typer.echo(line.format(calls=settings["calls"]))
-    typer.echo(f"{n} samples of {model} in {settings['seconds']} s")
+    of = f", {settings['samples_of']}" if "samples_of" in settings else ""
+    typer.echo(f"{n} samples of {model}{of} in {settings['seconds']} s")
     typer.echo("\n".join(str(path) for path in files.values()))
 
 

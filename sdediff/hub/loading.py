@@ -21,6 +21,7 @@ from sdediff.hub.embedded import ASSETS
 from sdediff.hub.errors import HubError
 from sdediff.hub.names import Source, source_of
 from sdediff.hub.origin import Origin
+from sdediff.hub.parts import read_parts
 from sdediff.hub.processes import clock_from, sde_from, section
 from sdediff.hub.saving import STATISTICS
 from sdediff.hub.trust import trusted_names
@@ -129,7 +130,7 @@ def _read_own(folder: Path, trust: Collection[str]) -> ScoreModel:
     except (Error, TypeError) as error:
         raise HubError(f"{where}: {error}") from error
     net = weights.fill(make, path, stored, config.get("sha256"))
-    return replace(model, net=net, stats=_statistics(folder, config))
+    return replace(model, net=net, stats=_statistics(folder, config), **read_parts(folder, config))
 
 
 def _statistics(folder: Path, config: dict[str, Any]) -> Statistics | None:

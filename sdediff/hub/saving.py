@@ -14,6 +14,7 @@ from sdediff.hub import config as configs
 from sdediff.hub import weights
 from sdediff.hub.card import readme
 from sdediff.hub.errors import HubError
+from sdediff.hub.parts import parts_config, write_parts
 from sdediff.hub.processes import clock_config, sde_config
 from sdediff.hub.trust import OURS
 from sdediff.model.score_model import ScoreModel, check_model
@@ -33,8 +34,9 @@ def save(
 
     The network is any nn.Module whose class can be imported. config: its constructor arguments, by default its
     attribute `config`; numbers, texts, lists, dtypes, classes. card: figures to keep (anything JSON holds), by default
-    the model's own. data: what the states are: name, levels, range, shape. An earlier model there is replaced; a
-    folder of other things is refused. Raises HubError: what a folder cannot hold, with what to write instead.
+    the model's own. data: what the states are: name, levels, range, shape. An autoencoder and a text encoder of the
+    bridges are written beside the network. An earlier model there is replaced; a folder of other things is refused.
+    Raises HubError: what a folder cannot hold, with what to write instead.
     """
     model = check_model(model)
     folder = expanded(folder, "the folder")
@@ -59,6 +61,7 @@ def save(
         "sigma_data": model.sigma_data,
         "offset": model.offset,
         **_further(model),
+        **parts_config(model),
         "net": configs.net_config(network, config),
         "data": data,
         "card": {key: value for key, value in card.items() if key not in ("data", "name")},
@@ -69,6 +72,7 @@ def save(
     written["sha256"] = weights.write_module(network, folder / "model.safetensors")
     if model.stats is not None:
         written["statistics_sha256"] = weights.write(model.stats.state(), folder / STATISTICS)
+    write_parts(model, folder)
     write_config(folder, written)
     return folder
 

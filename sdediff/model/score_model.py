@@ -201,6 +201,11 @@ def check_card(model: ScoreModel, shape: Any) -> None:
     """Refuse states (B, ...) of another shape than the model's card says."""
     declared = DataCard.of(model.card).shape if model.card else None
     if declared is not None and declared != tuple(shape[1:]):
+        if model.autoencoder is not None:
+            raise InputError(
+                f"given are samples of shape {tuple(shape[1:])}, the model takes latents of shape {declared}: write "
+                "model.autoencoder.encode(images), and sd.likelihood.encoder_decoder_bound for a bound on images"
+            )
         lacks = "x[:, None], or " if (1, *shape[1:]) == declared else ""
         raise InputError(
             f"given are samples of shape {tuple(shape[1:])}, by its card the model takes {declared}: "

@@ -1,5 +1,12 @@
 """Training: objectives, and a loop with averaged weights, checkpoints and several processes."""
 
+from sdediff.training.autoencoders import (
+    AutoencoderLoss,
+    CriticisedAutoencoder,
+    kl_to_normal,
+    train_autoencoder,
+    vq_loss,
+)
 from sdediff.training.batches import dequantised
 from sdediff.training.classifier import ClassifierLoss, classify
 from sdediff.training.configuration import Configuration, configs, read_config
@@ -21,8 +28,10 @@ from sdediff.training.weightings import WEIGHTINGS, output_weight
 __all__ = [
     "SPREADS",
     "WEIGHTINGS",
+    "AutoencoderLoss",
     "ClassifierLoss",
     "Configuration",
+    "CriticisedAutoencoder",
     "Draws",
     "ImplicitScoreMatching",
     "LogNormalSigma",
@@ -47,6 +56,7 @@ __all__ = [
     "classify",
     "configs",
     "dequantised",
+    "kl_to_normal",
     "ladder_ratio",
     "ladder_size",
     "lam_weight",
@@ -57,5 +67,7 @@ __all__ = [
     "output_weight",
     "read_config",
     "train",
+    "train_autoencoder",
     "training_times",
+    "vq_loss",
 ]
