@@ -8,7 +8,9 @@ from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.black_box import ODE, ReverseSDE
 from sdediff.solvers.churn import AncestralStep, Churn
 from sdediff.solvers.dpm_solver_v3 import DPMSolverV3
-from sdediff.solvers.exponential import DDIM
+from sdediff.solvers.exponential import DDIM, CoefficientsPreserving
+from sdediff.solvers.gaussian import GaussianStep
+from sdediff.solvers.kernel import Kernel
 from sdediff.solvers.langevin import AnnealedLangevin, ConsistentAnnealedLangevin, Langevin
 from sdediff.solvers.linear_multistep import LinearMultistep
 from sdediff.solvers.mean_shift import MeanShift
@@ -34,12 +36,15 @@ __all__ = [
     "Angle",
     "AnnealedLangevin",
     "Churn",
+    "CoefficientsPreserving",
     "ConsistentAnnealedLangevin",
     "DPMAdaptive",
     "DPMFast",
     "DPMSolverV3",
     "DPMppSDE",
     "EulerMaruyama",
+    "GaussianStep",
+    "Kernel",
     "Langevin",
     "LinearMultistep",
     "LowerOrderFinal",

@@ -35,6 +35,7 @@ class AdaptiveSDE(OwnSteps):
     max_steps: int = 10_000
 
     reference = "Jolicoeur-Martineau et al. 2021, algorithm 1"
+    no_kernel = "it accepts and rejects steps by their draws: take ancestral or euler_maruyama"
 
     def __post_init__(self) -> None:
         positive(rtol=self.rtol, atol=self.atol, first_step=self.first_step, max_steps=self.max_steps)

@@ -20,6 +20,7 @@ from sdediff.model.bound import BoundModel
 from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
 from sdediff.sde.base import SDE
+from sdediff.solvers.kernel import Kernel
 
 
 class SolverError(Error, ValueError):
@@ -131,6 +132,13 @@ class Solver(ABC):
         return False
 
     @property
+    def no_kernel(self) -> str:
+        """Why a step is no draw from a Gaussian that `kernel` gives; "" where it is one."""
+        if not self.stochastic:
+            return "it is deterministic"
+        return "its class does not define `kernel`" if type(self).kernel is Solver.kernel else ""
+
+    @property
     def kind(self) -> str:
         """ "corrector" where it needs a predictor, else "SDE" or "ODE"."""
         return "corrector" if not self.alone else "SDE" if self.stochastic else "ODE"
@@ -195,6 +203,10 @@ class Solver(ABC):
     @abstractmethod
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         """x at s from x at t, and the history for the next step (None before the first)."""
+
+    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> Kernel:
+        """The Gaussian of x_s given x_t and the history, of which the step draws; SolverError where it is none."""
+        raise SolverError(f"{self!r} has no transition density: {self.no_kernel}")
 
 
 # The names of the facts, for solvers that answer by the solver inside them.

@@ -81,6 +81,7 @@ class ReverseSDE(Solver):
     needs_alpha = False
     recordable = False
     reference = "Li et al. 2020; Roessler 2010"
+    no_kernel = "its library draws within the step: take euler_maruyama"
 
     def __post_init__(self) -> None:
         if not known(self.method, integrate.TORCHSDE):

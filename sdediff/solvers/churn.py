@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sdediff._utils.tensors import weighted_sum
+from sdediff._utils.tensors import product, weighted_sum
 from sdediff.grids.levels import Evaluation, Level
 from sdediff.model.bound import BoundModel
 from sdediff.model.score_model import Model
@@ -21,6 +21,7 @@ from sdediff.noise.counter import Noise
 from sdediff.sde.base import linear
 from sdediff.solvers.base import Solver, SolverError, finite, members, set_coefficients
 from sdediff.solvers.exponential import ancestral, spread
+from sdediff.solvers.kernel import NO_NOISE, Kernel
 from sdediff.solvers.wrappers import Wrapper
 
 
@@ -127,10 +128,16 @@ class AncestralStep(NoiseInjection):
     ) -> list[Solver]:
         return self._separately(model, [(t, s.inner[0]) for t, s in itertools.pairwise(levels)], orders)
 
-    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> Kernel:
         down = s.inner[0]
-        x = single_step(s.coefficients, model, x, t, down, noise)
-        return (renoised(x, down, s, noise(t, s, x), self.s_noise) if self.eta else x), None
+        x = single_step(s.coefficients, model, x, t, down, NO_NOISE)
+        if not self.eta:
+            return Kernel(x, 0.0)
+        return Kernel(product(x, s.alpha / down.alpha), self.s_noise * math.sqrt(max(0.0, spread(s, down))))
+
+    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+        kernel = self.kernel(model, x, t, s, state)
+        return (kernel.draw(noise(t, s, x)) if self.eta else kernel.mean), None
 
 
 @dataclass(frozen=True)
@@ -148,6 +155,7 @@ class Churn(NoiseInjection):
     s_noise: float = 1.003
 
     reference = "Karras et al. 2022, algorithm 2"
+    no_kernel = "its noise comes before the evaluation of the network: take euler_ancestral or dpm2_ancestral"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from sdediff.grids.levels import AtLam, Level
 from sdediff.model.score_model import Model
-from sdediff.noise.counter import Noise
-from sdediff.solvers.base import Solver, SolverError, finite
+from sdediff.solvers.base import SolverError, finite
+from sdediff.solvers.gaussian import GaussianStep
+from sdediff.solvers.kernel import Kernel
 
 
 def exact(t: Level, s: Level, q: float = 0.0) -> tuple[float, float, float]:
@@ -48,7 +48,7 @@ def places(t: Level, s: Level, shares: Sequence[float]) -> list[float]:
 
 
 @dataclass(frozen=True)
-class DDIM(Solver):
+class DDIM(GaussianStep):
     """x_s = (sigma_s/sigma_t) e^-q x + alpha_s (1 - e^-(h+q)) D + sigma_s sqrt(1 - e^-2q) z.
 
     2 q = -log(1 - eta^2 (1 - e^-2h)): eta scales the posterior's standard deviation, 0 is deterministic of
@@ -73,7 +73,28 @@ class DDIM(Solver):
     def stochastic(self) -> bool:
         return self.eta > 0
 
-    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        on_x, on_x0, on_z = exact(t, s, ancestral(t, s, self.eta) if self.eta else 0.0)
-        x = model(x, t).mix(on_x, x0=on_x0)
-        return (torch.add(x, noise(t, s, x), alpha=on_z) if self.eta else x), None
+    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> Kernel:
+        on_x, on_x0, std = exact(t, s, ancestral(t, s, self.eta) if self.eta else 0.0)
+        return Kernel(model(x, t).mix(on_x, x0=on_x0), std)
+
+
+@dataclass(frozen=True)
+class CoefficientsPreserving(GaussianStep):
+    """x_s = alpha_s D + sigma_s cos(a pi/2) eps + sigma_s sin(a pi/2) z.
+
+    a in (0, 1] is the share of the noise that every step renews, whatever its length, so that the marginals do not
+    converge with more steps. Stochastic, 1 call a step. Wang and Yu 2025, for reinforcement learning on flow models.
+    """
+
+    a: float = 0.7
+
+    at_zero_alpha = True
+    reference = "Wang and Yu 2025, coefficients-preserving sampling"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.a <= 1:
+            raise SolverError(f"a={self.a}: the renewed share of the noise lies in (0, 1]")
+
+    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> Kernel:
+        on_x, on_x0, std = exact(t, s, -math.log(math.cos(self.a * math.pi / 2)))
+        return Kernel(model(x, t).mix(on_x, x0=on_x0), std)

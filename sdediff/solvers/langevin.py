@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +20,12 @@ from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
 from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.exponential import exact
+from sdediff.solvers.gaussian import GaussianStep
+from sdediff.solvers.kernel import Kernel
 
 
 class Repeated(Solver):
-    """A stochastic solver that stays at its level and calls the network `n` times there."""
+    """A stochastic solver that stays at its level and takes `n` steps there, a call each."""
 
     n: int
 
@@ -36,6 +39,22 @@ class Repeated(Solver):
     @property
     def stochastic(self) -> bool:
         return True
+
+    @property
+    def no_kernel(self) -> str:
+        return f"{self.n} steps at one level are no Gaussian: write n=1" if self.n > 1 else ""
+
+    @abstractmethod
+    def once(self, model: Model, x: Tensor, t: Level, s: Level) -> Kernel:
+        """One of the steps."""
+
+    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> Kernel:
+        return super().kernel(model, x, t, s, state) if self.no_kernel else self.once(model, x, t, s)
+
+    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+        for i in range(self.n):
+            x = self.once(model, x, t, s).draw(noise(t, s, x, i))
+        return x, None
 
 
 NORMS = ("level", "sample", "batch")
@@ -74,16 +93,20 @@ class Langevin(Repeated):
         share = 2 * self.snr**2
         return [share * scale * (t.alpha / alpha) ** 2 for t, alpha, scale in zip(levels, after, scales, strict=True)]
 
+    @property
+    def no_kernel(self) -> str:
+        return super().no_kernel if self.norm == "level" else "its step size depends on the draw: write norm='level'"
+
+    def once(self, model: Model, x: Tensor, t: Level, s: Level) -> Kernel:
+        return Kernel(model(x, t).mix(1.0, score=s.coefficients), math.sqrt(2 * s.coefficients))
+
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+        if self.norm == "level":
+            return super().step(model, x, t, s, state, noise)
         for i in range(self.n):
-            prediction, z = model(x, t), noise(t, s, x, i)
-            if self.norm == "level":
-                x = prediction.mix(1.0, score=s.coefficients)
-                x = torch.add(x, z, alpha=math.sqrt(2 * s.coefficients))
-            else:
-                score = prediction.score
-                e = per_sample(s.coefficients * self._ratio(z, score) ** 2, x)
-                x = x + e * score + torch.sqrt(2 * e) * z
+            score, z = model(x, t).score, noise(t, s, x, i)
+            e = per_sample(s.coefficients * self._ratio(z, score) ** 2, x)
+            x = x + e * score + torch.sqrt(2 * e) * z
         return x, None
 
     def _ratio(self, z: Tensor, score: Tensor) -> Tensor:
@@ -120,16 +143,12 @@ class AnnealedLangevin(Repeated):
         share = self.step_size if self.epsilon is None else self.epsilon / levels[-1].sigma ** 2
         return [share * t.sigma**2 for t in levels]
 
-    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        e = s.coefficients
-        for i in range(self.n):
-            x = model(x, t).mix(1.0, score=e / 2)
-            x = torch.add(x, noise(t, s, x, i), alpha=math.sqrt(e))
-        return x, None
+    def once(self, model: Model, x: Tensor, t: Level, s: Level) -> Kernel:
+        return Kernel(model(x, t).mix(1.0, score=s.coefficients / 2), math.sqrt(s.coefficients))
 
 
 @dataclass(frozen=True)
-class ConsistentAnnealedLangevin(Solver):
+class ConsistentAnnealedLangevin(GaussianStep):
     """x_s = (alpha_s/alpha_t) (1 - eta) x + alpha_s eta D + beta sigma_s z, beta^2 = 1 - ((1 - eta)/gamma)^2.
 
     gamma = kappa_s/kappa_t, kappa = sigma/alpha. eta: the paper's step over sigma_L^2, the share of the noise
@@ -146,11 +165,7 @@ class ConsistentAnnealedLangevin(Solver):
         if self.eta is not None and not 0 < self.eta < 1:
             raise SolverError(f"eta={self.eta}: needed is 0 < eta < 1")
 
-    @property
-    def stochastic(self) -> bool:
-        return True
-
-    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> Kernel:
         h = s.lam - t.lam
         q = h if self.eta is None else -math.log1p(-self.eta) - h
         if not q > 0:
@@ -158,6 +173,5 @@ class ConsistentAnnealedLangevin(Solver):
                 f"consistent steps need 1 - eta < gamma, given 1 - {self.eta} and gamma = {math.exp(-h):.4g} from "
                 f"t={t.time} to s={s.time}: raise eta or take more steps"
             )
-        on_x, on_x0, on_z = exact(t, s, q)
-        x = model(x, t).mix(on_x, x0=on_x0)
-        return torch.add(x, noise(t, s, x), alpha=on_z), None
+        on_x, on_x0, std = exact(t, s, q)
+        return Kernel(model(x, t).mix(on_x, x0=on_x0), std)

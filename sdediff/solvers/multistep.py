@@ -24,6 +24,7 @@ from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
 from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.coordinates import Columns, along, combined
+from sdediff.solvers.kernel import NO_NOISE, Kernel
 from sdediff.solvers.weights import VARIABLES
 
 _VARIABLES = (*VARIABLES, "t")
@@ -130,6 +131,10 @@ class Multistep(Solver):
     def _history(self) -> int:
         """How many outputs the next step looks back at."""
         return max(self.points, self.corrector_points - 1) if self.corrector_points else self.points - 1
+
+    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> Kernel:
+        mean, later = self.step(model, x, t, s, state, NO_NOISE)
+        return Kernel(mean, s.coefficients[3], later)
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         on_x, on_outputs, added, on_noise, output, axes = s.coefficients

@@ -62,6 +62,7 @@ class Restart(NoiseInjection):
 
     calls = None
     reference = "Xu et al. 2023, algorithm 1"
+    no_kernel = "its noise comes before evaluations of the network: take euler_ancestral"
 
     @property
     def stochastic(self) -> bool:

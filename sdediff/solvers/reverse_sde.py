@@ -13,13 +13,14 @@ from sdediff._utils.checks import known
 from sdediff.grids.levels import Level
 from sdediff.model.prediction import VARIANCES
 from sdediff.model.score_model import Model
-from sdediff.noise.counter import Noise
-from sdediff.solvers.base import Solver, SolverError, finite
+from sdediff.solvers.base import SolverError, finite
 from sdediff.solvers.exponential import exact, spread
+from sdediff.solvers.gaussian import GaussianStep
+from sdediff.solvers.kernel import Kernel
 
 
 @dataclass(frozen=True)
-class EulerMaruyama(Solver):
+class EulerMaruyama(GaussianStep):
     """x_s = x + [f x - (1 + eta^2)/2 g^2 score] (s - t) + eta g sqrt(t - s) z, in the SDE's own time.
 
     eta = 1 is the reverse-time SDE (Song et al. 2021, eq. 6), eta = 0 Euler's method on the flow.
@@ -36,17 +37,16 @@ class EulerMaruyama(Solver):
     def stochastic(self) -> bool:
         return self.eta > 0
 
-    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> Kernel:
         dt = s.time - t.time
         if not self.eta:
-            return model(x, t).mix(1.0, velocity=dt), None
+            return Kernel(model(x, t).mix(1.0, velocity=dt), 0.0)
         g2 = self.eta**2 * finite(t, t.g2, "g^2")
-        x = model(x, t).mix(1.0, velocity=dt, score=-g2 * dt / 2)
-        return torch.add(x, noise(t, s, x), alpha=math.sqrt(g2 * abs(dt))), None
+        return Kernel(model(x, t).mix(1.0, velocity=dt, score=-g2 * dt / 2), math.sqrt(g2 * abs(dt)))
 
 
 @dataclass(frozen=True)
-class ReverseDiffusion(Solver):
+class ReverseDiffusion(GaussianStep):
     """x_s = x - f_i x + G_i^2 score + G_i z, f_i = alpha_t/alpha_s - 1, G_i^2 the variance of x_t given x_s.
 
     On VP and VE it is Song et al.'s discretisation; theirs of sub-VP is Euler-Maruyama. Stochastic, 1 call.
@@ -54,18 +54,13 @@ class ReverseDiffusion(Solver):
 
     reference = "Song et al. 2021, eq. 46"
 
-    @property
-    def stochastic(self) -> bool:
-        return True
-
-    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
+    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> Kernel:
         g2 = spread(t, s)
-        x = model(x, t).mix(2 - t.alpha / s.alpha, score=g2)
-        return torch.add(x, noise(t, s, x), alpha=math.sqrt(g2)), None
+        return Kernel(model(x, t).mix(2 - t.alpha / s.alpha, score=g2), math.sqrt(g2))
 
 
 @dataclass(frozen=True)
-class Ancestral(Solver):
+class Ancestral(GaussianStep):
     """x_s drawn from q(x_s | x_t, x0 = D(x_t)): DDPM's and NCSN's ancestral step on any linear path.
 
     variance: "small" is the posterior's, sigma_s^2/sigma_t^2 G^2 (DDPM's btilde, NCSN's), "large" is G^2
@@ -85,16 +80,11 @@ class Ancestral(Solver):
                 f"variance={self.variance!r}: write 'small' (btilde), 'large' (beta), 'learned_range' or 'learned'"
             )
 
-    @property
-    def stochastic(self) -> bool:
-        return True
-
-    def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        on_x, on_x0, on_z = exact(t, s, s.lam - t.lam)
+    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> Kernel:
+        on_x, on_x0, small = exact(t, s, s.lam - t.lam)
         prediction = model(x, t)
-        x = prediction.mix(on_x, x0=on_x0)
-        z = noise(t, s, x)
+        mean = prediction.mix(on_x, x0=on_x0)
         if self.variance in ("small", "large"):
-            return torch.add(x, z, alpha=on_z if self.variance == "small" else math.sqrt(spread(t, s))), None
-        log_var = prediction.log_variance(self.variance, on_z**2, spread(t, s))
-        return torch.addcmul(x, z, torch.exp(log_var / 2)), None
+            return Kernel(mean, small if self.variance == "small" else math.sqrt(spread(t, s)))
+        log_var = prediction.log_variance(self.variance, small**2, spread(t, s))
+        return Kernel(mean, torch.exp(log_var / 2))

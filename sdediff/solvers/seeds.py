@@ -17,6 +17,7 @@ from sdediff.noise.counter import Noise
 from sdediff.sde.base import SDE
 from sdediff.solvers.base import Solver, SolverError, finite
 from sdediff.solvers.exponential import places, spread
+from sdediff.solvers.kernel import NO_NOISE, Kernel
 
 # Where the stages of a step lie, as shares of its rise in lam.
 NODES = {1: (), 2: (1 / 2,), 3: (1 / 3, 2 / 3)}
@@ -53,10 +54,20 @@ class Seeds(Solver):
         # Of pure noise, eps = x / sigma, a step of one stage makes (2 - e^h) x: it grows where e^h is above 3.
         return (s.lam - t.lam) / math.log(3.0)
 
+    @property
+    def no_kernel(self) -> str:
+        return "the network is evaluated after a part of the noise: write stages=1" if self.stages > 1 else ""
+
     def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
         if not NODES[self.stages] or not math.isfinite(t.lam):
             return ()
         return places(t, s, NODES[self.stages])
+
+    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> Kernel:
+        if self.stages > 1:
+            return super().kernel(model, x, t, s, state)
+        mean, later = self.step(model, x, t, s, state, NO_NOISE)
+        return Kernel(mean, s.alpha / t.alpha * math.sqrt(spread(t, s)), later)
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         finite(t, t.lam, "lam")

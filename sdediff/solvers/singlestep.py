@@ -187,6 +187,7 @@ class DPMppSDE(Solver):
     grid = "log_snr"
     calls = 2
     reference = "Lu et al. 2022b; k-diffusion's DPM++ SDE"
+    no_kernel = "the network is evaluated after a part of the noise: take dpmpp_2m_sde"
 
     def __post_init__(self) -> None:
         if not (0 < self.eta <= 1 and self.s_noise >= 0 and 0 < self.r < 1):

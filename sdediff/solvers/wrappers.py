@@ -15,6 +15,7 @@ from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
 from sdediff.sde.base import SDE
 from sdediff.solvers.base import FACTS, Solver, SolverError, members, set_coefficients
+from sdediff.solvers.kernel import Kernel
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class PredictorCorrector(Wrapper):
     first: str = "corrector"
 
     reference = "Song et al. 2021, algorithm 1"
+    no_kernel = "a predictor and a corrector step together are no Gaussian: take the predictor alone"
 
     def __post_init__(self) -> None:
         if self.solver.corrector or not self.with_corrector.corrector:
@@ -198,6 +200,14 @@ class LowerOrderFinal(Wrapper):
         solver, orders = self.step_orders(len(ends) - 1, orders)
         set_coefficients(solver, model, ends, orders)
         return list(zip(members(solver, len(ends) - 1, orders), ends[1:], strict=True))
+
+    @property
+    def no_kernel(self) -> str:
+        return self.solver.no_kernel
+
+    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> Kernel:
+        member, end = s.coefficients
+        return member.kernel(model, x, t, end, state)
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         member, end = s.coefficients
