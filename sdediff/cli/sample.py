@@ -96,7 +96,7 @@ def sample(
 
 def _chosen(name: str, options: Sequence[str], lower: bool, grid: str | None) -> Solver | str:
     """The solver with its options; "auto" passes through and takes no options."""
-    from sdediff.sampling.arguments import check_alone
+    from sdediff.sampling.starts import check_alone
     from sdediff.solvers import lower_order_final
 
     if name == "auto":

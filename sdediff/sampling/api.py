@@ -76,7 +76,8 @@ def sample(
     resume: State | None = None,
     callback: Callable[[State], None] | None = None,
     full: Literal[False] = False,
-    grad: bool = False,
+    log_prob: None = None,
+    grad: bool | Literal["checkpoint"] = False,
     compile: bool = False,
     progress: bool | None = None,
 ) -> Tensor: ...
@@ -102,7 +103,34 @@ def sample(
     resume: State | None = None,
     callback: Callable[[State], None] | None = None,
     full: Literal[True],
-    grad: bool = False,
+    log_prob: Literal["steps"] | None = None,
+    grad: bool | Literal["checkpoint"] = False,
+    compile: bool = False,
+    progress: bool | None = None,
+) -> SampleRecord: ...
+@overload
+def sample(
+    model: ScoreModel | str,
+    shape: Sequence[int] | None = None,
+    *,
+    solver: str | Solver = "dpmpp_2m",
+    steps: int | None = None,
+    calls: int | None = None,
+    grid: GridLike | None = None,
+    seed: int = 0,
+    index: int | Sequence[int] = 0,
+    x: Tensor | None = None,
+    start: float | None = None,
+    stop: float | None = None,
+    cond: dict[str, Any] | None = None,
+    denoise: bool = True,
+    noise: str | Noise = "counter",
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    callback: Callable[[State], None] | None = None,
+    full: bool = False,
+    log_prob: Literal["steps"],
+    grad: bool | Literal["checkpoint"] = False,
     compile: bool = False,
     progress: bool | None = None,
 ) -> SampleRecord: ...
@@ -127,19 +155,21 @@ def sample(
     resume: State | None = None,
     callback: Callable[[State], None] | None = None,
     full: bool = False,
-    grad: bool = False,
+    log_prob: Literal["steps"] | None = None,
+    grad: bool | Literal["checkpoint"] = False,
     compile: bool = False,
     progress: bool | None = None,
 ) -> Tensor | SampleRecord:
-    """Samples (B, ...) of a model by any solver, from the prior to data; a SampleRecord with full=True.
+    """Samples (B, ...) of a model by any solver, from the prior to data; a SampleRecord with full=True or log_prob=.
 
     solver: name or object, "auto" to measure on this model which to take. steps: of the solver; calls: network
     evaluations (NFE), the last included. grid: name, function or times. seed, index: sample i depends on (seed, i)
     alone, index is the first sample's number or one a sample. x: states at the start, by default drawn from the prior.
-    start, stop: times. cond: conditions for the network. denoise: the last jump to data. noise: "counter", "brownian",
-    "stream" or an object. resume: a State to go on from. callback: called with every State, which it must not change.
-    grad: keep the graph. compile: compile the network and, on CUDA, replay the loop as one graph; a `Sampler` keeps
-    both for later calls. progress: True, False, or by default on runs over two seconds at a terminal.
+    start, stop: times. cond: for the network. denoise: the last jump to data. noise: "counter", "brownian", "stream" or
+    an object. resume: a State to go on from. callback: called with every State. log_prob: "steps" for the log density
+    of each step of a stochastic solver. grad: keep the graph; "checkpoint" computes steps again, in less memory.
+    compile: compile the network and, on CUDA, replay the loop as one graph; a `Sampler` keeps both for later calls.
+    progress: True, False, or by default on runs over two seconds at a terminal.
     """
     if resume is not None:
         grid = times_of(
@@ -150,5 +180,5 @@ def sample(
         model, solver=solver, steps=steps, calls=calls, grid=grid, start=start, stop=stop, denoise=denoise, noise=noise,
         dtype=dtype, device=device, compile=compile,
     )  # fmt: skip
-    options: Any = {"callback": callback, "full": full, "grad": grad, "progress": progress}
+    options: Any = {"callback": callback, "full": full, "log_prob": log_prob, "grad": grad, "progress": progress}
     return sampler(shape, x=x, seed=seed, index=index, cond=cond, resume=resume, **options)

@@ -14,8 +14,9 @@ from sdediff.model.casts import WIDER
 from sdediff.model.conditions import as_tensors
 from sdediff.model.score_model import ScoreModel, check_card, check_model
 from sdediff.noise.counter import Noise
+from sdediff.sampling.compatibility import refuse_resuming
 from sdediff.sampling.run import State
-from sdediff.solvers import Solver, SolverError
+from sdediff.solvers import Solver
 from sdediff.solvers.base import check_fields
 
 
@@ -56,21 +57,13 @@ def check_run(model: ScoreModel, shape: Any, x: Any, cond: Any) -> None:
     check_card(model, shape)
 
 
-def check_alone(solver: Solver) -> None:
-    """Refuse a corrector that would have to go from noise to data by itself."""
-    if not solver.alone:
-        raise SolverError(
-            f"{solver!r} is a corrector, which leaves p_t as it is and does not take noise to data by itself: "
-            "write solver='predictor_corrector', which has its option corrector, or 'annealed_langevin'"
-        )
-
-
 def check_call(callback: Any, full: Any, grad: Any, progress: Any, x: Any) -> None:
     """Refuse what a call of a sampler would drop."""
     if callback is not None and not callable(callback):
         raise InputTypeError(f"callback={shown(callback)}: give a function of the State")
     flag("full", full)
-    flag("grad", grad)
+    if grad != "checkpoint":
+        flag("grad", grad)
     if progress is not None and type(progress) is not bool:
         raise InputTypeError(f"progress={shown(progress)}: write True, False or None")
     if grad and torch.is_inference_mode_enabled():
@@ -88,8 +81,12 @@ def check_graph(x: Tensor) -> None:
         )
 
 
-def check_resume(resume: Any, given: dict[str, Any], dtype: Any = None, device: Any = None) -> State:
-    """A state to go on from; what it has fixed already is refused."""
+def check_resume(
+    resume: Any, given: dict[str, Any], dtype: Any = None, device: Any = None, model: ScoreModel | None = None
+) -> State:
+    """A state to go on from; what it has fixed already is refused, and a model that carries more than it holds."""
+    if model is not None:
+        refuse_resuming(model)
     if not isinstance(resume, State) or not isinstance(resume.t, Level) or not isinstance(resume.x, Tensor):
         raise InputTypeError(f"resume={shown(resume)}: give a State that sd.iterate yielded")
     fixed = [name for name, value in given.items() if value is not None]

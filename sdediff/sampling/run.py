@@ -27,7 +27,7 @@ from sdediff.noise.counter import Counter, Noise
 from sdediff.noise.stream import Stream
 from sdediff.sampling.compatibility import check_changes
 from sdediff.sampling.not_finite import lost, not_falling
-from sdediff.sampling.starts import default_start, warn_of_size, warn_of_strain
+from sdediff.sampling.starts import check_alone, default_start, warn_of_size, warn_of_strain
 from sdediff.solvers import Solver, SolverError
 from sdediff.solvers import solver as solver_of
 from sdediff.solvers.base import set_coefficients
@@ -48,6 +48,16 @@ class Plan(NamedTuple):
     solver: Solver
     times: Tensor
     denoise: bool
+
+    def prior(self, model: ScoreModel, shape: Any, noise: Noise, kind: tuple[torch.dtype, torch.device]) -> Tensor:
+        """States drawn from the prior at the start, of such a dtype and device."""
+        sde: Any = model.sde
+        if not sde.linear:
+            raise SolverError(f"{type(sde).__name__} does not say what its prior is: give x= to begin from")
+        if not self.solver.alone:
+            check_alone(self.solver)
+        z = noise.initial(torch.empty(tuple(shape), dtype=kind[0], device=kind[1]))
+        return z * sde.sigma(self.times[:1]).item()
 
 
 def make_plan(
@@ -132,12 +142,17 @@ class State(NamedTuple):
 
 
 class SampleRecord(NamedTuple):
-    """A whole run: the result x, times (n + 1,), trajectory (n + 1, B, ...) and network evaluations."""
+    """A whole run: the result x, times (n + 1,), trajectory (n + 1, B, ...) and network evaluations.
+
+    log_prob: with log_prob="steps", log density of each step, nats, float64 (n, B); solver: that made the steps.
+    """
 
     x: Tensor
     times: Tensor
     trajectory: Tensor
     calls: int
+    log_prob: Tensor | None = None
+    solver: Solver | None = None
 
     def __repr__(self) -> str:
         return f"SampleRecord({tuple(self.x.shape)} after {len(self.times) - 1} steps, {self.calls} calls)"

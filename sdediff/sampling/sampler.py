@@ -6,7 +6,7 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal, cast, overload
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -15,13 +15,13 @@ from sdediff._utils.errors import InputError
 from sdediff._utils.progress import track
 from sdediff.grids.grids import GridLike
 from sdediff.model.casts import WIDER
-from sdediff.model.network import Seen, check_eval, placement
+from sdediff.model.network import check_eval, placement
 from sdediff.model.score_model import ScoreModel, check_model
 from sdediff.noise.counter import Noise
-from sdediff.sampling.arguments import check_alone, check_call, check_graph, check_resume, check_run, set_up
-from sdediff.sampling.compatibility import refuse_resuming
+from sdediff.sampling.arguments import check_call, check_graph, check_resume, check_run, set_up
 from sdediff.sampling.compiled import compiled
 from sdediff.sampling.cuda_graph import CudaGraph, Graph, Recorded, recordable, replayed
+from sdediff.sampling.densities import prepared, record
 from sdediff.sampling.run import CHOOSERS, Plan, Run, RunTable, SampleRecord, State, make_plan, make_table, noise_for
 from sdediff.sampling.starts import warn_of_ends
 from sdediff.sampling.watch import CallCounter, check_gradients, watched
@@ -114,15 +114,12 @@ class Sampler:
         wrap: Callable[[Any], Any] | None = None,
     ) -> Run:
         """One run, its arguments checked. wrap: a function of the network, to count or watch its evaluations."""
-        model = self.model
-        seen = check_eval(model)
+        model, seen = self.model, check_eval(self.model)
         sizes = shape if type(shape) is tuple and x is None and cond is None and not model.card else ()
-        if resume is None:
-            if set(map(type, sizes)) != {int} or len(sizes) < 2 or min(sizes) < 1 or max(sizes) > 1 << 20:
-                check_run(model, shape, x, cond)
-        else:
-            check_resume(resume, {"shape": shape, "x": x}, self._dtype, self._device)
-            refuse_resuming(model)
+        if resume is not None:
+            check_resume(resume, {"shape": shape, "x": x}, self._dtype, self._device, model)
+        elif set(map(type, sizes)) != {int} or len(sizes) < 2 or min(sizes) < 1 or max(sizes) > 1 << 20:
+            check_run(model, shape, x, cond)
         noise = noise_for(self._noise, model, seed, index)
         start = x if resume is None else resume.x
         like: Any = (shape, cond) if start is None else (start.shape, cond, self._dtype or start.dtype, start.device)
@@ -137,23 +134,13 @@ class Sampler:
                 raise InputError("the state is of a run over other times: go on from it by iterate(resume=state)")
             return Run(bound, plan, resume.x, noise, resume.t.index, resume.history, seen.dtypes)
         if x is None:
-            x = self._prior(plan, cast(Any, shape), noise, seen)
+            x = plan.prior(model, shape, noise, placement(model, self._dtype, self._device, seen=seen))
             return Run(bound, plan, x, noise, dtypes=seen.dtypes)
         if shape is not None and tuple(shape) != tuple(x.shape):
             raise InputError(f"given x of shape {tuple(x.shape)} and shape={tuple(shape)}: leave one out")
         dtype = self._dtype or x.dtype
         x = x.to(dtype=WIDER.get(dtype, dtype), device=self._device or x.device)
         return Run(bound, plan, x, noise, dtypes=seen.dtypes)
-
-    def _prior(self, plan: Plan, shape: Sequence[int], noise: Noise, seen: Seen) -> Tensor:
-        sde: Any = self.model.sde
-        if not sde.linear:
-            raise SolverError(f"{type(sde).__name__} does not say what its prior is: give x= to begin from")
-        if not plan.solver.alone:
-            check_alone(plan.solver)
-        dtype, device = placement(self.model, self._dtype, self._device, seen=seen)
-        z = noise.initial(torch.empty(tuple(shape), dtype=dtype, device=device))
-        return z * sde.sigma(plan.times[:1]).item()
 
     def states(self, run: Run) -> Iterator[State]:
         """The states of a run; its table is kept for later ones of the same kind."""
@@ -177,7 +164,23 @@ class Sampler:
         resume: State | None = None,
         callback: Callable[[State], None] | None = None,
         full: Literal[True],
-        grad: bool = False,
+        log_prob: Literal["steps"] | None = None,
+        grad: bool | Literal["checkpoint"] = False,
+        progress: bool | None = None,
+    ) -> SampleRecord: ...
+    @overload
+    def __call__(
+        self,
+        shape: Sequence[int] | None = None,
+        *,
+        x: Tensor | None = None,
+        seed: int = 0,
+        index: int | Sequence[int] = 0,
+        cond: dict[str, Any] | None = None,
+        callback: Callable[[State], None] | None = None,
+        full: bool = False,
+        log_prob: Literal["steps"],
+        grad: bool | Literal["checkpoint"] = False,
         progress: bool | None = None,
     ) -> SampleRecord: ...
     @overload
@@ -192,7 +195,8 @@ class Sampler:
         resume: State | None = None,
         callback: Callable[[State], None] | None = None,
         full: Literal[False] = False,
-        grad: bool = False,
+        log_prob: None = None,
+        grad: bool | Literal["checkpoint"] = False,
         progress: bool | None = None,
     ) -> Tensor: ...
     def __call__(
@@ -206,17 +210,20 @@ class Sampler:
         resume: State | None = None,
         callback: Callable[[State], None] | None = None,
         full: bool = False,
-        grad: bool = False,
+        log_prob: Literal["steps"] | None = None,
+        grad: bool | Literal["checkpoint"] = False,
         progress: bool | None = None,
     ) -> Tensor | SampleRecord:
         """Samples (B, ...), arguments as in `sample`."""
         if x is not None or callback is not None or progress is not None or full is not False or grad is not False:
             check_call(callback, full, grad, progress, x)
-        counter = CallCounter() if full else None
+        counter = CallCounter() if full or log_prob else None
         wrap = counter.wrap if counter else None
         run = self.run(shape, x=x, seed=seed, index=index, cond=cond, resume=resume, wrap=wrap)
-        plain, trajectory = callback is None and resume is None and not (full or grad), list[Tensor]()
-        with torch.set_grad_enabled(grad):
+        plain, trajectory = callback is None and resume is None and not (full or grad or log_prob), list[Tensor]()
+        if log_prob is not None or grad == "checkpoint":
+            run = prepared(run, log_prob, grad, resume)
+        with torch.set_grad_enabled(bool(grad)):
             if self.compile and plain and recordable(run, self._make_graph):
                 final = self.replayed(run)
             else:
@@ -229,17 +236,14 @@ class Sampler:
                         check_gradients(self.model.given(**run.model.cond), run.x, state)
                     if callback is not None:
                         watched(callback, state)
-                    if full:
+                    if counter is not None:
                         trajectory.append(state.x)
                 final = state.x if state.prediction is None else state.prediction.x0
         if grad:
             check_graph(final)
         kind = self._dtype or (None if x is None else x.dtype)
-        if kind is not None and final.dtype is not kind:
-            final = final.to(kind)
-        if counter is None:
-            return final
-        return SampleRecord(final, run.plan.times[run.first :], torch.stack(trajectory), counter.calls)
+        final = final if kind is None else final.to(kind)
+        return final if counter is None else record(run, final, trajectory, state, counter.calls)
 
     def replayed(self, run: Run) -> Tensor:
         """The result of a run, its loop recorded at the first call for states and conditions like these."""

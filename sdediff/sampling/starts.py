@@ -17,7 +17,7 @@ from sdediff.model.ends import end_points, scale_of
 from sdediff.model.score_model import ScoreModel
 from sdediff.sampling.trial import growth, trial_stds
 from sdediff.sde.base import NOTHING_LEFT, linear
-from sdediff.solvers import Solver
+from sdediff.solvers import Solver, SolverError
 
 # Where log(alpha) ends below the first, a solver in eps begins where it is the second, as for VP and DDPM at T.
 _TINY, _USUAL = -7.0, -5.3
@@ -48,6 +48,15 @@ def default_start(solver: Solver, model: ScoreModel) -> float:
     # What follows the flow in t needs its slope there.
     slope = 0.0 if solver.needs_alpha else sde.slopes([sde.T])[0].item()
     return sde.T if math.isfinite(slope) else latest
+
+
+def check_alone(solver: Solver) -> None:
+    """Refuse a corrector that would have to go from noise to data by itself."""
+    if not solver.alone:
+        raise SolverError(
+            f"{solver!r} is a corrector, which leaves p_t as it is and does not take noise to data by itself: "
+            "write solver='predictor_corrector', which has its option corrector, or 'annealed_langevin'"
+        )
 
 
 def warn_of_ends(model: ScoreModel) -> None:
