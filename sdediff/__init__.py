@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         likelihood,
         metrics,
         nets,
+        paths,
         targets,
         testing,
         training,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         path_statistics,
         sample_with_log_prob,
     )
+    from sdediff.paths import path_kl, replay, smc
     from sdediff.targets import target
     from sdediff.training import loss, train
     from sdediff.wiring import Inference, WiringReport, check, infer
@@ -63,6 +65,9 @@ _LAZY = {
     "sample_with_log_prob": "likelihood",
     "path_statistics": "likelihood",
     "PathStatistics": "likelihood",
+    "replay": "paths",
+    "path_kl": "paths",
+    "smc": "paths",
     "likelihood_job": "jobs",
     "sample_job": "jobs",
     "load": "hub",
@@ -87,7 +92,7 @@ _LAZY = {
 }
 _ROOMS = (
     "adapters", "analysis", "benchmark", "bridges", "datasets", "hub", "jobs", "likelihood", "metrics", "nets",
-    "targets", "testing", "training", "wiring",
+    "paths", "targets", "testing", "training", "wiring",
 )  # fmt: skip
 
 __all__ = [
@@ -102,8 +107,9 @@ __all__ = [
     "from_diffusers", "from_edm", "from_guided_diffusion", "from_k_diffusion", "from_score_sde", "grid", "grids",
     "guidance", "hub", "infer", "iterate", "jobs", "latent", "level", "levels", "likelihood", "likelihood_job",
     "list_solvers",
-    "load", "log_likelihood", "loss", "metrics", "model", "models", "nets", "noise", "path_statistics", "recommend",
-    "reschedule", "sample", "sample_job", "sample_with_log_prob", "sampling", "save", "sde", "solver", "solvers",
+    "load", "log_likelihood", "loss", "metrics", "model", "models", "nets", "noise", "path_kl", "path_statistics",
+    "paths", "recommend", "replay", "reschedule", "sample", "sample_job", "sample_with_log_prob", "sampling", "save",
+    "sde", "smc", "solver", "solvers",
     "statistics", "target", "targets", "testing", "train", "training", "wiring",
 ]  # fmt: skip
 
