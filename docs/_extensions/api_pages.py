@@ -17,6 +17,7 @@ TOPICS = {
     "noise": "Noise",
     "guidance": "Guidance",
     "likelihood": "Likelihoods",
+    "paths": "Densities of the paths of stochastic solvers",
     "analysis": "Exact analysis and the choice of a solver",
     "wiring": "Is the network wired right?",
     "hub": "Stored models and data",
