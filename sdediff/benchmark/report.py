@@ -124,6 +124,12 @@ class Report:
             draw(self.rows, *self.distances[:1]).savefig(unfinished, format="png", dpi=130)
         return Path(path)
 
+    def page(self, path: str | Path) -> Path:
+        """Writes the results as one HTML page to sort, filter and hover over (needs plotly); returns its path."""
+        from sdediff.benchmark.page import write_page
+
+        return write_page(self, path)
+
     def to_dict(self) -> dict[str, Any]:
         """Rows, skipped cells, settings and circumstances as plain values."""
         return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -108,6 +109,8 @@ def _print(report: Report, folder: Path, as_json: bool) -> None:
     if report.finished:
         with naming("--out"):
             files["bench.png"] = str(report.plot(folder / "bench.png"))
+            if find_spec("plotly"):
+                files["report.html"] = str(report.page(folder / "report.html"))
     if as_json:
         emit({**report.to_dict(), "files": files})
         return
@@ -118,6 +121,8 @@ def _print(report: Report, folder: Path, as_json: bool) -> None:
         where = f"{cell.solver} at {cell.budget or cell.tolerance}, seed {cell.seed}"
         typer.echo(f"{cell.task}, {where}: {cell.status}")
     typer.echo("\n".join(files.values()))
+    if "report.html" not in files:
+        typer.echo("a page to sort and filter them: pip install plotly, and the same command again")
 
 
 def _models(

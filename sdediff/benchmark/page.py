@@ -1,0 +1,117 @@
+"""report.html: the rows of a sweep on one page that needs no network, to sort, filter, hover over and copy from."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdediff._utils.errors import InputError
+from sdediff._utils.files import whole
+from sdediff.analysis.figures import COLOURS
+from sdediff.benchmark.cells import Cell
+from sdediff.benchmark.rows import Row
+
+if TYPE_CHECKING:
+    from sdediff.benchmark.report import Report
+
+# What a reader may look at, in this order, and what it is called.
+_ERRORS = {
+    "error_median": "error, median",
+    "error_q90": "error, quantile 0.9",
+    "error_q99": "error, quantile 0.99",
+    "error_rms": "error, rms",
+    "other_mode": "share in another mode",
+}
+
+
+def write_page(report: Report, path: str | Path, pictures: Mapping[tuple[str, str, int], str] | None = None) -> Path:
+    """Write the page of a report, and return its path. It holds plotly's script, about 5 MB.
+
+    pictures: sample sheets as data URLs, by task, solver and calls. InputError where plotly is not installed.
+    """
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError as error:
+        raise InputError("the HTML report needs plotly: pip install 'sdediff[report]'") from error
+    template = files("sdediff").joinpath("assets", "bench_report.html").read_text(encoding="utf-8")
+    content = json.dumps(_content(report, pictures or {}), allow_nan=False).replace("</", "<\\/")
+    filled = {
+        "@TITLE@": html.escape(", ".join(report.tasks)),
+        "@FOOT@": html.escape(_foot(report)),
+        "@DATA@": content,
+        "@PLOTLY@": get_plotlyjs(),
+    }
+    for mark, text in filled.items():
+        template = template.replace(mark, text, 2 if mark == "@TITLE@" else 1)
+    with whole(path) as unfinished:
+        unfinished.write_text(template, encoding="utf-8")
+    return Path(path)
+
+
+def _content(report: Report, pictures: Mapping[tuple[str, str, int], str]) -> dict[str, Any]:
+    rows = [_row(row) for row in report.rows]
+    names = {name for row in report.rows for name in row.quality}
+    errors = [(name, text) for name, text in _ERRORS.items() if name in names]
+    grids = {(row.solver, row.grid) for row in report.rows}
+    return {
+        "rows": rows,
+        "tasks": report.tasks,
+        "qualities": [*errors, *((name, name) for name in report.distances)],
+        "grids": len(grids) > len({solver for solver, _ in grids}),
+        "colours": COLOURS,
+        "skipped": [_skipped(cell) for cell in report.skipped],
+        "pictures": [
+            {"task": task, "solver": solver, "calls": calls, "png": png}
+            for (task, solver, calls), png in pictures.items()
+        ],
+    }
+
+
+def _row(row: Row) -> dict[str, Any]:
+    quality = {name: [_finite(q.value), _finite(q.std_error)] for name, q in row.quality.items()}
+    plain = {name: value for name, value in row.to_dict().items() if name != "quality"}
+    return {
+        **{name: _finite(value) for name, value in plain.items()},
+        "quality": {name: pair for name, pair in quality.items() if pair[0] is not None},
+        "real": row.real,
+        "python": "" if row.real else python_of(row),
+    }
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def python_of(row: Row) -> str:
+    """The call that repeats a row, as Python; of a contender its name in `bench`."""
+    if row.library != "sdediff":
+        return f'sd.bench(["{row.task}"], contenders=["{row.library}:{row.solver}"], calls=[{row.budget}])'
+    name, _, options = row.solver.partition(":")
+    solver = f'"{name}"' if not options else f'sd.solver("{name}", {options.replace(",", ", ")})'
+    if row.tolerance is not None:
+        solver = f'sd.solver("{name}", rtol={row.tolerance:g}, atol={row.tolerance:g})'
+    budget = "" if row.budget is None else f", calls={row.budget}"
+    grid = "" if row.grid is None else f', grid="{row.grid}"'
+    return f"x = sd.sample(model, (n, ...), solver={solver}{budget}{grid})"
+
+
+def _skipped(cell: Cell) -> str:
+    return f"{cell.task}, {cell.solver} at {cell.budget or cell.tolerance}, seed {cell.seed}: {cell.status}"
+
+
+def _foot(report: Report) -> str:
+    about, settings = report.circumstances, report.settings["settings"]
+    machine, git = about.get("machine", {}), about.get("git") or {}
+    parts = [
+        *(f"{name} {version}" for name, version in about.get("versions", {}).items()),
+        *(str(machine[key]) for key in ("cpu", "device", "date") if key in machine),
+        f"{settings['threads']} threads",
+        f"commit {git['commit'][:10]}{' with changes' if git.get('changed') else ''}" if git else "",
+        f"{about['seconds']:.0f} s in all" if "seconds" in about else "",
+    ]
+    return "; ".join(part for part in parts if part)
