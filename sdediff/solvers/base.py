@@ -55,11 +55,9 @@ class Solver(ABC):
     The facts below say what a solver is; a class overrides one by a plain attribute, `order = 2`, by a field, or by
     a property where its hyper-parameters decide. A run calls `visit` and `coefficients` once, then `step` per step.
     alone: whether it goes from noise to data by itself; a corrector that needs a predictor says False.
-    tried: the most steps of a run that is first tried on Gaussian data, which takes 50 microseconds an evaluation.
     """
 
     alone: ClassVar[bool] = True
-    tried: ClassVar[int] = 9
 
     @fact
     def order(self) -> int | None:
@@ -125,6 +123,14 @@ class Solver(ABC):
     def reference(self) -> str:
         """The paper, with its equation or algorithm."""
         return ""
+
+    @fact
+    def tried(self) -> int:
+        """The most steps of a run that is tried on Gaussian data first, at the cost of a run without its network.
+
+        At most 9, but for solvers that stay at their level.
+        """
+        return 9
 
     @fact
     def stochastic(self) -> bool:
