@@ -126,10 +126,7 @@ class Solver(ABC):
 
     @fact
     def tried(self) -> int:
-        """The most steps of a run that is tried on Gaussian data first, at the cost of a run without its network.
-
-        At most 9, but for solvers that stay at their level.
-        """
+        """The most steps of a run that is tried on Gaussian data first: at most 9, correctors apart."""
         return 9
 
     @fact
@@ -158,10 +155,7 @@ class Solver(ABC):
         return 0.0
 
     def fit(self, calls: int) -> tuple[Solver, int] | None:
-        """The solver and the most steps that spend at most so many evaluations; None where one step spends more.
-
-        A solver that shares evaluations out in a pattern of its own answers with itself in that pattern.
-        """
+        """The solver, in a pattern of its own if it has one, and the most steps for so many evaluations, or None."""
         steps = bisect.bisect_right(range(1, calls + 1), calls, key=lambda n: self.spent(n) or 0)
         return (self, steps) if steps else None
 
