@@ -16,6 +16,7 @@ NEEDED = {
     "with_corrector": solvers.Langevin(),
     "first": "corrector",
     "lams": [2.0, 0.0, -2.0],
+    "gradient": lambda x: x,
 }
 
 
