@@ -6,7 +6,7 @@ import copy
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sdediff.training.settings import TrainingSettings
 
@@ -29,9 +29,10 @@ class Average:
 
     def __init__(self, modules: nn.Module) -> None:
         self.modules = copy.deepcopy(modules).requires_grad_(False).eval()
-        self._averaged, self._buffers = list(self.modules.parameters()), list(self.modules.buffers())
+        self._averaged: list[Tensor] = list(self.modules.parameters())
+        self._buffers: list[Tensor] = list(self.modules.buffers())
         # Walking through the modules takes longer than the average itself.
-        self._followed: tuple[nn.Module | None, list[nn.Parameter]] = (None, [])
+        self._followed: tuple[nn.Module | None, list[Tensor]] = (None, [])
 
     @torch.no_grad()
     def follow(self, modules: nn.Module, decay: float) -> None:
