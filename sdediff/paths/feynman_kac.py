@@ -22,6 +22,7 @@ from sdediff.noise.counter import Counter
 from sdediff.paths.particles import Ancestry, Particles, systematic
 from sdediff.paths.transitions import Chain, make_chain
 from sdediff.paths.weights import importance
+from sdediff.sampling.compatibility import refuse_stateful
 from sdediff.sampling.run import make_plan
 from sdediff.solvers import Kernel, Solver, SolverError
 
@@ -63,7 +64,12 @@ def smc(
     if not 0 <= number("threshold", threshold) <= 1:
         raise InputError(f"threshold={threshold}: give a share of the particles, 0 for no resampling")
     x = plan.prior(model, size, Counter(seed), placement(model, dtype, device))
-    chains = [make_chain(one, plan, x, cond) for one in (model, *([] if proposal is None else [proposal]))]
+    chains = [make_chain(model, plan, x, cond, warn=True)]
+    if proposal is not None:
+        proposal = check_model(proposal)
+        chains.append(make_chain(proposal, plan, x, cond))
+    for one in (model, proposal or model):
+        refuse_stateful(one, "belongs to a particle no more once it is drawn anew")
     run = _Filter(chains, log_tilt, _twist(twist, log_tilt), threshold, seed, plan.denoise)
     with torch.no_grad():
         return run(x, progress)

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from sdediff._utils.checks import shown
 from sdediff._utils.errors import InputError, InputTypeError
-from sdediff.model.score_model import ScoreModel
+from sdediff.model.score_model import ScoreModel, check_model
 from sdediff.paths.transitions import Chain, make_chain
 from sdediff.sampling import SampleRecord
+from sdediff.sampling.compatibility import refuse_stateful
 from sdediff.sampling.run import Plan
 
 
@@ -32,6 +33,8 @@ def replay(
     if grad not in (True, False, "checkpoint"):
         raise InputError(f"grad={shown(grad)}: write True, False or 'checkpoint'")
     chain, path = _chain(record, model, cond)
+    if grad == "checkpoint":
+        refuse_stateful(check_model(model), "steps that are computed again would change")
 
     def density(i: int, history: Any) -> tuple[Tensor, Any]:
         kernel = chain.kernel(path[i], chain.steps[i], history)

@@ -34,13 +34,18 @@ class Chain(NamedTuple):
         return kernel
 
 
-def make_chain(model: ScoreModel | str, plan: Plan, x: Tensor, cond: dict[str, Any] | None) -> Chain:
-    """The chain of a plan under a model for states like x; refused where its steps have no density."""
+def make_chain(
+    model: ScoreModel | str, plan: Plan, x: Tensor, cond: dict[str, Any] | None, warn: bool = False
+) -> Chain:
+    """The chain of a plan under a model for states like x; refused where its steps have no density.
+
+    warn: of steps that are too long for the solver, where no run has done so.
+    """
     model = check_model(model)
     check_kernel(plan.solver)
     check_card(model, x.shape)
     seen = check_eval(model)
-    levels, _, bound = make_table(model.given(**cond) if cond else model, plan, x, seen.dtypes)
+    levels, _, bound = make_table(model.given(**cond) if cond else model, plan, x, seen.dtypes, warn)
     stays = plan.solver.corrector
     return Chain(plan.solver, bound, [(t, t) for t in levels] if stays else list(itertools.pairwise(levels)))
 

@@ -14,9 +14,12 @@ from sdediff.noise.counter import Noise
 from sdediff.solvers import Wrapper
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Checkpointed(Wrapper):
     """The inner solver, of whose steps the states and outputs alone are kept for gradients. Chen et al. 2016."""
+
+    def __repr__(self) -> str:
+        return repr(self.solver)
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         def step(x: Tensor, state: Any) -> tuple[Tensor, Any]:

@@ -18,6 +18,11 @@ def check_changes(model: ScoreModel, solver: Solver) -> None:
 
 def refuse_resuming(model: ScoreModel) -> None:
     """Refuse to go on from a state where a change carries more than states hold."""
+    refuse_stateful(model, "a State has not")
+
+
+def refuse_stateful(model: ScoreModel, what: str) -> None:
+    """Refuse a change that carries more than states hold, where `what` happens to it."""
     for change in model.changes:
         if getattr(change, "stateful", False):
-            raise ModelError(f"{change!r} carries momentum from step to step, which a State has not: write momentum=0")
+            raise ModelError(f"{change!r} carries momentum from step to step, which {what}: write momentum=0")

@@ -15,15 +15,19 @@ from sdediff.grids.levels import Level
 from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
 from sdediff.sampling.checkpoint import Checkpointed
+from sdediff.sampling.compatibility import refuse_stateful
 from sdediff.sampling.run import Run, SampleRecord, State
 from sdediff.solvers import Solver, SolverError, Wrapper
 
 LOG_PROBS = ("steps",)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class WithDensities(Wrapper):
     """The inner solver, each step drawn from its kernel. History: its own, and the log densities (B,) of all steps."""
+
+    def __repr__(self) -> str:
+        return repr(self.solver)
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         history, densities = state or (None, ())
@@ -60,6 +64,8 @@ def prepared(run: Run, log_prob: str | None, grad: bool | str, resume: Any) -> R
             raise InputError("log_prob= counts from the first step, and resume= begins later: leave one of them out")
         check_kernel(solver)
         solver = WithDensities(solver)
+    if grad == "checkpoint":
+        refuse_stateful(run.model, "steps that are computed again would change")
     return run._replace(plan=run.plan._replace(solver=Checkpointed(solver) if grad == "checkpoint" else solver))
 
 
