@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sdediff.cli.job_options import JobOptions
     from sdediff.jobs import Estimate, Samples
     from sdediff.model.score_model import ScoreModel
+    from sdediff.sampling import SampleRecord
     from sdediff.sampling.run import Plan
 
 BATCH, _SHOWN = 256, 400
@@ -24,30 +25,29 @@ def at_once(
     name: str,
     model: ScoreModel,
     planned: Plan,
-    n: int,
-    size: tuple[int, ...],
-    index: int,
-    seed: int,
+    shape: tuple[int, ...],
     folder: Path,
-    cond: dict[str, Any] | None = None,
+    run: dict[str, Any],
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """A few samples in one batch: their settings, and the files."""
+    """A few samples in one batch, by these options of `sample`: their settings, and the files."""
     import json
 
     from sdediff._utils.files import whole
 
     began = time.perf_counter()
-    x, counted = _drawn(model, n, size, index, solver=planned.solver, grid=planned.times, seed=seed, cond=cond)
+    record = _drawn(model, shape, solver=planned.solver, grid=planned.times, **run)
+    x = record.x.cpu()
     settings = {
-        "model": name, "solver": repr(planned.solver), "steps": len(planned.times) - 1, "calls": counted, "n": n,
-        "index": index, "seed": seed, "guidance": [repr(change) for change in getattr(model, "changes", ())],
+        "model": name, "solver": repr(planned.solver), "steps": len(planned.times) - 1, "calls": record.calls,
+        "n": len(x), "index": run["index"], "seed": run["seed"],
+        "guidance": [repr(change) for change in getattr(model, "changes", ())],
         "device": str(x.device), "dtype": str(x.dtype).removeprefix("torch."),
         "seconds": round(time.perf_counter() - began, 3),
     }  # fmt: skip
     if model.autoencoder is not None:
         settings["samples_of"] = "images, decoded from the latents z"
     with naming("--out"):
-        files = _written(folder, x, model)
+        files = _written(folder, x, model, record)
         with whole(folder / "settings.json") as unfinished:
             unfinished.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
     return settings, {**files, "settings": str(folder / "settings.json")}
@@ -92,21 +92,34 @@ def limit_of(model: ScoreModel) -> float:
     return max(abs(float(end)) for end in DataCard.of(model.card).bounds)
 
 
-def _drawn(model: ScoreModel, n: int, size: tuple[int, ...], index: int, **options: Any) -> tuple[Tensor, int]:
-    """The samples, and the most network evaluations that one of them took."""
+def densities(log_prob: str | None, planned: Plan) -> dict[str, Any]:
+    """The option of `sample` for densities of steps; refused where the solver has none."""
+    from sdediff.sampling.densities import LOG_PROBS, check_kernel
+
+    if log_prob is None:
+        return {}
+    if log_prob not in LOG_PROBS:
+        raise BadInput(f"--log-prob: given {log_prob}: write steps")
+    with naming("--log-prob"):
+        check_kernel(planned.solver)
+    return {"log_prob": log_prob}
+
+
+def _drawn(model: ScoreModel, shape: tuple[int, ...], **options: Any) -> SampleRecord:
+    """The run, of which no sample is lost."""
     import torch
 
     import sdediff as sd
 
-    record = sd.sample(model, (n, *size), index=index, full=True, **options)
-    x = record.x.cpu()
-    bad = int((~torch.isfinite(x.flatten(1)).all(1)).sum())
+    record = sd.sample(model, shape, full=True, **options)
+    bad = int((~torch.isfinite(record.x.flatten(1)).all(1)).sum())
     if bad:
-        raise BadInput(f"--solver: {bad} of {n} samples are not finite: give more calls, or another solver", 1)
-    return x, record.calls
+        raise BadInput(f"--solver: {bad} of {shape[0]} samples are not finite: give more calls, or another solver", 1)
+    return record
 
 
-def _written(folder: Path, x: Tensor, model: ScoreModel) -> dict[str, str]:
+def _written(folder: Path, x: Tensor, model: ScoreModel, path: SampleRecord | None = None) -> dict[str, str]:
+    """The files of samples x; of a path its log densities (steps, n), times and states too."""
     import numpy as np
 
     from sdediff._utils.files import whole
@@ -118,6 +131,8 @@ def _written(folder: Path, x: Tensor, model: ScoreModel) -> dict[str, str]:
     if model.autoencoder is not None:
         values = _decoded(model, values)
         arrays = {"x": values, "z": arrays["x"]}
+    if path is not None and path.log_prob is not None:
+        arrays |= {"log_prob": path.log_prob.cpu(), "times": path.times.cpu(), "trajectory": path.trajectory.cpu()}
     files = {"npz": folder / "samples.npz"}
     with whole(files["npz"]) as unfinished, unfinished.open("wb") as stream:
         np.savez(stream, **{name: array.numpy() for name, array in arrays.items()})  # type: ignore[arg-type]

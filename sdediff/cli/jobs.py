@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from sdediff.cli.config_file import with_quiet
 from sdediff.cli.options import BadInput, Json, naming
 from sdediff.cli.output import emit, listed
 
@@ -17,7 +16,6 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The --out of a job.
 
 
 @jobs.command()
-@with_quiet
 def status(folder: Folder, as_json: Json = False) -> None:
     """Say how far a job is."""
     from sdediff.jobs import job_status
@@ -42,7 +40,6 @@ def status(folder: Folder, as_json: Json = False) -> None:
 
 
 @jobs.command()
-@with_quiet
 def verify(folder: Folder, as_json: Json = False) -> None:
     """Compare every file of a job with its hash; exits with 1 where one is damaged."""
     from sdediff.jobs import verify_job
@@ -58,7 +55,6 @@ def verify(folder: Folder, as_json: Json = False) -> None:
 
 
 @jobs.command()
-@with_quiet
 def merge(
     folder: Folder,
     others: Annotated[

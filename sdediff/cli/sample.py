@@ -49,6 +49,7 @@ def sample(
     refresh: Annotated[bool, typer.Option(help="Of --solver auto: measure again what was kept.")] = False,
     shape: Annotated[str | None, typer.Option(help="Of one sample, such as 1,8,8; default: the card's.")] = None,
     statistics: StatisticsOf = None,
+    log_prob: Annotated[str | None, typer.Option(metavar="steps", help="Write each step's log density too.")] = None,
     pictures: Annotated[bool, typer.Option(help="Write a PNG for every sample too.")] = False,
     out: Out = Path("sample-results"),
     seed: Seed = 0,
@@ -69,6 +70,10 @@ def sample(
     shown = repr(planned.solver) if solver == "auto" else solver
     line = f"{shown} on {grid or drawing.grid_of(planned.solver)}, {{calls}} calls, seed {seed}"
     if n > drawing.BATCH or pictures or job.any:
+        if log_prob is not None:
+            raise BadInput(
+                f"--log-prob: a job keeps no paths: draw at most {drawing.BATCH} at once, without its options"
+            )
         options = {
             "samples": n, "shape": size, "solver": planned.solver, "grid": planned.times, "seed": seed, "index": index,
             "cond": given_cond, "clip": pair(clip, "--clip"), "threshold": drawing.threshold_of(loaded, threshold),
@@ -84,7 +89,8 @@ def sample(
         if loaded.autoencoder is not None:
             settings["samples_of"] = "latents"
     else:
-        settings, files = drawing.at_once(model, guided, planned, n, size, index, seed, writable(out), given_cond)
+        run = {"index": index, "seed": seed, "cond": given_cond, **drawing.densities(log_prob, planned)}
+        settings, files = drawing.at_once(model, guided, planned, (n, *size), writable(out), run)
     if as_json:
         emit({**settings, "files": files})
         return
