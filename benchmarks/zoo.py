@@ -1,6 +1,6 @@
 """A run of `sdediff train` as a model of the package: its card gets what benchmarks/systems.py measured.
 
-    python benchmarks/zoo.py RUN NAME [--cpu-seconds S] [--out FOLDER]
+    python benchmarks/zoo.py RUN NAME [--cpu-seconds S] [--note TEXT] [--out FOLDER]
 
 RUN is the folder that `--out` named. A classifier's accuracy on the test images is measured here.
 """
@@ -79,6 +79,7 @@ def main() -> int:
     parser.add_argument("run", type=Path)
     parser.add_argument("name")
     parser.add_argument("--cpu-seconds", type=float)
+    parser.add_argument("--note", help="what else its card should say of its training")
     parser.add_argument("--out", type=Path, default=hub.ASSETS)
     parser.add_argument("--json", type=Path, default=RESULTS / "systems.json", help="the record")
     given = parser.parse_args()
@@ -87,6 +88,8 @@ def main() -> int:
     card = {
         "about": model.card.get("about"), "licence": LICENCE, "training": trained(given.run, model, given.cpu_seconds),
     }  # fmt: skip
+    if given.note:
+        card["training"]["note"] = given.note
     if type(model.net).__name__ == "Classifier":
         card["accuracy"] = accuracy(model)
     elif given.name in rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,10 +33,10 @@ def present(path: str | Path) -> bool:
 
 @contextmanager
 def whole(path: str | Path, durable: bool = True) -> Iterator[Path]:
-    """A path to write to; on success it becomes `path`, on any error nothing is left. Makes the folder.
+    """A path to write a file or folder to; on success it becomes `path`, on any error nothing is left.
 
-    What was written is on the disk before the name appears, so a machine that stops leaves no torn file. durable=False
-    leaves that to the system, for files whose content is compared with a hash when they are read.
+    Makes the folder around it. What was written is on the disk before the name appears, so a machine that stops leaves
+    no torn file. durable=False leaves that to the system, for files that are compared with a hash when they are read.
     """
     path = Path(path).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +51,15 @@ def whole(path: str | Path, durable: bool = True) -> Iterator[Path]:
             with suppress(OSError):  # not every file system lets a folder be synced
                 _synced(path.parent)
     finally:
-        unfinished.unlink(missing_ok=True)
+        removed(unfinished)
+
+
+def removed(path: Path) -> None:
+    """Remove a file, or a folder with its files; nothing where there is none."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _synced(path: Path) -> None:

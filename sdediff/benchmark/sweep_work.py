@@ -222,9 +222,11 @@ def distance_functions(distances: Sequence[str | Distance] | Mapping[str, Distan
         if not isinstance(given, str):
             found[getattr(given, "__name__", repr(given))] = given
             continue
-        match = re.fullmatch(r"(\w+)(?:\[(\w+)\])?", given)
+        match = re.fullmatch(r"(\w+)(?:\[([^\[\]]+)\])?", given)
         name, features = match.groups() if match else (given, None)
-        function = metrics.distance(name)
+        function = metrics.measure(name)
+        if name in metrics.MANIFOLDS and not found:
+            raise InputError(f"{given} grows with quality: solvers are ranked by the first, which is to be a distance")
         found[given] = functools.partial(function, features=features) if features else function
     return found
 

@@ -68,15 +68,16 @@ def _usage(error: Any) -> str:
 
 @contextmanager
 def _loud_lines() -> Iterator[None]:
-    """Warnings of networks that are wired wrongly, as one line on stderr each."""
-    from sdediff._utils.errors import WiringWarning
+    """Warnings of networks that are wired wrongly and of steps that are too long, as one line on stderr each."""
+    from sdediff._utils.errors import StepsWarning, WiringWarning
 
     with warnings.catch_warnings():
-        warnings.simplefilter("always", WiringWarning)
+        for kind in (WiringWarning, StepsWarning):
+            warnings.simplefilter("always", kind)
         plain, said = warnings.showwarning, set[str]()
 
         def shown(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
-            if not issubclass(category, WiringWarning):
+            if not issubclass(category, (WiringWarning, StepsWarning)):
                 plain(message, category, *place, **more)
             elif str(message) not in said:
                 said.add(str(message))

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import tomllib
 import typer
 
+from sdediff._utils.files import expanded
 from sdediff._utils.progress import ALWAYS
 from sdediff._utils.suggestions import nearest
 from sdediff.cli.options import BadInput
@@ -21,14 +22,25 @@ _MOST = 1 << 20  # bytes
 
 
 def with_config(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The command with `--config`, whose file gives what was not typed, and `--quiet` or `--verbose`.
+    """The command with `--config`, whose file gives what was not typed, and `--quiet` or `--verbose`."""
+    quiet = with_quiet(command)
+
+    @functools.wraps(quiet)
+    def run(config: Path | None = None, **options: Any) -> Any:
+        return quiet(**options)
+
+    return _taking(run, quiet, config=_Config)
+
+
+def with_quiet(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command with `--quiet` or `--verbose`.
 
     A quiet command writes nothing on stderr but the line of an error; a verbose one draws its progress bars where
     stderr is no terminal too.
     """
 
     @functools.wraps(command)
-    def run(config: Path | None = None, quiet: bool | None = None, **options: Any) -> Any:
+    def run(quiet: bool | None = None, **options: Any) -> Any:
         shown = ALWAYS.set(quiet is False)
         try:
             with contextlib.redirect_stderr(io.StringIO()) if quiet else contextlib.nullcontext():
@@ -36,12 +48,18 @@ def with_config(command: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             ALWAYS.reset(shown)
 
+    return _taking(run, command, quiet=_Quiet)
+
+
+def _taking(run: Callable[..., Any], command: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """`run` with the parameters of a command and more options, None by default."""
     signature = inspect.signature(command, eval_str=True)
-    shared = {"config": _Config, "quiet": _Quiet}
-    parameters = list(signature.parameters.values())
-    parameters += [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
-        for name, kind in shared.items()
+    parameters = [
+        *signature.parameters.values(),
+        *(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+            for name, kind in options.items()
+        ),
     ]
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -85,7 +103,7 @@ _Config = Annotated[
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        path = file.expanduser()
+        path = expanded(file, "the file")
         if path.stat().st_size > _MOST:
             raise BadInput(f"--config: {file} is larger than 1 MiB: give a TOML file of arguments")
         return tomllib.loads(path.read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdediff._utils.files import whole
+from sdediff._utils.files import removed, whole
 from sdediff.jobs.compute import Receipt
 from sdediff.jobs.errors import JobError
 from sdediff.jobs.journal import Journal, Line
@@ -97,7 +97,7 @@ class JobFolder:
                 path.unlink(missing_ok=True)
         if self.part.n == 1:
             for path in self.path.glob(".*.part"):
-                path.unlink(missing_ok=True)
+                removed(path)
 
     def missing(self) -> list[int]:
         """The numbers of this part's shards that are not finished."""
@@ -169,7 +169,10 @@ class JobFolder:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, read in pieces; empty where there is none."""
+    """SHA-256 of a file, read in pieces, or of the names and hashes of a folder's; empty where there is none."""
+    if path.is_dir():
+        lines = [f"{file.name} {file_hash(file)}\n" for file in sorted(path.iterdir())]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sdediff._utils.files import whole
+from sdediff._utils.files import removed, whole
 from sdediff.jobs.errors import JobError
 from sdediff.jobs.folder import JobFolder, file_hash, writing
 from sdediff.jobs.lock import JobLock
@@ -19,6 +19,8 @@ from sdediff.jobs.work import Say, Work
 
 def merge(job: JobFolder, manifest: Manifest) -> None:
     """Write the result from all shards, then its hash into the manifest, and remove the shards."""
+    if job.result.is_dir():  # one that was damaged; a file is replaced
+        removed(job.result)
     with whole(job.result) as unfinished:
         job.work.write(job.tables(), unfinished)
     lines = [job.done[number] for number in range(job.count)]

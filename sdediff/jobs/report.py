@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAME = "report.html"
+_MOST = 10**6  # samples of the plots
 _BLUE, _ORANGE = "#0072b2", "#d55e00"
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -33,7 +35,7 @@ img {{ max-width: 100% }} .note {{ color: #8a3b00 }} .small {{ color: #666; font
 <p>{lead}</p>{warnings}
 <h2>Error budget</h2>
 <table><tr><th>part</th><th>value</th><th>meaning</th></tr>{budget}</table>
-<h2>Samples</h2>
+<h2>Samples{shown}</h2>
 <img alt="Histogram of the values of the samples" src="data:image/png;base64,{histogram}">
 <img alt="Running mean with two standard errors" src="data:image/png;base64,{running}">
 <h2>Settings</h2>
@@ -45,7 +47,8 @@ img {{ max-width: 100% }} .note {{ color: #8a3b00 }} .small {{ color: #666; font
 
 def write_report(folder: Path, summary: Summary) -> Path:
     """Write report.html beside the job's other files, and return its path."""
-    columns = read_results(folder)
+    every = math.ceil(summary.samples / _MOST)
+    columns = read_results(folder, every)
     good = np.array([word == "ok" for word in columns["status"]])
     unit, key = ("bits/dim", "bits_per_dim") if summary.levels is not None else ("nats", "log_prob")
     values, rows = columns[key][good], columns["index"][good]
@@ -53,7 +56,7 @@ def write_report(folder: Path, summary: Summary) -> Path:
         title=html.escape(summary.data), lead=html.escape(_lead(summary)), warnings=_warnings(summary),
         budget=_rows(_budget(summary)), histogram=_png(_histogram(values, unit)),
         running=_png(_running(rows, values, unit)), settings=_rows(sorted(summary.settings.items())),
-        foot=_foot(summary),
+        foot=_foot(summary), shown="" if every == 1 else f", one in {every}",
     )  # fmt: skip
     with whole(folder / NAME) as unfinished:
         unfinished.write_text(page, encoding="utf-8")

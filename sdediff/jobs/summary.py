@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from sdediff._utils.machine import machine, versions
 from sdediff.jobs.errors import JobError
 from sdediff.jobs.manifest import Manifest, stored_manifest
 from sdediff.jobs.rows import Rows, survey
-from sdediff.jobs.tables import read_columns
+from sdediff.jobs.tables import read_columns, row_groups
 from sdediff.likelihood.result import difference
 
 NAME, MERGED = "summary.json", "likelihood.parquet"
@@ -97,9 +98,12 @@ class Summary:
         return folder / NAME
 
 
-def read_results(out: Path) -> dict[str, Any]:
-    """The columns of a finished job: float arrays, NaN where a value is missing, and the status as a list."""
-    return read_columns(out / MERGED)
+def read_results(out: Path, every: int = 1) -> dict[str, Any]:
+    """The columns of a finished job: float arrays, NaN where a value is missing, and the status as a list.
+
+    every: 2 for every second row, and so on, where there are too many for memory.
+    """
+    return read_columns(out / MERGED, every)
 
 
 def summarise(
@@ -181,16 +185,6 @@ def _figure(value: float, error: float | None) -> str:
     return f"{value:.4f}" + (f" +- {error:.4f}" if error is not None else "")
 
 
-def _mean(values: np.ndarray) -> tuple[float | None, float | None]:
-    """The mean and its standard error; None where a value is missing."""
-    if not len(values) or not np.isfinite(values).all():
-        return None, None
-    mean = math.fsum(values) / len(values)
-    if len(values) < 2:
-        return mean, None
-    return mean, math.sqrt(math.fsum((values - mean) ** 2) / (len(values) - 1) / len(values))
-
-
 def paired(first: str | Path, second: str | Path) -> dict[str, Any]:
     """Differences of two finished jobs, second minus first, over the samples that both scored.
 
@@ -202,16 +196,37 @@ def paired(first: str | Path, second: str | Path) -> dict[str, Any]:
     manifests = []
     for folder in (one, two):
         stored = stored_manifest(folder)
-        if stored is None or not stored["result"] or not (folder / MERGED).is_file():
+        if stored is None or not stored["result"] or not (folder / MERGED).exists():
             raise JobError(f"{folder} holds no finished job: finish it first")
         manifests.append(stored)
     for section, key in (("data", "sha256"), ("data", "levels"), ("settings", "seed"), ("settings", "draws")):
         a, b = (manifest[section].get(key) for manifest in manifests)
         if a != b:
             raise JobError(f"{one} and {two} differ in {section}.{key} ({a}, {b}): differences need it in common")
-    left, right = read_results(one), read_results(two)
-    both = np.array([a == b == "ok" for a, b in zip(left["status"], right["status"], strict=True)])
-    out: dict[str, Any] = {"samples": int(both.sum())}
+    out: dict[str, Any] = {"samples": 0}
     for key in ("log_prob", "bits_per_dim"):
-        out[key], out[f"{key}_std_error"] = _mean((right[key] - left[key])[both])
+        out[key], out[f"{key}_std_error"], out["samples"] = _difference(one / MERGED, two / MERGED, key)
     return out
+
+
+def _difference(one: Path, two: Path, key: str) -> tuple[float | None, float | None, int]:
+    """The mean difference of a column over rows that are ok in both, its standard error, and their number.
+
+    Two passes, a row group at a time; None where a value is missing.
+    """
+
+    def gaps() -> Iterator[np.ndarray]:
+        names = ["status", key]
+        for left, right in zip(row_groups(one, names), row_groups(two, names), strict=True):
+            both = np.array([a == b == "ok" for a, b in zip(left["status"], right["status"], strict=True)], bool)
+            yield (right[key] - left[key])[both]
+
+    parts = [(len(gap), math.fsum(gap) if np.isfinite(gap).all() else math.nan) for gap in gaps()]
+    count = sum(size for size, _ in parts)
+    if not count or not math.isfinite(total := math.fsum(part for _, part in parts)):
+        return None, None, count
+    mean = total / count
+    if count < 2:
+        return mean, None, count
+    squares = math.fsum(math.fsum((gap - mean) ** 2) for gap in gaps())
+    return mean, math.sqrt(squares / (count - 1) / count), count

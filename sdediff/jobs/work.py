@@ -81,14 +81,14 @@ class Work(ABC):
 
     @property
     def result(self) -> str:
-        """The name of the file that holds the result."""
+        """The name of the file that holds the result, or of the folder where it has more than 10^8 units."""
         return f"{self.name}.parquet"
 
     def write(self, tables: Iterator[pa.Table], path: Path) -> None:
         """Write the result from the tables of all shards in order; its bytes depend on the values alone."""
-        from sdediff.jobs.tables import write_parquet
+        from sdediff.jobs.tables import write_result
 
-        write_parquet(tables, self.schema(), path)
+        write_result(tables, self.schema(), path, self.units)
 
     def read(self, path: Path, units: range) -> pa.Table:
         """The table of some units from the result."""

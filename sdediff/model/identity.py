@@ -38,8 +38,11 @@ def identity(model: ScoreModel) -> str:
     return digest.hexdigest()
 
 
-def words(value: Any, depth: int = 0) -> Iterator[str]:
-    """The words that describe a value: types, names of fields, and digests of arrays; InputError for functions."""
+def words(value: Any, depth: int = 0, named: bool = False) -> Iterator[str]:
+    """The words that describe a value: types, names of fields, and digests of arrays.
+
+    named: functions, and what is nested more deeply than eight times, by their names; without, an InputError.
+    """
     if isinstance(value, Tensor | np.ndarray):
         yield f"{value.dtype}{tuple(value.shape)}:{hashlib.sha256(_content(value)).hexdigest()}"
     elif value is None or isinstance(value, bool | int | float | str | torch.dtype | torch.device):
@@ -48,15 +51,19 @@ def words(value: Any, depth: int = 0) -> Iterator[str]:
         yield type(value).__name__
         for key, part in value.items() if isinstance(value, dict) else enumerate(value):
             yield f"{key!r}="
-            yield from words(part, depth + 1)
+            yield from words(part, depth + 1, named)
     elif hasattr(value, "__qualname__") or depth > 8:
+        if named:
+            kind = value if hasattr(value, "__qualname__") else type(value)
+            yield f"{kind.__module__}.{kind.__qualname__}"
+            return
         raise InputError(f"{getattr(value, '__qualname__', value)!r} cannot be recognised again: give plain values")
     else:
         yield f"{type(value).__module__}.{type(value).__qualname__}"
         if dataclasses.is_dataclass(value):
-            yield from words({f.name: getattr(value, f.name) for f in dataclasses.fields(value)}, depth + 1)
+            yield from words({f.name: getattr(value, f.name) for f in dataclasses.fields(value)}, depth + 1, named)
         else:
-            yield from words(getattr(value, "__dict__", {}), depth + 1)
+            yield from words(getattr(value, "__dict__", {}), depth + 1, named)
 
 
 def _content(value: Any) -> bytes:

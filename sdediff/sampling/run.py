@@ -176,16 +176,16 @@ def make_table(model: ScoreModel, plan: Plan, x: Tensor, dtypes: Dtypes | None =
     dtypes: the network's, where it was looked at before. warn: of steps that are too long for the solver.
     """
     evaluation = Evaluation(model.sde)
-    levels = evaluation.at(plan.times, 0)
+    levels, stays = evaluation.at(plan.times, 0), plan.solver.corrector
     if model.sde.linear:
         lams = list(map(operator.attrgetter("lam"), levels))
         falls = operator.lt if levels[0].time > levels[-1].time else operator.gt
         if not all(map(falls, lams, lams[1:])):
             raise not_falling(model.sde, levels)
         strained = warn and type(plan.solver).strain is not Solver.strain and warn_of_strain(plan.solver, levels)
-        if warn and not strained and len(levels) <= plan.solver.tried + 1:
+        if warn and not strained and (stays or len(levels) <= 10):
             warn_of_size(plan.solver, model, plan.times, plan.denoise)
-    if not plan.solver.corrector:
+    if not stays:
         plan.solver.visit(evaluation, list(itertools.pairwise(levels)))
     bound = BoundModel(model, evaluation, x, dtypes=dtypes)
     set_coefficients(plan.solver, bound, levels)
@@ -206,9 +206,10 @@ class Run(NamedTuple):
     def states(self, table: RunTable | None = None, check: bool = True) -> Iterator[State]:
         """The state at every level, each with what `iterate(resume=)` needs to go on from there.
 
-        check: refuse a last state that is not finite, naming the step where that began.
+        check: refuse a last state that is not finite, naming the step where that began, and warn of long steps; False
+        where the caller judges the result.
         """
-        table = table or make_table(self.model, self.plan, self.x, self.dtypes)
+        table = table or make_table(self.model, self.plan, self.x, self.dtypes, check)
         solver, x, history, times = self.plan.solver, self.x, self.history, self.plan.times
         levels, _, model = table
         noise, stays, dtype, shape = self.noise.for_run(len(levels) - 1), solver.corrector, x.dtype, x.shape

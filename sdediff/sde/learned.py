@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sdediff._utils.checks import flag, number, real_tensor, whole
+from sdediff._utils.checks import flag, number, real_tensor, shown, whole
 from sdediff.sde.base import ClassDefault, LinearSDE, SDEError
 
 _WEIGHTS = ("slope", "inner", "inner_bias", "outer")
@@ -49,6 +49,8 @@ class LearnedVP(nn.Module, LinearSDE):
             "slope": torch.full((1,), gamma1 - gamma0, dtype=torch.float64),
             **{name: torch.randn(width, generator=generator, dtype=torch.float64) for name in _WEIGHTS[1:]},
         }
+        if weights is not None and not isinstance(weights, Mapping):
+            raise SDEError(f"weights={shown(weights)}: give a dictionary of {', '.join(_WEIGHTS)}")
         for name in _WEIGHTS:
             value = first[name] if weights is None else real_tensor(name, weights.get(name, ()))
             if value.shape != first[name].shape or not bool(torch.isfinite(value).all()):

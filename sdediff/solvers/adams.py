@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sdediff._utils.checks import known
 from sdediff._utils.suggestions import nearest
 from sdediff.grids.levels import Level
 from sdediff.model.bound import BoundModel
@@ -69,6 +70,11 @@ class Adams(Multistep):
     @property
     def stochastic(self) -> bool:
         return self.eta > 0 or self.scaler == "er"
+
+    @property
+    def tried(self) -> int:
+        # Stable without noise from five steps on, for any process.
+        return 9 if self.stochastic else 4
 
     def family(self, model: BoundModel, levels: Sequence[Level]) -> Family:
         if self.basis == "eps" and not levels[0].alpha:
@@ -154,7 +160,7 @@ def deis(order: int = 3, variant: str = "tAB") -> Adams:
     Zhang and Chen 2023.
     """
     variables = {"tAB": "t", "rhoAB": "sigma", "logrho": "lam"}
-    if variant not in variables:
+    if not known(variant, variables):
         raise SolverError(f"variant={variant!r}: write one of {', '.join(variables)}")
     return Adams(_order(order, 4), variable=variables[variant], basis="eps")
 

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-import numpy as np
 from torch import Tensor
 
-from sdediff._utils.checks import shown
 from sdediff._utils.errors import Error
 from sdediff.grids.levels import Evaluation, Level
 from sdediff.model.bound import BoundModel
 from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
 from sdediff.sde.base import SDE
+from sdediff.solvers.facts import fact
+from sdediff.solvers.fields import refusal, wrong_field
 from sdediff.solvers.kernel import Kernel
 
 
@@ -34,20 +35,6 @@ def finite(t: Level, value: float, what: str) -> float:
     return value
 
 
-if TYPE_CHECKING:
-    fact = property
-else:
-
-    class fact:
-        """A property that classes, fields and instances may override, with its value to be read on the class too."""
-
-        def __init__(self, get: Callable[[Any], Any]) -> None:
-            self._value, self.__doc__ = get(None), get.__doc__
-
-        def __get__(self, instance: Any, owner: Any = None) -> Any:
-            return self._value
-
-
 @dataclass(frozen=True)
 class Solver(ABC):
     """One step from t to s < t; a frozen dataclass of hyper-parameters, so a value that threads may share.
@@ -55,11 +42,14 @@ class Solver(ABC):
     The facts below say what a solver is; a class overrides one by a plain attribute, `order = 2`, by a field, or by
     a property where its hyper-parameters decide. A run calls `visit` and `coefficients` once, then `step` per step.
     alone: whether it goes from noise to data by itself; a corrector that needs a predictor says False.
-    tried: the most steps of a run that is first tried on Gaussian data, which takes 50 microseconds an evaluation.
     """
 
     alone: ClassVar[bool] = True
-    tried: ClassVar[int] = 9
+
+    def __init_subclass__(cls) -> None:
+        """Fields that a class's own check fails on, not refuses, are refused by what they are declared as."""
+        if "__post_init__" in vars(cls):
+            cls.__post_init__ = _refusing(cls.__post_init__)  # type: ignore[attr-defined]
 
     @fact
     def order(self) -> int | None:
@@ -127,6 +117,11 @@ class Solver(ABC):
         return ""
 
     @fact
+    def tried(self) -> int:
+        """The most steps of a run that is tried on Gaussian data first: at most 9, correctors apart."""
+        return 9
+
+    @fact
     def stochastic(self) -> bool:
         """Whether a step draws noise."""
         return False
@@ -152,10 +147,7 @@ class Solver(ABC):
         return 0.0
 
     def fit(self, calls: int) -> tuple[Solver, int] | None:
-        """The solver and the most steps that spend at most so many evaluations; None where one step spends more.
-
-        A solver that shares evaluations out in a pattern of its own answers with itself in that pattern.
-        """
+        """The solver, in a pattern of its own if it has one, and the most steps for so many evaluations, or None."""
         steps = bisect.bisect_right(range(1, calls + 1), calls, key=lambda n: self.spent(n) or 0)
         return (self, steps) if steps else None
 
@@ -223,20 +215,22 @@ def members(solver: Solver, steps: int, orders: Sequence[int] | None) -> list[So
 
 def check_fields(solver: Solver) -> None:
     """Refuse hyper-parameters of a kind that their declaration does not allow, NaN included."""
-    for field in fields(solver):
-        value, kinds = getattr(solver, field.name), str(field.type).split(" | ")
-        if isinstance(value, Solver):
-            check_fields(value)
-        allowed = tuple({"int": int, "float": float, "bool": bool, "str": str}.get(kind, object) for kind in kinds)
-        if (object in allowed and set(kinds) - {"int", "float", "None"}) or (value is None and "None" in kinds):
-            continue
-        number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-        whole = number and isinstance(value, int | np.integer)
-        right = number if "float" in kinds else whole if "int" in kinds else isinstance(value, allowed)
-        right = right or ("str" in kinds and isinstance(value, str))
-        if not right or value != value:
-            name = type(solver).__name__
-            raise SolverError(f"{field.name}={shown(value)} of {name}: needed is {field.type}, and no NaN")
+    fault = wrong_field(solver)
+    if fault is not None:
+        raise SolverError(fault)
+
+
+def _refusing(own: Callable[[Any], None]) -> Callable[[Any], None]:
+    @functools.wraps(own)
+    def check(solver: Any) -> None:
+        try:
+            own(solver)
+        except Error:
+            raise
+        except Exception as error:
+            raise SolverError(refusal(solver, error)) from error
+
+    return check
 
 
 def set_coefficients(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from sdediff._utils.checks import known
+from sdediff._utils.checks import known, number, whole
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import weighted_sum
 from sdediff.grids.levels import Level
@@ -112,11 +112,12 @@ def _stepped(x: Tensor, t: Level, s: Level, weights: Sequence[float], values: Se
 
 def ipndm(points: int = 4) -> LinearMultistep:
     """Zhang and Chen 2023's improved PNDM over the last 1 to 4 noise predictions: orders rise at the start."""
-    if not 1 <= points <= len(ADAMS_BASHFORTH):
+    if whole("points", points) not in range(1, len(ADAMS_BASHFORTH) + 1):
         raise SolverError(f"points={points}: write 1 to {len(ADAMS_BASHFORTH)}")
     return LinearMultistep(ADAMS_BASHFORTH[:points])
 
 
 def gradient_estimation(gamma: float = 2.0) -> LinearMultistep:
     """DDIM's step under gamma eps + (1 - gamma) eps_last. Permenter and Yuan 2023, algorithm 2."""
+    gamma = number("gamma", gamma)
     return LinearMultistep(((1.0,), (gamma, 1 - gamma)))

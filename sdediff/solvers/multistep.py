@@ -64,7 +64,7 @@ class Multistep(Solver):
     corrector_points: int = 0
     variable: str = "lam"
 
-    calls_at_end = False
+    calls_at_end, corrector, needs_alpha = False, False, True
 
     def __post_init__(self) -> None:
         if not 1 <= self.points <= 4 or not 0 <= self.corrector_points <= 5 or self.corrector_points == 1:

@@ -39,7 +39,7 @@ class Seeds(Solver):
     reference = "Gonzalez et al. 2023, algorithms 1 to 3"
 
     def __post_init__(self) -> None:
-        if self.stages not in NODES:
+        if self.stages not in tuple(NODES):
             raise SolverError(f"stages={self.stages}: write 1, 2 or 3")
 
     @property
@@ -115,6 +115,6 @@ def stirred(x: Tensor, draws: Sequence[Tensor], scale: float, weights: Sequence[
 
 def seeds(order: int = 3) -> Seeds:
     """SEEDS-1, 2 or 3; the order is the method's on the noiseless part. Gonzalez et al. 2023."""
-    if order not in NODES:
+    if order not in tuple(NODES):
         raise SolverError(f"order={order}: write 1, 2 or 3")
     return Seeds(order)

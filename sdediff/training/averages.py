@@ -6,7 +6,7 @@ import copy
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sdediff.training.settings import TrainingSettings
 
@@ -29,10 +29,17 @@ class Average:
 
     def __init__(self, modules: nn.Module) -> None:
         self.modules = copy.deepcopy(modules).requires_grad_(False).eval()
+        self._averaged: list[Tensor] = list(self.modules.parameters())
+        self._buffers: list[Tensor] = list(self.modules.buffers())
+        # Walking through the modules takes longer than the average itself.
+        self._followed: tuple[nn.Module | None, list[Tensor]] = (None, [])
 
     @torch.no_grad()
     def follow(self, modules: nn.Module, decay: float) -> None:
         """average <- decay average + (1 - decay) parameters; buffers are copied."""
-        torch._foreach_lerp_(list(self.modules.parameters()), list(modules.parameters()), 1 - decay)
-        for old, new in zip(self.modules.buffers(), modules.buffers(), strict=True):
-            old.copy_(new)
+        if self._followed[0] is not modules:
+            self._followed = modules, list(modules.parameters())
+        torch._foreach_lerp_(self._averaged, self._followed[1], 1 - decay)
+        if self._buffers:
+            for old, new in zip(self._buffers, modules.buffers(), strict=True):
+                old.copy_(new)

@@ -8,7 +8,7 @@ from pyarrow import parquet
 import sdediff as sd
 from sdediff.benchmark import COLUMNS, TIMES
 from sdediff.metrics import energy_distance
-from tests.benchmark.small import SOLVERS
+from tests.benchmark.small import SOLVERS, tiny
 
 
 def cells(report, solver, seed=0):
@@ -93,3 +93,12 @@ def test_times_are_positive_and_no_less_than_the_network_s_own(report):
             assert cell.seconds >= cell.network_seconds > 0
             assert cell.ratio >= 1
             assert (cell.cpu, cell.peak_bytes) == (report.circumstances["machine"]["cpu"], None)
+
+
+def test_precision_and_coverage_stand_beside_a_distance():
+    found = tiny(None, solvers=["ddim"], distances=["energy", "precision", "coverage[pixels]"], seeds=1)
+    row = next(row for row in found.rows if row.solver == "ddim")
+    assert 0 <= row.quality["precision"].value <= 1
+    assert 0 <= row.quality["coverage[pixels]"].value <= 1
+    with pytest.raises(ValueError, match="grows with quality"):
+        tiny(None, solvers=["ddim"], distances=["precision", "energy"])

@@ -15,6 +15,11 @@ CASES = [
     *((["sample", "points", "-n", "2", "--out", path], "--out") for path in PATHS[:4]),
     *(([command, "points", "--config", path], "--config") for command in ("sample", "bench") for path in PATHS[:4]),
     (["sample", "points", "--config", "points"], "--config"),
+    *((["jobs", command, path], "DIR") for command in ("status", "verify", "merge") for path in (*PATHS, "points")),
+    *((["jobs", "merge", "points", path], "DIR") for path in PATHS[:3]),
+    *((["sample", "points", "--threads", number], "--threads") for number in ("100000", "0", *NUMBERS[:3])),
+    (["sample", "points", "-n", "9", "--shard", "7"], "--shard"),
+    (["likelihood", "points", "points.npy", "--micro-batch", "0"], "--micro-batch"),
     *((["likelihood", "points", path], "DATA") for path in PATHS),
     *((["likelihood", path, "points.npy"], "MODEL") for path in PATHS),
     *((["likelihood", "points", "points.npy", "--compare", path], "--compare") for path in PATHS),
@@ -62,6 +67,14 @@ def test_it_is_refused_in_one_short_line(run, arguments, named):
 @pytest.mark.parametrize("option", ["--out=", "--grid="])
 def test_empty_values_behind_an_equals_sign_too(run, option):
     assert run("sample", "points", option)[2].startswith(f"sdediff: {option[:-1]}: an empty text was given")
+
+
+@pytest.mark.parametrize("command", ["status", "verify", "merge"])
+def test_every_command_of_jobs_may_be_quiet(run, tmp_path, command):
+    assert "--quiet" in run("jobs", command, "-h")[1]
+    code, out, err = run("jobs", command, tmp_path, "--quiet")
+    one_line(code, out, err)
+    assert err.startswith("sdediff: DIR: ")
 
 
 @pytest.mark.parametrize(

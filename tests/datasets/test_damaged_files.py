@@ -135,7 +135,7 @@ def test_a_file_without_the_right_to_read_it(tmp_path):
 
 
 def test_a_missing_library_is_named_with_the_line_to_write(tmp_path, monkeypatch):
-    from sdediff.metrics.distances import sliced_wasserstein
+    from sdediff.metrics import sliced_wasserstein
 
     monkeypatch.setitem(sys.modules, "ot", None)
     with pytest.raises(ImportError, match=r"pip install 'sdediff\[metrics\]'"):

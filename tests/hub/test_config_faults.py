@@ -3,7 +3,11 @@
 import math
 
 import pytest
+import torch
 
+from sdediff import hub
+from sdediff.model.score_model import reschedule
+from sdediff.sde.processes import VP
 from tests.hub.folders import edit, refused
 
 
@@ -33,13 +37,24 @@ from tests.hub.folders import edit, refused
         ({"card": [1]}, "card must be an object"),
         ({"weights_of": "../../etc"}, "names no model beside it"),
         ({"weights_of": "digits-vq"}, "names no model beside it"),
-        ({"weights_of": "digits-ddpm"}, "which has no weights of its own"),
         ({"sha256": "0" * 64}, "SHA-256 is not the one"),
     ],
 )  # fmt: skip
 def test_faults_of_the_config(folder, changes, match):
     edit(folder, **changes)
     refused(folder, match)
+
+
+def test_weights_of_another_model_serve_a_process_of_their_own(folder):
+    chain = folder.parent / "chain"
+    chain.mkdir()
+    (chain / "config.json").write_text((folder / "config.json").read_text())
+    edit(chain, weights_of="digits-vp", sde={"class": "VP", "beta_max": 15.0})
+    model = hub.load(chain)
+    x, t = torch.zeros(1, 1, 8, 8), torch.tensor([0.5], dtype=torch.float64)
+    assert torch.equal(model(x, t).x0, reschedule(hub.load("digits-vp"), VP(beta_max=15.0))(x, t).x0)
+    edit(folder, weights_of="chain")
+    refused(folder, "which has no weights of its own")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "[]", '"x"', "\x00"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdediff.metrics.distances import (
+from sdediff.metrics import (
     DISTANCES,
     Estimate,
     distance,
@@ -90,15 +90,15 @@ def test_sliced_wasserstein_of_a_shift(rng, dims):
 
 @pytest.mark.parametrize(("n", "m", "p"), [(40, 40, 2), (40, 57, 2), (33, 50, 1), (30, 41, 3)])
 def test_sliced_wasserstein_equals_pots_on_the_same_directions(rng, monkeypatch, n, m, p):
-    from sdediff.metrics import distances
+    from sdediff.metrics import transport
 
     x, y = gaussian(rng, n), gaussian(rng, m, (1.0, -0.5), 2.0)
     whole = sliced_wasserstein(x, y, projections=30, p=p, seed=5)
-    directions = distances.normals(5, np.arange(30), distances._DIRECTIONS, (2,))
+    directions = transport.normals(5, np.arange(30), transport._DIRECTIONS, (2,))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     assert whole.value == pytest.approx(pot.sliced_wasserstein_distance(x, y, projections=directions.T, p=p))
     assert whole.name == f"sliced_w{p}"
-    monkeypatch.setattr(distances, "_AT_ONCE", 500)
+    monkeypatch.setattr(transport, "_AT_ONCE", 500)
     pieces = sliced_wasserstein(x, y, projections=30, p=p, seed=5)
     assert pieces.std_error == pytest.approx(whole.std_error, rel=1e-9)
 
@@ -170,17 +170,6 @@ def test_distances_do_not_depend_on_the_origin_or_the_container(rng, name):
     shaped = QUICK[name](torch.from_numpy(x).reshape(60, 1, 2), torch.from_numpy(y).reshape(70, 1, 2))
     assert (shaped.value, shaped.std_error) == pytest.approx((plain.value, plain.std_error), rel=1e-12)
     assert QUICK[name](x, y) == plain
-
-
-@pytest.mark.parametrize("shift", [0.0, 1.0])
-@pytest.mark.parametrize("name", DISTANCES)
-def test_standard_errors_match_the_spread_of_forty_draws(name, shift):
-    rng = np.random.default_rng(11)
-    pairs = [(gaussian(rng, 90), gaussian(rng, 120, (shift, 0.0))) for _ in range(40)]
-    found = [QUICK[name](x, y) for x, y in pairs]
-    spread = np.std([e.value for e in found], ddof=1)
-    stated = math.sqrt(np.mean([e.std_error**2 for e in found]))
-    assert 0.5 < stated / spread < 2.0
 
 
 def ascending(v):

@@ -28,7 +28,7 @@ HEUN = RungeKutta("heun", variable="sigma")
         (lambda: sd.solver("edm", s_tmin=2.0, s_tmax=1.0), "above s_tmax"),
         (lambda: sd.solver("restart", intervals=((0.3, 0.06, 2, 2),)), "low < high"),
         (lambda: sd.solver("restart", intervals=((0.06, 0.3, 1.5, 2),)), "a count or a share"),
-        (lambda: sd.solver("restart", intervals=((0.06, 0.3, 2),)), "restart"),
+        (lambda: sd.solver("restart", intervals=((0.06, 0.3, 2),)), "Restart cannot be made"),
         (lambda: sd.solver("consistent_annealed_langevin", eta=1.0), "0 < eta < 1"),
     ],
 )

@@ -1,0 +1,126 @@
+"""A measured distance with its standard error, and the jackknife that statistics of sets share.
+
+The sets are assumed to be drawn independently of each other, in any order. For sets that share their noise sample
+by sample the stated errors are too large.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdediff._utils.checks import samples
+from sdediff._utils.errors import InputError
+from sdediff.noise.counter import uniforms
+
+# Numbers of samples in a set, of blocks that are left out in turn, of times that the sets are mixed, and of halves.
+LEAST, _MOST_BLOCKS, _MIXED, _HALVES = 20, 20, 20, 25
+# Streams of a seed that nothing else uses.
+_SHUFFLE = 0x5B0C
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured distance, the standard error of its value over draws of both sets, and its full name."""
+
+    value: float
+    std_error: float
+    name: str
+
+    def __str__(self) -> str:
+        if not 1e-9 < self.std_error < math.inf:
+            return f"{self.value:.4g} +- {self.std_error:.1g}"
+        digits = max(0, 1 - math.floor(math.log10(self.std_error)))
+        return f"{self.value:.{digits}f} +- {self.std_error:.{digits}f}"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A statistic's value over two sets, and the variance of that value over draws of both."""
+
+    value: float
+    variance: float
+
+
+# A value of the rows of the first set and of the second that masks keep.
+Statistic = Callable[[np.ndarray, np.ndarray], float]
+
+
+def jackknifed(statistic: Statistic, n: int, m: int) -> Spread:
+    """The value of a statistic of n and m rows, and its variance by leaving out blocks of both sets in turn.
+
+    statistic: of two masks, (n,) and (m,). Up to 20 blocks. Efron, Stein 1981: not underestimated on average.
+    """
+    count = min(_MOST_BLOCKS, max(10, min(n, m) // 5))
+    blocks = [_blocks(n, 0, count), _blocks(m, 1, count)]
+    without = np.array([statistic(*(block != b for block in blocks)) for b in range(count)])
+    value = statistic(np.ones(n, dtype=bool), np.ones(m, dtype=bool))
+    return Spread(value, (count - 1) * float(without.var()))
+
+
+def spread(statistic: Statistic, n: int, m: int) -> Spread:
+    """The value and the variance of a statistic that is near zero, quadratically, where two laws are the same.
+
+    statistic: of two masks over the n + m pooled rows, x's first, of those that make the first and the second set. A
+    jackknife counts the part of the variance that is quadratic in the sets' noise twice. That part is measured by
+    itself, as the variance over random divisions of the pooled rows into two sets: of two equal laws it is all of the
+    variance, of laws far apart nearly none.
+    """
+    none = np.zeros(n, dtype=bool), np.zeros(m, dtype=bool)
+    found = jackknifed(lambda x, y: statistic(np.concatenate([x, none[1]]), np.concatenate([none[0], y])), n, m)
+    mixed = []
+    for i in range(_MIXED):
+        order = np.argsort(uniforms(0, np.arange(n + m), (_SHUFFLE, 2 + i), ()), kind="stable")
+        first = np.zeros(n + m, dtype=bool)
+        first[order[:n]] = True
+        mixed.append(statistic(first, ~first))
+    quadratic = float(np.var(mixed, ddof=1))
+    return Spread(found.value, max(found.variance - 2 * quadratic, 0.0) + quadratic)
+
+
+def halved(statistic: Statistic, n: int, m: int) -> Spread:
+    """The same by the variance over random halves of both sets: for statistics that jump, as counts of neighbours do.
+
+    A jackknife over small parts overstates those; leaving out a large part at a time is consistent (Shao, Wu 1989). Of
+    sets above 1000 rows a quarter is kept, which has three times a half's variance.
+    """
+    share, values = (2 if max(n, m) <= 1000 else 4), []
+    for i in range(_HALVES):
+        masks = np.zeros(n, dtype=bool), np.zeros(m, dtype=bool)
+        for j, mask in enumerate(masks):
+            order = np.argsort(uniforms(0, np.arange(len(mask)), (_SHUFFLE, 1000 + 2 * i + j), ()), kind="stable")
+            mask[order[: len(mask) // share]] = True
+        values.append(statistic(*masks))
+    value = statistic(np.ones(n, dtype=bool), np.ones(m, dtype=bool))
+    return Spread(value, float(np.var(values, ddof=1)) / (share - 1))
+
+
+def _blocks(n: int, which: int, count: int) -> np.ndarray:
+    """The block of each of n rows, in equal parts. Shuffled: sets come sorted, or cycle through their classes."""
+    return np.argsort(np.argsort(uniforms(0, np.arange(n), (_SHUFFLE, which), ()), kind="stable")) % count
+
+
+def checked(x: Any, y: Any) -> tuple[Tensor, Tensor]:
+    """Both sets as tensors (N, *shape) on one device, of one sample shape, finite, of 20 samples or more."""
+    first, second = samples("x", x), samples("y", y)
+    for name, v in (("x", first), ("y", second)):
+        if v.ndim == 0 or len(v) < LEAST or v[0].numel() == 0:
+            raise InputError(f"{name} has shape {tuple(v.shape)}: give (N, ...), N at least {LEAST}")
+        bad = (~torch.isfinite(v.reshape(len(v), -1)).all(dim=1)).nonzero()
+        if len(bad):
+            raise InputError(f"{name}: row {int(bad[0])} holds NaN or Inf ({len(bad)} rows do): leave it out")
+    if first.shape[1:] != second.shape[1:]:
+        shapes = " and ".join(str(tuple(v.shape[1:])) for v in (first, second))
+        raise InputError(f"samples of x and y have shapes {shapes}: give both the same")
+    return first, second.to(first.device)
+
+
+def flat(v: Tensor) -> Tensor:
+    """Rows (N, D) in float64 of samples (N, *shape)."""
+    return v.reshape(len(v), -1).double()
