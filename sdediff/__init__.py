@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         bridges,
         datasets,
         hub,
+        inverse,
         jobs,
         likelihood,
         metrics,
@@ -91,8 +92,8 @@ _LAZY = {
     "check": "wiring",
 }
 _ROOMS = (
-    "adapters", "analysis", "benchmark", "bridges", "datasets", "hub", "jobs", "likelihood", "metrics", "nets",
-    "paths", "targets", "testing", "training", "wiring",
+    "adapters", "analysis", "benchmark", "bridges", "datasets", "hub", "inverse", "jobs", "likelihood", "metrics",
+    "nets", "paths", "targets", "testing", "training", "wiring",
 )  # fmt: skip
 
 __all__ = [
@@ -105,8 +106,8 @@ __all__ = [
     "adapters", "analyse",
     "analysis", "bench", "benchmark", "bits_per_dim", "bridges", "check", "data", "datasets", "decode", "encode",
     "from_diffusers", "from_edm", "from_guided_diffusion", "from_k_diffusion", "from_score_sde", "grid", "grids",
-    "guidance", "hub", "infer", "iterate", "jobs", "latent", "level", "levels", "likelihood", "likelihood_job",
-    "list_solvers",
+    "guidance", "hub", "infer", "inverse", "iterate", "jobs", "latent", "level", "levels", "likelihood",
+    "likelihood_job", "list_solvers",
     "load", "log_likelihood", "loss", "metrics", "model", "models", "nets", "noise", "path_kl", "path_statistics",
     "paths", "recommend", "replay", "reschedule", "sample", "sample_job", "sample_with_log_prob", "sampling", "save",
     "sde", "smc", "solver", "solvers",

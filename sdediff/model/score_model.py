@@ -142,6 +142,8 @@ class ScoreModel:
     def at_zero_alpha(self) -> bool:
         """Whether the clock reads, and the output determines x0, where alpha = 0."""
         clock = getattr(self.time, "base", self.time)
+        if not all(getattr(change, "at_zero_alpha", True) for change in self.changes):
+            return False
         return self.predicts.lstrip("-") not in ("eps", "score", "sigma*score") and clock not in WITHOUT_END
 
 

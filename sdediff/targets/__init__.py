@@ -17,6 +17,7 @@ from sdediff.targets.named import (
     target,
     target_m,
 )
+from sdediff.targets.posteriors import posterior
 
 __all__ = [
     "TARGETS",
@@ -28,6 +29,7 @@ __all__ = [
     "low_rank_mixture",
     "mixture",
     "moons",
+    "posterior",
     "ring",
     "target",
     "target_m",
