@@ -69,8 +69,8 @@ def invert(
     """The latent (B, ...) from which `sample(x=latent, solver="ddim", ...)` of the same grid comes back to the image.
 
     Each DDIM step is inverted by fixed-point iterations, x_t <- x_t + (sigma_t/sigma_s) (x_s - step(x_t)), which lead
-    to an exact round trip where steps are short enough to contract; iterations=0 is explicit DDIM inversion, whose round
-    trip is of order 1. `sd.encode` follows the flow with any solver. Mokady et al. 2023; Pan et al. 2023.
+    to an exact round trip where steps are short enough to contract; iterations=0 is explicit DDIM inversion, whose
+    round trip is of order 1. `sd.encode` follows the flow with any solver. Mokady et al. 2023; Pan et al. 2023.
     """
     model, image = check_model(model), states("image", image)
     whole("iterations", iterations, 0)
