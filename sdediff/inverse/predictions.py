@@ -80,7 +80,7 @@ class PiGDM(_ByGradient):
 class TMPD(_ByGradient):
     """V = (sigma^2/alpha) J, the covariance that the network itself implies; the solve is by conjugate gradients.
 
-    iterations: of them, each one product with J^T; by default one for each measurement up to 10. Boys et al. 2023;
+    iterations: of them, each one product with J^T; by default one for each measurement up to 3. Boys et al. 2023;
     Rozet et al. 2024 (MMPS).
     """
 
@@ -95,7 +95,7 @@ class TMPD(_ByGradient):
             spread = per_sample(gain, residual) * operator.seen(vjp(operator.states(s * c)))
             return s * spread + noise2 * c
 
-        count = self.iterations or min(10, len(s))
+        count = self.iterations or min(3, len(s))
         return operator.states(s * conjugate_gradients(product, residual, count))
 
 
