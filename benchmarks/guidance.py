@@ -3,8 +3,8 @@
 The shipped digits-cond and digits-classifier, dpmpp_2m with 25 steps. An independent classifier, scikit-learn's SVC on
 the pixels of the training digits, judges whether samples are of the class asked for. Precision: the share of samples
 within the third nearest neighbour's distance of a real digit; recall: the share of real digits so near a sample
-(Kynkaanniemi et al. 2019, on pixels). Overhead: CPU time of a guided run over that of plain runs which make the same
-network calls. The gates are those of the issue, as "1 - accuracy at most ...".
+(Kynkaanniemi et al. 2019, on pixels). Overhead: CPU time of a guided run over that spent inside of its network
+calls. The gates are those of the issue, as "1 - accuracy at most ...".
 
     python benchmarks/guidance.py [--samples 500] [--json benchmarks/results/guidance.json]
 """

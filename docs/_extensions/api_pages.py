@@ -16,6 +16,7 @@ TOPICS = {
     "sampling": "Sampling",
     "noise": "Noise",
     "guidance": "Guidance",
+    "inverse": "Inverse problems and image to image",
     "likelihood": "Likelihoods",
     "paths": "Densities of the paths of stochastic solvers",
     "analysis": "Exact analysis and the choice of a solver",
