@@ -22,6 +22,7 @@ from sdediff.sde.processes import EDM, VE, VP, Cosine, RectifiedFlow, SubVP
 from sdediff.sde.table import Table
 from sdediff.solvers import Solver, SolverError
 from sdediff.solvers import solver as resolve_solver
+from sdediff.testing.densities import kernel_is_the_step
 from sdediff.testing.gaussian import exact_moments, gaussian_model, sampled_moments
 from sdediff.testing.reference import ReferenceFlow
 from sdediff.testing.report import Check, expect, run_checks
@@ -221,9 +222,15 @@ def invariance(s: Solver) -> str:
     return f"mean {mean:+.3f}, std ratio {ratio:.3f}"
 
 
+def kernel(s: Solver) -> str:
+    """The kernel that a stochastic solver states is that of its step."""
+    return kernel_is_the_step(s, functools.partial(_run, s, gaussian_model(VP()), (3, 2), steps=4, dtype=F64))
+
+
 SOLVER_CHECKS: dict[str, Callable[[Solver], str]] = {
     "value": value, "shapes": shapes, "repeats": repeats, "batches": batches, "counts": counts, "resumes": resumes,
     "every process": every_process, "order": order, "marginals": marginals, "invariance": invariance,
+    "kernel": kernel,
 }  # fmt: skip
 
 
@@ -231,7 +238,8 @@ def check_solver(subject: Solver | str, *, reference: ReferenceFlow | None = Non
     """Every check of a solver, by name or object; raises ConformanceError naming the first that fails.
 
     Covers: being a value, shapes and dtypes, repeatability and threads, independence of the batch, counted
-    calls, resuming, every process, measured order, exact Gaussian marginals, invariance of correctors.
+    calls, resuming, every process, measured order, exact Gaussian marginals, invariance of correctors,
+    the kernel of a stochastic solver.
     reference: `ReferenceFlow.of(VP())`, to compute it once for many solvers.
     """
     return run_checks(

@@ -114,7 +114,7 @@ def test_low_rank_statistics_share_the_rest() -> None:
 
 @pytest.mark.parametrize("solver", [Adams(2, 3), Adams(2, 3, "angle", "F"), Adams(2, eta=1.0), Adams(3, 2)], ids=repr)
 def test_members_conform(solver: Adams) -> None:
-    assert len(check_solver(solver)) == 10
+    assert len(check_solver(solver)) == 11
 
 
 def _keeping_x(solver: Multistep, model: sd.ScoreModel, x: torch.Tensor, steps: int, seed: int) -> torch.Tensor:
@@ -198,7 +198,7 @@ def test_coefficients_may_differ_from_sample_to_sample(name: str, dims: bool) ->
 @pytest.mark.parametrize("name", ["unipc", "angle"])
 def test_a_corrector_shares_a_step_with_langevin(name: str) -> None:
     """No x of an earlier level is in the history, so a corrector step in between changes nothing of it."""
-    assert len(check_solver(sd.solver("predictor_corrector", predictor=name))) == 10
+    assert len(check_solver(sd.solver("predictor_corrector", predictor=name))) == 11
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ def test_statistics_are_a_value_and_repeat() -> None:
 def test_other_members_conform() -> None:
     solver = sd.solver("dpm_solver_v3", order=3, corrector=False)
     assert solver.order == 3
-    assert len(check_solver(solver)) == 10
+    assert len(check_solver(solver)) == 11
 
 
 @pytest.mark.parametrize(

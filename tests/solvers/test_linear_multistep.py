@@ -164,7 +164,7 @@ def test_a_lower_order_goes_on_with_the_history() -> None:
 
 
 def test_another_gamma_conforms() -> None:
-    assert len(check_solver(sd.solver("gradient_estimation", gamma=1.2))) == 10
+    assert len(check_solver(sd.solver("gradient_estimation", gamma=1.2))) == 11
 
 
 @pytest.mark.parametrize(

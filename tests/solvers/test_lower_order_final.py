@@ -124,7 +124,7 @@ def test_the_order_stays(points: int, options: dict[str, int]) -> None:
 
 def test_it_conforms_and_shows_its_name() -> None:
     solver = lower_order_final("adams", last=1, below=15)
-    assert len(check_solver(solver)) == 10
+    assert len(check_solver(solver)) == 11
     assert repr(solver) == f"LowerOrderFinal(solver={sd.solver('adams')!r}, last=1, below=15)"
     assert solver == LowerOrderFinal(sd.solver("adams"), below=15)
     for name in ("grid", "steps", "stochastic", "at_zero_alpha", "needs_alpha", "reference", "corrector"):

@@ -107,4 +107,4 @@ def test_restart_forgets_the_history() -> None:
 )
 def test_noise_injection_around_other_solvers_conform(solver: sd.Solver) -> None:
     """Each restarts, resumes to the bit, serves two threads and reaches the marginals."""
-    assert len(check_solver(solver)) == 10
+    assert len(check_solver(solver)) == 11

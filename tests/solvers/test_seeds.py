@@ -137,7 +137,7 @@ def test_strong_order_one_along_a_brownian_path(order: int) -> None:
 def test_lower_orders_conform(order: int) -> None:
     solver = sd.solver("seeds", order=order)
     assert solver.calls == order
-    assert len(check_solver(solver)) == 10
+    assert len(check_solver(solver)) == 11
 
 
 def test_errors() -> None:

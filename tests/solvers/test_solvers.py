@@ -28,7 +28,7 @@ LIGHT = {"adaptive_sde": {"rtol": 0.1, "atol": 0.05}}
 def test_conformance(name: str) -> None:
     passed = check_solver(sd.solver(name, **LIGHT.get(name, {})), reference=reference(sd.VP()))
     assert passed[0].name == "value"
-    assert len(passed) == 10
+    assert len(passed) == 11
 
 
 @pytest.mark.parametrize("process", [sd.VP(), sd.SubVP(), sd.VE(t_min=1e-3)], ids=lambda p: type(p).__name__)

@@ -59,8 +59,29 @@ def test_the_kit_finds_a_fault(fault: str, said: str) -> None:
         check_solver(_Faulty(fault))
 
 
+@dataclass(frozen=True)
+class _Drawn(sd.Solver):
+    """The ancestral step, with a kernel of another width."""
+
+    width: float = 1.0
+    stochastic = True
+
+    def kernel(self, model: Any, x: Any, t: Any, s: Any, state: Any = None) -> Any:
+        exact = sd.solver("ancestral").kernel(model, x, t, s)
+        return exact._replace(std=self.width * exact.std)
+
+    def step(self, model: Any, x: Any, t: Any, s: Any, state: Any, noise: Any) -> Any:
+        return sd.solver("ancestral").step(model, x, t, s, state, noise)
+
+
+def test_the_kit_finds_a_kernel_that_is_not_the_steps() -> None:
+    assert "mean + std z is the step" in [check.detail for check in check_solver(_Drawn())]
+    with pytest.raises(ConformanceError, match=r"kernel.*mean, its std or its history is another"):
+        check_solver(_Drawn(1.01))
+
+
 def test_the_kit_passes_a_sound_solver_and_refuses_what_is_none() -> None:
-    assert len(check_solver(_Faulty())) == 10
+    assert len(check_solver(_Faulty())) == 11
 
     with pytest.raises(TypeError, match="a name or a Solver object"):
         check_solver(type("Open", (), {})())  # type: ignore[arg-type]
