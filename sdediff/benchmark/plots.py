@@ -34,13 +34,13 @@ def draw(rows: Sequence[Row], distance: str) -> Figure:
 
     floors = {row.task: row.quality[distance] for row in rows if row.real}
     names = list(dict.fromkeys(row.task for row in rows))
-    rows = [row for row in rows if not row.real]
+    lines = _lines([row for row in rows if not row.real])
     figure = Figure(figsize=(2.6 + 5.0 * len(names), 8.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, len(names), squeeze=False, sharex="col")
-    styles = _styles(rows)
+    styles = _styles(lines)
     for column, task in enumerate(names):
-        of_task = [row for row in rows if row.task == task]
+        of_task = {name: [row for row in line if row.task == task] for name, line in lines.items()}
         floor = floors.get(task, Quality(0.0, None))
         _panel(axes[0][column], of_task, "error_median", styles)
         _panel(axes[1][column], of_task, distance, styles, floor.value)
@@ -54,10 +54,19 @@ def draw(rows: Sequence[Row], distance: str) -> Figure:
     return figure
 
 
-def _styles(rows: Sequence[Row]) -> dict[str, _Style]:
+def _lines(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of every line: those of a solver, or of a solver and grid where its calls repeat on several grids."""
+    lines: dict[str, list[Row]] = {}
+    several = {row.name for row in rows for other in rows if row.at == other.at and row.grid != other.grid}
+    for row in rows:
+        lines.setdefault(f"{row.name} {row.grid}" if row.name in several else row.name, []).append(row)
+    return lines
+
+
+def _styles(lines: dict[str, list[Row]]) -> dict[str, _Style]:
     """Full lines for deterministic solvers, dashed for stochastic ones; a small shift separates error bars."""
-    names = list(dict.fromkeys(_name(row) for row in rows))
-    deterministic = {_name(row) for row in rows if not row.stochastic}
+    names = list(lines)
+    deterministic = {name for name, line in lines.items() if not line[0].stochastic}
     middle = (len(names) - 1) / 2
     return {
         name: _Style(
@@ -70,25 +79,23 @@ def _styles(rows: Sequence[Row]) -> dict[str, _Style]:
     }
 
 
-def _name(row: Row) -> str:
-    """What one line is of: a solver on one grid, where there are several."""
-    return row.solver if row.library == "sdediff" else f"{row.library}:{row.solver}"
-
-
-def _panel(axes: Axes, rows: list[Row], quantity: str, styles: dict[str, _Style], floor: float = 0.0) -> None:
+def _panel(
+    axes: Axes, lines: dict[str, list[Row]], quantity: str, styles: dict[str, _Style], floor: float = 0.0
+) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.grid(True, which="major", color="#dddddd", linewidth=0.8)
     axes.set_axisbelow(True)
-    rows = [row for row in rows if quantity in row.quality]
-    values = [row.quality[quantity].value for row in rows if row.quality[quantity].value > 0]
+    lines = {name: [row for row in line if quantity in row.quality] for name, line in lines.items()}
+    found = [row.quality[quantity].value for line in lines.values() for row in line]
+    values = [value for value in found if value > 0]
     if not values:
         axes.text(0.5, 0.5, "no solver has a value", ha="center", va="center", transform=axes.transAxes)
         return
     span = _ERROR_SPAN if quantity == "error_median" else _DISTANCE_SPAN
     top = span * (floor if floor > 0 else min(values))
     for name, style in styles.items():
-        points = sorted((row for row in rows if _name(row) == name), key=lambda row: row.calls or 0)
+        points = sorted(lines[name], key=lambda row: row.calls or 0)
         if points:
             _line(axes, points, quantity, style, top)
     if max(values) > top:
@@ -124,11 +131,11 @@ def _floor(axes: Axes, floor: Quality) -> None:
     )  # fmt: skip
 
 
-def _ticks(axes: Axes, rows: list[Row]) -> None:
+def _ticks(axes: Axes, lines: dict[str, list[Row]]) -> None:
     """The budgets, or the calls counted by adaptive solvers, as plain numbers far enough apart to be read."""
     from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-    budgets = sorted({row.budget or row.calls or 1 for row in rows})
+    budgets = sorted({row.budget or row.calls or 1 for line in lines.values() for row in line})
     shown: list[int] = []
     for value in budgets:
         if not shown or value > 1.25 * shown[-1]:

@@ -53,10 +53,19 @@ class Row:
     remark: str | None
 
     @property
+    def name(self) -> str:
+        """The solver's name, after its library if that is another."""
+        return self.solver if self.library in ("sdediff", REAL_DATA) else f"{self.library}:{self.solver}"
+
+    @property
     def label(self) -> str:
-        """The solver's name, after its library if that is another, before its tolerance where that is its budget."""
-        name = self.solver if self.library in ("sdediff", REAL_DATA) else f"{self.library}:{self.solver}"
-        return f"{name} {self.tolerance:g}" if self.tolerance is not None else name
+        """`name`, followed by its tolerance where that is its budget."""
+        return f"{self.name} {self.tolerance:g}" if self.tolerance is not None else self.name
+
+    @property
+    def at(self) -> tuple[str, str, int | None, float | None]:
+        """Task, name and budget: what rows on several grids have in common."""
+        return (self.task, self.name, self.budget, self.tolerance)
 
     @property
     def real(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sdediff import metrics
-from sdediff._utils.errors import Error, InputError
+from sdediff._utils.errors import Error, InputError, StepsWarning
 from sdediff._utils.machine import machine, versions
 from sdediff.benchmark.cells import FAILED, OK, REAL_DATA, REFUSED, column_types, distance_columns, empty
 from sdediff.benchmark.entries import Drawn, Entry, Facts, Point, RealData, Spent, Starts
@@ -121,7 +122,7 @@ class SweepWork(Work):
         rows: list[dict[str, Any]] = []
         times: dict[str, Any] = {}
         for unit in units:
-            row, times = self._cell(unit)
+            row, times = self.cell(unit)
             rows.append(row)
         return Batch({name: [row.get(name) for row in rows] for name in self.schema().names}, {"times": times})
 
@@ -134,7 +135,7 @@ class SweepWork(Work):
             "samples": self.samples[task.name], "stochastic": entry.stochastic,
         }  # fmt: skip
 
-    def _cell(self, unit: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    def cell(self, unit: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """The columns of a cell and its times. What a solver refuses, or a network raises, becomes its status."""
         task, entry, point, _ = self.planned[unit]
         row = self._row(unit)
@@ -143,7 +144,9 @@ class SweepWork(Work):
         except (Error, ValueError) as error:
             return {**row, "status": f"{REFUSED}: {_line(error)}"}, {}
         try:
-            columns, times = self._measured(unit, facts)
+            with warnings.catch_warnings():  # how few steps are too few is what is measured here
+                warnings.simplefilter("ignore", StepsWarning)
+                columns, times = self._measured(unit, facts)
         except Exception as error:  # a network or a contender may raise anything
             self._failures += self._failures >= 0
             if self._failures >= _HOPELESS and not self.skip_failed:
@@ -154,7 +157,7 @@ class SweepWork(Work):
 
     def _measured(self, unit: int, facts: Facts) -> tuple[dict[str, Any], dict[str, Any]]:
         task, entry, _, seed = self.planned[unit]
-        drawn, calls, times = self._drawn(unit)
+        drawn, calls, times = self.drawn(unit)
         if not torch.isfinite(drawn.x).all():
             raise InputError(f"{entry.label} gave samples that are not finite")
         columns: dict[str, Any] = {"steps": facts.steps, "grid": facts.grid, "calls": calls}
@@ -167,7 +170,7 @@ class SweepWork(Work):
             columns.update(zip(distance_columns(name), (estimate.value, estimate.std_error), strict=True))
         return columns, times
 
-    def _drawn(self, unit: int) -> tuple[Drawn, int, dict[str, Any]]:
+    def drawn(self, unit: int) -> tuple[Drawn, int, dict[str, Any]]:
         """All samples of a cell, a batch at a time, the network evaluations a sample, and the times."""
         task, entry, point, seed = self.planned[unit]
         dtype, device = self.places[task.name]

@@ -52,3 +52,10 @@ def test_what_diverges_is_drawn_at_the_edge(report):
 def test_load_names_a_folder_that_holds_no_sweep(tmp_path):
     with pytest.raises(ValueError, match="not a result of sdediff bench"):
         Report.load(tmp_path)
+
+
+def test_a_solver_on_several_grids_is_several_lines(report):
+    twice = [dataclasses.replace(row, grid="karras") for row in report.rows if row.solver == "ddim"]
+    figure = plots.draw((*report.rows, *twice), "energy")
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["ddim uniform", *SOLVERS[1:], "ddim karras"]

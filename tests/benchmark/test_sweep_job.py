@@ -54,7 +54,7 @@ def test_parts_in_folders_of_their_own_are_merged_by_the_jobs_command(whole, tmp
 
 def test_an_interrupted_sweep_continues_to_the_same_bytes(whole, tmp_path, monkeypatch):
     computed = []
-    measured = sweep_work.SweepWork._cell
+    measured = sweep_work.SweepWork.cell
 
     def stopping(work, unit):
         if len(computed) == 4:
@@ -62,11 +62,11 @@ def test_an_interrupted_sweep_continues_to_the_same_bytes(whole, tmp_path, monke
         computed.append(unit)
         return measured(work, unit)
 
-    monkeypatch.setattr(sweep_work.SweepWork, "_cell", stopping)
+    monkeypatch.setattr(sweep_work.SweepWork, "cell", stopping)
     with pytest.raises(KeyboardInterrupt):
         tiny(tmp_path)
     assert [cell.index for cell in Report.load(tmp_path).cells] == [0, 1, 2, 3]
-    monkeypatch.setattr(sweep_work.SweepWork, "_cell", measured)
+    monkeypatch.setattr(sweep_work.SweepWork, "cell", measured)
     tiny(tmp_path)
     assert (tmp_path / "cells.parquet").read_bytes() == whole[1]
 
