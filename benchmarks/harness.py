@@ -11,6 +11,7 @@ with the time of the same samples of digits-vp. All are seconds of processor tim
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,9 +22,7 @@ import record
 import torch
 
 import sdediff as sd
-from sdediff.benchmark import Task, machine
-from sdediff.benchmark.making import make_sweep
-from sdediff.benchmark.sweep_work import SweepWork
+from sdediff.benchmark import SweepWork, Task, machine, make_sweep
 from sdediff.jobs import run
 
 CALLS, SAMPLES = 20, 64
@@ -80,7 +79,7 @@ def layer_seconds(count: int = 400) -> float:
     return taken / work.units
 
 
-def main() -> None:
+def main() -> int:
     """Measure, print and record."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rounds", type=int, default=200)
@@ -102,7 +101,8 @@ def main() -> None:
         "rounds": given.rounds, "calls": CALLS, "samples": SAMPLES, "sampling_s": sampling, "added_s": inside,
         "layer_s": layer, "gates": gates,
     })  # fmt: skip
+    return 0 if all(gate["held"] for gate in gates) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

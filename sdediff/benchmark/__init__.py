@@ -13,10 +13,11 @@ from sdediff.benchmark.contenders import (
     resolve_contenders,
 )
 from sdediff.benchmark.entries import Drawn, Entry, Facts, Point, Starts
-from sdediff.benchmark.making import DEFAULT_SOLVERS
+from sdediff.benchmark.making import DEFAULT_SOLVERS, make_sweep
 from sdediff.benchmark.report import Report
 from sdediff.benchmark.rows import Quality, Row
 from sdediff.benchmark.sweep import bench
+from sdediff.benchmark.sweep_work import SweepWork
 from sdediff.benchmark.tasks import ReferenceSolver, Task
 
 __all__ = [
@@ -39,10 +40,12 @@ __all__ = [
     "Report",
     "Row",
     "Starts",
+    "SweepWork",
     "Task",
     "bench",
     "contend",
     "machine",
+    "make_sweep",
     "resolve_contenders",
     "versions",
 ]

@@ -36,7 +36,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "error_q99": ("float64", "its quantile 0.99"),
     "error_rms": ("float64", "its root mean square over samples"),
     "other_mode": ("float64", "share of samples whose nearest mode (component or true row) is not that of the flow"),
-    "remark": ("string", "conditions that were not equal, such as another end; null: none"),
+    "remark": ("string", "what differs from other rows, such as another end, or what auto chose; null: nothing"),
 }  # fmt: skip
 
 # What was measured with a clock, or with the device's memory.

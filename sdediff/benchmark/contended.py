@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sdediff.benchmark.contenders import Contender, contend, resolve_contenders
 from sdediff.benchmark.entries import Drawn, Entry, Facts, Point, Spent, Starts
+from sdediff.benchmark.tasks import Task
 from sdediff.jobs.identity import described
 from sdediff.model.score_model import ScoreModel
 from sdediff.sampling.api import Sampler
@@ -51,7 +52,7 @@ class ContenderEntry(Entry):
     def points(self, calls: Sequence[int], tolerances: Sequence[float], grids: Sequence[str | None]) -> list[Point]:
         return [Point()] if self.contender.adaptive else [Point(count) for count in calls]
 
-    def prepare(self, model: ScoreModel, point: Point) -> Facts:
+    def prepare(self, task: Task, point: Point) -> Facts:
         return Facts()
 
     def draw(self, model: ScoreModel, starts: Starts, point: Point) -> Drawn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,9 +18,6 @@ from sdediff.model.score_model import ScoreModel
 from sdediff.sampling.api import sample
 from sdediff.sampling.run import make_plan
 from sdediff.solvers import Solver
-from sdediff.solvers import solver as resolve_solver
-
-Solvers = Sequence[str | Solver] | Mapping[str, str | Solver]
 
 
 class Point(NamedTuple):
@@ -88,7 +85,7 @@ class Entry(ABC):
         """The points at which it is measured."""
 
     @abstractmethod
-    def prepare(self, model: ScoreModel, point: Point) -> Facts:
+    def prepare(self, task: Task, point: Point) -> Facts:
         """What is known before a run; an Error where the entry does not take this model or point."""
 
     @abstractmethod
@@ -135,7 +132,8 @@ class SolverEntry(Entry):
             return self.solver
         return dataclasses.replace(self.solver, rtol=point.tolerance, atol=point.tolerance)  # type: ignore[call-arg]
 
-    def prepare(self, model: ScoreModel, point: Point) -> Facts:
+    def prepare(self, task: Task, point: Point) -> Facts:
+        model = task.model
         plan = make_plan(model, self.at(point), calls=point.budget, grid=point.grid)
         named = point.grid or (self.solver.grid if model.sde.linear else "") or model.sde.grid
         return Facts(len(plan.times) - 1, named)
@@ -163,17 +161,10 @@ class RealData(Entry):
     def points(self, calls: Sequence[int], tolerances: Sequence[float], grids: Sequence[str | None]) -> list[Point]:
         return [Point()]
 
-    def prepare(self, model: ScoreModel, point: Point) -> Facts:
+    def prepare(self, task: Task, point: Point) -> Facts:
         return Facts()
 
     def draw(self, model: ScoreModel, starts: Starts, point: Point) -> Drawn:
         real = starts.task.real
         order = torch.randperm(len(real), generator=torch.Generator().manual_seed(starts.seed % (1 << 63)))
         return Drawn(real[order[starts.first : starts.first + starts.size]])
-
-
-def solver_entries(solvers: Solvers) -> list[SolverEntry]:
-    """Entries of solvers by name or object, or by a label of the caller's."""
-    if isinstance(solvers, Mapping):
-        return [SolverEntry(label, resolve_solver(given)) for label, given in solvers.items()]
-    return [SolverEntry(g if isinstance(g, str) else repr(g), resolve_solver(g)) for g in solvers]

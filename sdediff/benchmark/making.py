@@ -10,16 +10,19 @@ import torch
 
 from sdediff._utils.checks import whole
 from sdediff._utils.errors import InputError, InputTypeError
+from sdediff.benchmark.chosen import AutoEntry
 from sdediff.benchmark.contended import contender_entries
-from sdediff.benchmark.entries import Entry, RealData, SolverEntry, Solvers, solver_entries
+from sdediff.benchmark.entries import Entry, RealData, SolverEntry
 from sdediff.benchmark.sweep_work import PlannedCell, SweepWork, check_distances, distance_functions
 from sdediff.benchmark.tasks import Task, resolve_task, target_task
 from sdediff.jobs import JobError, Recipe
 from sdediff.jobs.names import NamedModel, as_model, named_data
 from sdediff.model.network import check_eval
 from sdediff.model.score_model import ScoreModel
+from sdediff.solvers import Solver, solver
 
 Model = str | ScoreModel | Task
+Solvers = Sequence[str | Solver] | Mapping[str, str | Solver]
 Models = Sequence[Model] | Mapping[str, Model]
 
 DEFAULT_SOLVERS: dict[str, dict[str, Any]] = {
@@ -122,12 +125,12 @@ def _tasks(
     return tasks
 
 
-def _entries(solvers: Solvers | None) -> list[SolverEntry]:
+def _entries(solvers: Solvers | None) -> list[Entry]:
+    """Entries of solvers by name or object, or by a label of the caller's; "auto" chooses by measurement."""
     if solvers is None:
-        from sdediff.solvers import solver
-
         return [SolverEntry(name, solver(name, **options)) for name, options in DEFAULT_SOLVERS.items()]
-    return solver_entries(solvers)
+    named = solvers if isinstance(solvers, Mapping) else {s if isinstance(s, str) else repr(s): s for s in solvers}
+    return [AutoEntry(label) if s == "auto" else SolverEntry(label, solver(s)) for label, s in named.items()]
 
 
 def further(planned: list[PlannedCell], raced: Sequence[int], seed: int) -> list[PlannedCell]:

@@ -14,8 +14,7 @@ import torch
 from sdediff._utils.errors import InputError
 from sdediff._utils.files import expanded
 from sdediff.benchmark.cells import OK
-from sdediff.benchmark.entries import Solvers
-from sdediff.benchmark.making import Models, make_sweep
+from sdediff.benchmark.making import Models, Solvers, make_sweep
 from sdediff.benchmark.report import Report
 from sdediff.benchmark.rounds import Sweep, seconds_of
 from sdediff.benchmark.sweep_work import SweepWork

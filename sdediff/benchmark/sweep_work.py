@@ -140,7 +140,7 @@ class SweepWork(Work):
         task, entry, point, _ = self.planned[unit]
         row = self._row(unit)
         try:
-            facts = entry.prepare(task.model, point)
+            facts = entry.prepare(task, point)
         except (Error, ValueError) as error:
             return {**row, "status": f"{REFUSED}: {_line(error)}"}, {}
         try:

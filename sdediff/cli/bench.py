@@ -66,7 +66,10 @@ def bench(
     from sdediff.benchmark.sweep_work import distance_functions
 
     place, kind = placed(device, dtype)
-    named = {text: make_solver(*_solver(text), "--solvers", "--solvers") for text in _solvers(solvers)}
+    named = {
+        text: text if text == "auto" else make_solver(*_solver(text), "--solvers", "--solvers")
+        for text in _solvers(solvers)
+    }
     counts = _counts(calls) if calls else (5, 10, 20, 50)
     kinds = _listed(distances) or ("frechet[pca32]", "energy")
     with naming("--distances"):

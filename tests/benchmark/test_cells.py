@@ -1,5 +1,7 @@
 """The rows of a sweep: what is counted, and every quality against an independent computation."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -76,6 +78,23 @@ def test_a_stochastic_solver_has_no_error_and_real_data_the_least_distance(repor
     for cell in cells(report, "real data"):
         value, error = cell.distances["energy"]
         assert abs(value) < 5 * error
+
+
+def test_auto_is_a_solver_whose_choice_is_not_timed(monkeypatch):
+    def slow(model, shape, **options):
+        asked.append((shape, options["calls"]))
+        time.sleep(0.3)
+        return sd.solver("dpmpp_2m"), sd.grid("log_snr", model.sde, 4)
+
+    asked = []
+    monkeypatch.setattr("sdediff.benchmark.chosen.auto", slow)
+    report = tiny(None, solvers=["auto", "dpmpp_2m"], calls=(5,))
+    auto, ours = (rows(report, name)[0] for name in ("auto", "dpmpp_2m"))
+    assert asked == [((1, 2), 5)]
+    assert (auto.calls, auto.steps, auto.grid) == (5, 4, "auto")
+    assert auto.remark == "chose " + repr(sd.solver("dpmpp_2m"))
+    assert auto.quality["error_rms"].value == pytest.approx(ours.quality["error_rms"].value, rel=1e-3)
+    assert auto.ms * auto.samples / auto.seeds < 200
 
 
 def test_rows_hold_the_mean_over_seeds_and_its_standard_error(report):
