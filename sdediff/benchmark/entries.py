@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -11,7 +10,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sdediff._utils.errors import StepsWarning
 from sdediff.benchmark.cells import REAL_DATA
 from sdediff.benchmark.tasks import Task
 from sdediff.model.score_model import ScoreModel
@@ -139,13 +137,11 @@ class SolverEntry(Entry):
         return Facts(len(plan.times) - 1, named)
 
     def draw(self, model: ScoreModel, starts: Starts, point: Point) -> Drawn:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", StepsWarning)  # the error of few steps is what is measured
-            x = sample(
-                model, (starts.size, *starts.task.shape), solver=self.at(point), calls=point.budget, grid=point.grid,
-                seed=starts.seed, index=starts.first, cond=starts.conditions, dtype=starts.dtype, device=starts.device,
-                progress=False,
-            )  # fmt: skip
+        x = sample(
+            model, (starts.size, *starts.task.shape), solver=self.at(point), calls=point.budget, grid=point.grid,
+            seed=starts.seed, index=starts.first, cond=starts.conditions, dtype=starts.dtype, device=starts.device,
+            progress=False,
+        )  # fmt: skip
         return Drawn(x)
 
 

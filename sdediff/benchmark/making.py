@@ -13,7 +13,8 @@ from sdediff._utils.errors import InputError, InputTypeError
 from sdediff.benchmark.chosen import AutoEntry
 from sdediff.benchmark.contended import contender_entries
 from sdediff.benchmark.entries import Entry, RealData, SolverEntry
-from sdediff.benchmark.sweep_work import PlannedCell, SweepWork, check_distances, distance_functions
+from sdediff.benchmark.measures import distance_functions
+from sdediff.benchmark.sweep_work import PlannedCell, SweepWork
 from sdediff.benchmark.tasks import Task, resolve_task, target_task
 from sdediff.jobs import JobError, Recipe
 from sdediff.jobs.names import NamedModel, as_model, named_data
@@ -93,7 +94,7 @@ def make_sweep(
         planned, tasks, entries, distance_functions(distances), sizes, batch, count, settings, skip_failed, dtype,
         device, base,
     )  # fmt: skip
-    check_distances(work)
+    work.check_distances()
     return work
 
 

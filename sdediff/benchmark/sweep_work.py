@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import functools
-import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
 
-from sdediff import metrics
 from sdediff._utils.errors import Error, InputError, StepsWarning
 from sdediff._utils.machine import machine, versions
 from sdediff.benchmark.cells import FAILED, OK, REAL_DATA, REFUSED, column_types, distance_columns, empty
 from sdediff.benchmark.entries import Drawn, Entry, Facts, Point, RealData, Spent, Starts
+from sdediff.benchmark.measures import Distance
 from sdediff.benchmark.references import ExactFlows, flow_errors
 from sdediff.benchmark.tasks import Task
 from sdediff.benchmark.watching import WatchedNetwork
@@ -29,7 +27,6 @@ from sdediff.model.network import placement
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Distance = Callable[[Tensor, Tensor], metrics.Estimate]
 # So many runs that fail, without one that does not, are the fault of the whole sweep.
 _HOPELESS = 16
 
@@ -76,6 +73,17 @@ class SweepWork(Work):
         self.flows = ExactFlows(self.samples, self.batch_size, kinds, place)
         about = machine(place)
         self._machine = {"cpu": about["cpu"], "device": about["device"]}
+
+    def check_distances(self) -> None:
+        """Refuse numbers of samples that cannot be compared with the truth."""
+        for task in self.tasks:
+            starts = Starts(task, 0, 0, self.samples[task.name], *self.places[task.name])
+            try:
+                real = RealData().draw(task.model, starts, Point()).x
+                for distance in self.distances.values():
+                    distance(real.cpu(), task.truth.cpu())
+            except ValueError as error:
+                raise InputError(f"samples={starts.size} of {task.name} cannot be compared: {error}") from error
 
     @property
     def result(self) -> str:
@@ -214,36 +222,6 @@ class SweepWork(Work):
             model = task.model.given(**cond) if cond else task.model
             with torch.no_grad():
                 model(torch.zeros((count, *task.shape), dtype=dtype, device=device), model.sde.t_max / 2)
-
-
-def distance_functions(distances: Sequence[str | Distance] | Mapping[str, Distance]) -> dict[str, Distance]:
-    """Distances by name, frechet with its features in brackets; ValueError with the nearest names."""
-    if isinstance(distances, Mapping):
-        return dict(distances)
-    found: dict[str, Distance] = {}
-    for given in [distances] if isinstance(distances, str) or callable(distances) else distances:
-        if not isinstance(given, str):
-            found[getattr(given, "__name__", repr(given))] = given
-            continue
-        match = re.fullmatch(r"(\w+)(?:\[([^\[\]]+)\])?", given)
-        name, features = match.groups() if match else (given, None)
-        function = metrics.measure(name)
-        if name in metrics.MANIFOLDS and not found:
-            raise InputError(f"{given} grows with quality: solvers are ranked by the first, which is to be a distance")
-        found[given] = functools.partial(function, features=features) if features else function
-    return found
-
-
-def check_distances(work: SweepWork) -> None:
-    """Refuse numbers of samples that cannot be compared with the truth."""
-    for task in work.tasks:
-        starts = Starts(task, 0, 0, work.samples[task.name], *work.places[task.name])
-        try:
-            real = RealData().draw(task.model, starts, Point()).x
-            for distance in work.distances.values():
-                distance(real.cpu(), task.truth.cpu())
-        except ValueError as error:
-            raise InputError(f"samples={starts.size} of {task.name} cannot be compared: {error}") from error
 
 
 def _line(error: BaseException) -> str:

@@ -62,8 +62,8 @@ def bench(
     """Compare solvers for speed and quality: a table, bench.png and the cells as Parquet; a job that resumes."""
     from sdediff.benchmark import bench as sweep
     from sdediff.benchmark import resolve_contenders
+    from sdediff.benchmark.measures import distance_functions
     from sdediff.benchmark.rounds import seconds_of
-    from sdediff.benchmark.sweep_work import distance_functions
 
     place, kind = placed(device, dtype)
     named = {
