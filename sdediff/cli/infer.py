@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,7 +73,8 @@ def saved(found: Inference, to: Path, shape: list[int], levels: int | None) -> P
 
 
 def _network(name: str, using: ModelOptions) -> ScoreModel:
-    """A model around the network that a reference names, an object or a class without arguments, or a model."""
+    """A model around the network that a reference names: itself, what a factory or class without arguments gives, or
+    the network of a model."""
     import torch
 
     import sdediff as sd
@@ -85,7 +87,12 @@ def _network(name: str, using: ModelOptions) -> ScoreModel:
     import_from_here()
     with naming("NETWORK"):
         found = imported(name, "network")
-        found = found() if isinstance(found, type) else found
+        found = found() if isinstance(found, type) or _without_arguments(found) else found
         if isinstance(found, torch.nn.Module):
             found = found.to(*using.placed).eval()
         return found if isinstance(found, sd.ScoreModel) else sd.ScoreModel(found, sd.VP())
+
+
+def _without_arguments(found: object) -> bool:
+    """Whether a function is a factory: it takes no arguments, where a network takes states and a clock."""
+    return inspect.isfunction(found) and not inspect.signature(found).parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -28,6 +29,8 @@ from sdediff.wiring.trial import SharedRows, Trial, attempt
 # Levels, rows, and how many inputs go on to the next stage.
 _STAGES = ((3, 2, 24), (5, 12, 6), (8, 48, 6))
 _FEWEST = 50
+# The fewest numbers of a level that a stage looks at: more rows where a row has few.
+_NUMBERS = 64
 # Inputs that are tried before a network is taken to look its clock up.
 _PROBED = 12
 
@@ -45,9 +48,9 @@ def infer(
 ) -> Inference:
     """Rank the usual wirings of a network on data: process, schedule, clock, range of values, sign and `predicts`.
 
-    Some 500 inputs are tried on 2 rows at 3 noise levels, the best 24 on 12 rows at 5, the best 6 on 48 rows at 8, with
-    the same rows and noise for all; each is read as every `predicts` at no cost. The score is the mean log of the
-    denoising error over the best Gaussian denoiser's. Wirings whose scores differ by less than .02 are one group, that
+    Some 500 inputs are tried on 2 rows at 3 noise levels, the best 24 on 12 rows at 5, the best 6 on 48 rows at 8, and
+    on more rows of few dimensions, with the same rows and noise for all; each is read as every `predicts`. The score
+    is the mean log of the denoising error over the best Gaussian denoiser's. Scores within .02 are one group, that
     these data cannot tell apart. The best one is then checked (`sd.check`), since the right one may not be on the list:
     `right` says so. network: a callable (x, clock, **cond), in eval mode. data: as for `check`, 50 rows or more. cond:
     conditions, those with N rows have a row a sample. processes: more processes to try. InputError: a network that
@@ -122,6 +125,7 @@ def _stages(
 def _try(wiring: Wiring, shared: SharedRows, stage: int, reasons: list[Exception]) -> list[Trial]:
     """The trials of one input, the best first; none where the network raised."""
     levels, n, _ = _STAGES[stage]
+    n = min(_STAGES[-1][1], max(n, math.ceil(_NUMBERS / shared.rows.x[0].numel())))
     scales = np.geomspace(0.15, 4.0, levels).tolist()
     try:
         return sorted(attempt(wiring, shared, scales, n, stage), key=lambda trial: trial.score)

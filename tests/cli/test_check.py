@@ -101,10 +101,14 @@ def test_infer_ranks_and_saves_what_is_right(run, home, tmp_path):
     found = sd.load(tmp_path / "found")
     assert (found.sde, found.predicts) == (sd.VP(), "eps")
     assert found.card["data"] == {"range": [-1.0, 1.0], "shape": [1, 8, 8], "levels": 17}
-    (home / "nets.py").write_text("import torch\n\ndef zero(x, t):\n    return torch.zeros_like(x)\n\nword = 3\n")
+    (home / "nets.py").write_text(
+        "import torch\n\ndef zero(x, t):\n    return torch.zeros_like(x)\n\n"
+        "word = 3\n\ndef factory():\n    return zero\n"
+    )
     code, out, err = run("infer", "nets:zero", "digits", "--to", tmp_path / "none")
     assert (code, err) == (1, "")
     assert "None of the usual wirings is right" in out
     assert not (tmp_path / "none").exists()
     assert run("infer", "nets:word", "digits")[0] == 2
+    assert run("infer", "nets:factory", "digits", "--to", tmp_path / "none")[0] == 1
     assert run("infer", "nets:nothing", "digits")[2].startswith("sdediff: NETWORK: ")

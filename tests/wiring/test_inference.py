@@ -53,6 +53,18 @@ def test_the_right_wiring_is_in_the_winning_group(name):
     assert found.group[0].score < -0.3
 
 
+def test_what_the_model_keeps_is_in_its_line():
+    plain = network(sd.VP(), "eps")
+    model = sd.ScoreModel(lambda x, t: {"out": plain(x, t), "clock": t}, sd.VP(), output="out", shared=("label",))
+    found = sd.infer(model, data(100))
+    assert found.right
+    assert found.python.endswith(", output='out', shared=('label',))")
+    again = eval(found.python, {"sd": sd, "net": model.net, "torch": torch})
+    x = data(3).float()
+    t = 0.4 * found.model.sde.T
+    assert torch.equal(again(x, t).x0, found.model(x, t).x0)
+
+
 @pytest.mark.slow
 def test_a_plain_network_of_images_is_recognised_by_another_range():
     net, digits = sd.load("digits-vp").net, sd.data("digits")
