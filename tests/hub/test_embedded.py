@@ -14,7 +14,7 @@ from sdediff.training import classify
 from tests.hub.folders import T
 
 # Networks by whose likelihood and samples a card is judged, and those that condition on a label or give one.
-EMBEDDED = ["digits-ddpm", "digits-edm", "digits-ve", "digits-vp"]
+EMBEDDED = ["digits-ddpm", "digits-edm", "digits-flow", "digits-ve", "digits-vp"]
 LABELLED = ["digits-classifier", "digits-cond"]
 
 

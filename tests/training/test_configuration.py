@@ -20,6 +20,7 @@ SYSTEMS = {
     "fashion": ("RectifiedFlow", "velocity", "Objective"), "flow": ("RectifiedFlow", "velocity", "Objective"),
     "flow_magic": ("RectifiedFlow", "velocity", "Objective"), "flow_ot": ("RectifiedFlow", "velocity", "Objective"),
     "iddpm": ("Table", "eps", "VariationalBound"), "iddpm_vlb": ("Table", "eps", "VariationalBound"),
+    "iddpm_levels": ("Table", "eps", "VariationalBound"),
     "implicit": ("VE", "score", "ImplicitScoreMatching"), "ncsn": ("Table", "score", "Objective"),
     "ncsnv2": ("Table", "score", "Objective"), "subvp": ("SubVP", "eps", "Objective"),
     "vdm": ("LearnedVP", "eps", "VariationalDiffusion"), "ve": ("VE", "score", "Objective"),
