@@ -115,7 +115,7 @@ class Report:
             *(f"{name}: to the true data" for name in self.distances[:1]),
             "ms/sample: wall time; ratio: that over the network's own time",
             f"{machine.get('cpu')}, {machine.get('device')}, {self.settings['settings']['threads']} threads"
-            + ("" if seconds is None else f"; {seconds:.0f} s in all"),
+            + ("" if seconds is None else f"; {seconds:.0f} s of computing"),
         ])  # fmt: skip
 
     def plot(self, path: str | Path) -> Path:

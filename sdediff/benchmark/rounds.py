@@ -17,6 +17,7 @@ from sdediff.benchmark.racing import contested
 from sdediff.benchmark.reading import RACED, SUMMARY, read_cells, write_times
 from sdediff.benchmark.sweep_work import SweepWork
 from sdediff.jobs.launching import Launch
+from sdediff.jobs.manifest import stored_manifest
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -39,12 +40,12 @@ class Sweep:
 
     def run(self, raced: list[int]) -> bool:
         """Compute the fixed design and further seeds of `raced`; whether all of it is finished."""
-        work, began = self.work, time.perf_counter()
+        work = self.work
         work.further(further(work.planned[: work.base], raced, self.arguments["seed"] + self.arguments["seeds"]))
         recipe = sweep_recipe(self.launch.engine, {**self.arguments, "raced": raced}, work)
         if self.launch.outcome(work, recipe) is None:
             return False
-        self._describe(time.perf_counter() - began)
+        self._describe()
         return True
 
     def race(self, deadline: float) -> None:
@@ -88,9 +89,11 @@ class Sweep:
             raise InputError(f"{path} is not of this sweep: begin anew in another folder")
         return numbers
 
-    def _describe(self, seconds: float) -> None:
-        """Write the times and what this run was, beside the cells."""
+    def _describe(self) -> None:
+        """Write the times and what this run was, beside the cells; seconds: of computing, in all runs and processes."""
         folder: Path = self.launch.folder
+        stored = stored_manifest(folder)
+        seconds = 0.0 if stored is None else float(stored["result"].get("seconds", 0.0))
         about = circumstances(self.work.device or "cpu")
         write_times(folder, about)
         with whole(folder / SUMMARY) as unfinished:

@@ -24,7 +24,7 @@ class Quality(NamedTuple):
         if not error or not math.isfinite(error) or value >= 1e4:
             return f"{value:.2g}"
         digits = max(0, -math.floor(math.log10(error)))
-        return f"{value:.{digits}f}+-{error:.{digits}f}" if digits < 5 else f"{value:.1e}+-{error:.0e}"
+        return f"{value:.{digits}f}+-{error:.{digits}f}" if digits < 5 or value > 0.01 else f"{value:.1e}+-{error:.0e}"
 
 
 @dataclass(frozen=True)

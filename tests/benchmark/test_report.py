@@ -23,6 +23,7 @@ def test_table_holds_every_row_within_eighty_columns(report):
 def test_quality_shows_one_digit_of_its_error():
     assert str(Quality(0.4681, 0.0063)) == "0.468+-0.006"
     assert str(Quality(1.76e-5, 4e-6)) == "1.8e-05+-4e-06"
+    assert str(Quality(0.0541234, 8e-5)) == "0.05412+-0.00008"
     assert str(Quality(0.123, None)) == "0.12"
     assert str(Quality(float("inf"), 1.0)) == "not finite"
 
