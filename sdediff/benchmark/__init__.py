@@ -2,6 +2,7 @@
 
 from sdediff._utils.machine import machine, versions
 from sdediff.benchmark.cells import COLUMNS, TIMES, Cell
+from sdediff.benchmark.comparison import Change, Comparison, compare
 from sdediff.benchmark.contenders import (
     LIBRARIES,
     RULES,
@@ -27,6 +28,8 @@ __all__ = [
     "RULES",
     "TIMES",
     "Cell",
+    "Change",
+    "Comparison",
     "Contender",
     "ContenderError",
     "Drawn",
@@ -43,6 +46,7 @@ __all__ = [
     "SweepWork",
     "Task",
     "bench",
+    "compare",
     "contend",
     "machine",
     "make_sweep",

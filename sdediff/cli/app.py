@@ -9,6 +9,7 @@ import typer
 from sdediff.cli.adapt import adapt
 from sdediff.cli.bench import bench
 from sdediff.cli.check import check
+from sdediff.cli.compare import compare
 from sdediff.cli.config_file import with_config
 from sdediff.cli.conformance import conformance
 from sdediff.cli.importing import import_model
@@ -46,7 +47,10 @@ def root(
         print(context.get_help())
 
 
-for command in (solvers, models, sample, likelihood, recommend, bench, train, adapt, check, infer, conformance):
+_COMMANDS = (
+    solvers, models, sample, likelihood, recommend, bench, compare, train, adapt, check, infer, conformance,
+)  # fmt: skip
+for command in _COMMANDS:
     app.command()(with_config(grouped(command)))
 app.command("import")(with_config(grouped(import_model)))
 app.add_typer(jobs, name="jobs")
