@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
-from peers import k_diffusion
 from torch import Tensor
 
 import sdediff as sd
+from sdediff.benchmark.contenders.k_diffusion_samplers import sampling as k_diffusion
 
 SHAPE = (1, 3, 32, 32)
 # How a run of ours is made: on a process value that was never seen, by `sd.sample`, by a `Sampler` made before.
@@ -158,7 +158,7 @@ def diffusers_cases(value: Tensor, x: Tensor) -> Iterator[Case]:
 
 def k_diffusion_cases(value: Tensor, x: Tensor) -> Iterator[Case]:
     """Its samplers on a bare denoiser: the network's output is x0."""
-    sampling, _ = k_diffusion()
+    sampling = k_diffusion()
     for name in ("sample_euler", "sample_dpmpp_2m", "sample_lms"):
 
         @torch.no_grad()

@@ -24,13 +24,13 @@ from typing import Any
 
 import torch
 from overhead import PEERS
-from peers import k_diffusion
 from peers.schedulers import Scheduler, prepared
 from record import RESULTS, versions, write
 from torch import Tensor
 
 import sdediff as sd
 from sdediff.benchmark import machine
+from sdediff.benchmark.contenders.k_diffusion_samplers import sampling as k_diffusion
 
 F64 = torch.float64
 # In float64, and as shipped, where float32 rounding stands between the two.
@@ -139,7 +139,7 @@ def _listed(name: str, last: bool = True, **theirs: Any) -> Run:
     """A sampler that takes a list of sigmas; last: with the zero at its end, which is our denoise."""
 
     def run(used: sd.Solver, wide: bool) -> tuple[Tensor, Tensor]:
-        sampling, _ = k_diffusion()
+        sampling = k_diffusion()
         model, noise = sd.target("target_m").model(sd.EDM()), Recorded()
         sigmas = sd.grid("karras", model.sde, LEVELS - 1)
         x = start(sigmas[0].item())
@@ -159,7 +159,7 @@ def _ranged(name: str, calls: int | None, **theirs: Any) -> Run:
     """A sampler that makes its own levels between two sigmas and stops at the lower one."""
 
     def run(used: sd.Solver, wide: bool) -> tuple[Tensor, Tensor]:
-        sampling, _ = k_diffusion()
+        sampling = k_diffusion()
         model = sd.target("target_m").model(sd.EDM())
         low, high = model.sde.t_min, model.sde.T
         x, budget = start(high), {} if calls is None else {"calls": calls}

@@ -5,6 +5,8 @@ ends with the denoiser there, and the calls of the network are counted, that one
 the starts of the rms distance to the flow's end, which a tight integration gives. "Best peer" is the least error over
 every peer's samplers, grids and options at that number of calls; ours is held to what `auto` chooses.
 
+Peers run through the package's own contenders, as they are shipped: diffusers' levels are float32.
+
 Mixtures run under EDM's process (sigma 80 to 0.002) in float64; the digits network, eps under VP, in float32.
 
     python benchmarks/quality.py [--tasks gmm64 ...] [--calls 10 20 ...] [--systems ours k-diffusion ...] [--add]
@@ -22,19 +24,19 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from overhead import PEERS
-from peers.entries import MAKERS
-from peers.frame import TOLERANCES, Denoiser, Entry, Setting, Spent
 from record import RESULTS, show, versions, write
 from torch import Tensor
 
 import sdediff as sd
 from sdediff.analysis import auto
-from sdediff.benchmark import machine
+from sdediff.benchmark import Contender, ContenderError, Finish, contend, machine, resolve_contenders
+from sdediff.benchmark.contenders import errors, installed, missing
 
 TASKS = ("ring_unequal", "gmm64", "gmm768", "digits-vp")
 CALLS = (5, 8, 10, 15, 20, 50)
@@ -45,7 +47,29 @@ SCREEN, KEPT = {"digits-vp": 8}, 3
 GATES = ((10, 0.65, 3), (20, 0.5, 3))
 EXCUSED = {5: ("gmm768",)}
 
+SYSTEMS = ("k_diffusion", "diffusers", "azula", "flow_matching", "torchdiffeq")
+# From hardly any control to what fifty calls can hold.
+TOLERANCES = tuple(10 ** (1 - k / 2) for k in range(9))
+
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """A task as every system meets it: states x (B, ...) at the process's T, and where the exact flow takes them."""
+
+    name: str
+    model: sd.ScoreModel
+    x: Tensor
+    exact: Tensor = field(repr=False)
+
+    def first(self, count: int) -> Setting:
+        """The same task on its first starts."""
+        return Setting(self.name, self.model, self.x[:count], self.exact[:count])
+
+    def error(self, x: Tensor) -> float:
+        """The median over the starts of the rms distance, over coordinates, to the exact flow's own end."""
+        return errors(x, self.exact).median().item()
 
 
 @functools.cache
@@ -62,44 +86,40 @@ def setting(name: str) -> Setting:
         stats = sd.statistics(target.sample(8192, seed=1))
         model, dtype, shape = dataclasses.replace(target.model(sd.EDM()), stats=stats), torch.float64, target.shape
         fine = {"solver": sd.solver("ode", method="DOP853", rtol=1e-9, atol=1e-9)}
-    ends = sd.levels(model.sde, [model.sde.T, model.sde.t_min])
     z = torch.randn((STARTS, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    x = (z * ends[0].sigma).to(dtype)
-    exact = sd.sample(model, x=x, progress=False, **fine)
-    low, high = ends[1].kappa, ends[0].kappa
-    return Setting(name, model, x, low, high, Denoiser(model, low, high), exact)
+    x = (z * sd.level(model.sde, float(model.sde.T)).sigma).to(dtype)
+    return Setting(name, model, x, sd.sample(model, x=x, progress=False, **fine))
 
 
-def ours() -> list[Entry]:
-    """Every registered deterministic solver on its default grid, the adaptive ones over tolerances."""
-    rows = []
+@dataclass(frozen=True)
+class Ours(Contender):
+    """A registered solver on its default grid, held to the rules of the others."""
+
+    name: str = ""
+    tolerance: float | None = None
+    library = "ours"
+
+    @property
+    def adaptive(self) -> bool:
+        return self.tolerance is not None
+
+    def run(self, model: sd.ScoreModel, x_T: Tensor, calls: int, seed: int) -> Finish:
+        options = {"rtol": self.tolerance, "atol": self.tolerance} if self.adaptive else {}
+        budget = {} if self.adaptive else {"calls": calls}
+        return Finish(sd.sample(model, x=x_T, solver=sd.solver(self.name, **options), progress=False, **budget))
+
+
+def ours() -> list[Contender]:
+    """Every registered deterministic solver, the adaptive ones over tolerances."""
+    rows: list[Contender] = []
     for name, info in sd.list_solvers().items():
         if info.stochastic or info.corrector:
             continue
-        if info.calls is None:
-            if {"rtol", "atol"} <= set(getattr(sd.solver(name), "__dataclass_fields__", {})):
-                rows.append(Entry("ours", name, functools.partial(_adaptive, name), TOLERANCES, True))
-            continue
-        rows.append(Entry("ours", name, functools.partial(_sampled, name), default=True))
+        if info.calls is not None:
+            rows.append(Ours(name))
+        elif {"rtol", "atol"} <= set(getattr(sd.solver(name), "__dataclass_fields__", {})):
+            rows.append(Ours(name, TOLERANCES[0]))
     return rows
-
-
-def _counted(at: Setting) -> sd.ScoreModel:
-    return at.model.map_net(at.net.counted)
-
-
-def _sampled(solver: str, at: Setting, calls: int) -> Tensor | None:
-    try:
-        return sd.sample(_counted(at), x=at.x, solver=solver, calls=calls, progress=False)
-    except ValueError as error:
-        if "too few" in str(error) or "at least" in str(error):
-            return None
-        raise
-
-
-def _adaptive(name: str, at: Setting, tolerance: float) -> Tensor:
-    used = sd.solver(name, rtol=tolerance, atol=tolerance)
-    return sd.sample(_counted(at), x=at.x, solver=used, progress=False)
 
 
 @functools.cache
@@ -109,86 +129,95 @@ def _chosen(name: str, calls: int) -> tuple[sd.Solver, Tensor]:
     return auto(at.model, tuple(at.x.shape), calls=calls, dtype=at.x.dtype, progress=False)
 
 
-def auto_entry() -> Entry:
+@dataclass(frozen=True)
+class Auto(Contender):
     """What `auto` picks; its measuring is not counted, since it is done once a model and number of calls."""
 
-    def run(at: Setting, calls: int) -> Tensor | None:
-        solver, times = _chosen(at.name, calls)
-        return sd.sample(_counted(at), x=at.x, solver=solver, grid=times, progress=False)
+    task: str
+    library, name = "ours", "auto"
 
-    return Entry("ours", "auto", run, default=True)
-
-
-def entries(systems: Iterable[str]) -> tuple[list[Entry], dict[str, str]]:
-    """Every entry of the systems, and why a peer is missing."""
-    rows: list[Entry] = [auto_entry(), *ours()] if "ours" in systems else []
-    missing = {}
-    for system, make in MAKERS.items():
-        if system in systems:
-            try:
-                rows += make()
-            except ImportError as error:
-                missing[system] = str(error)
-    return rows, missing
+    def run(self, model: sd.ScoreModel, x_T: Tensor, calls: int, seed: int) -> Finish:
+        solver, times = _chosen(self.task, calls)
+        return Finish(sd.sample(model, x=x_T, solver=solver, grid=times, progress=False))
 
 
-def evaluate(entry: Entry, at: Setting, budgets: Iterable[int]) -> list[Row]:
+def entries(systems: Iterable[str]) -> tuple[list[Contender], dict[str, str]]:
+    """Every deterministic contender of the systems, and why a peer is missing."""
+    rows: list[Contender] = [Auto(""), *ours()] if "ours" in systems else []
+    absent = {}
+    for system in SYSTEMS:
+        if system in systems and installed(system):
+            rows += [contender for contender in resolve_contenders([f"{system}:all"]) if not contender.stochastic]
+        elif system in systems:
+            absent[system] = missing(system)
+    return rows, absent
+
+
+@functools.cache
+def _usual() -> frozenset[str]:
+    """The labels of what a library runs by default."""
+    return frozenset(c.label for system in SYSTEMS if installed(system) for c in resolve_contenders([system]))
+
+
+def evaluate(entry: Contender, at: Setting, budgets: Iterable[int]) -> list[Row]:
     """A row a budget that the entry can meet: calls made, error."""
     found = []
-    if entry.tolerances:
-        reached = [_once(entry, at, tolerance, max(budgets)) for tolerance in entry.tolerances]
+    if entry.adaptive:
+        held = [dataclasses.replace(entry, tolerance=value) for value in TOLERANCES]  # type: ignore[type-var]
+        reached = [_once(one, at, max(budgets)) for one in held]
         for budget in budgets:
-            fits = [row for row in reached if row and row["calls"] <= budget]
+            fits = [row for row in reached if row and row["error"] is not None and row["calls"] <= budget]
             if fits:
                 found.append({**min(fits, key=lambda row: row["error"]), "budget": budget})
         return found
     for budget in budgets:
-        row = _once(entry, at, budget, budget)
+        row = _once(entry, at, budget)
         if row:
             found.append(row | {"budget": budget})
     return found
 
 
-def _once(entry: Entry, at: Setting, asked: Any, limit: int) -> Row | None:
-    at.net.begin(limit)
-    row = {"task": at.name, "system": entry.system, "name": entry.name, "default": entry.default}
-    if entry.tolerances:
-        row["tolerance"] = asked
-    if entry.name == "auto":
-        solver, times = _chosen(at.name, asked)
+def _once(entry: Contender, at: Setting, calls: int) -> Row | None:
+    row: Row = {"task": at.name, "system": entry.library, "name": entry.name}
+    row["default"] = entry.library == "ours" or entry.label in _usual()
+    if entry.adaptive:
+        row["tolerance"] = entry.tolerance  # type: ignore[attr-defined]
+    if isinstance(entry, Auto):
+        entry = Auto(at.name)
+        solver, times = _chosen(at.name, calls)
         row["chosen"] = {"solver": repr(solver), "times": times.tolist()}
-        at.net.begin(limit)
     try:
-        with torch.no_grad():
-            x = entry.run(at, asked)
-    except Spent:
+        outcome = contend(entry, at.model, at.x, calls, repeat=False)
+    except ContenderError as error:
         # Adaptive runs at too tight a tolerance end here; a fixed one would be an entry that cannot count.
-        return (
-            None if entry.tolerances else row | {"calls": at.net.calls, "error": None, "why": "more calls than asked"}
-        )
+        spent = entry.adaptive and error.rule == "calls"
+        return None if spent else row | {"calls": calls, "error": None, "why": str(error)}
+    except ValueError as error:
+        if "too few" in str(error) or "at least" in str(error):
+            return None
+        return row | {"calls": calls, "error": None, "why": f"{type(error).__name__}: {error}"[:200]}
     except Exception as error:
-        return row | {"calls": at.net.calls, "error": None, "why": f"{type(error).__name__}: {error}"[:200]}
-    if x is None:
-        return None
-    value = at.error(x)
-    return row | {"calls": at.net.calls, "error": value if math.isfinite(value) else None}
+        return row | {"calls": calls, "error": None, "why": f"{type(error).__name__}: {error}"[:200]}
+    value = at.error(outcome.x)
+    row |= {"calls": outcome.calls, "error": value if math.isfinite(value) else None}
+    return row | ({"notes": list(outcome.notes)} if outcome.notes else {})
 
 
-def sweep(name: str, rows: list[Entry], budgets: list[int], log: Any = None) -> list[Row]:
+def sweep(name: str, rows: list[Contender], budgets: list[int], log: Any = None) -> list[Row]:
     """Every entry on one task; where the network is slow, screened on few starts first."""
-    at, kept = setting(name), {(e.system, e.name): set(budgets) for e in rows}
+    at, kept = setting(name), {(e.library, e.name): set(budgets) for e in rows}
     if name in SCREEN:
         few = at.first(SCREEN[name])
         screened = [row for e in rows for row in evaluate(e, few, budgets) if row["error"] is not None]
         kept = {key: set() for key in kept}
-        for budget, system in itertools.product(budgets, {e.system for e in rows}):
+        for budget, system in itertools.product(budgets, {e.library for e in rows}):
             best = [r for r in screened if r["budget"] == budget and r["system"] == system]
             for row in sorted(best, key=lambda r: r["error"])[:KEPT]:
                 kept[row["system"], row["name"]].add(budget)
         kept["ours", "auto"] = set(budgets)
     found = []
     for i, entry in enumerate(rows):
-        found += evaluate(entry, at, sorted(kept[entry.system, entry.name])) if kept[entry.system, entry.name] else []
+        found += evaluate(entry, at, sorted(kept[entry.library, entry.name])) if kept[entry.library, entry.name] else []
         show(i + 1, len(rows))
     return found
 
@@ -294,7 +323,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
     parser.add_argument("--calls", nargs="+", type=int, default=list(CALLS))
-    parser.add_argument("--systems", nargs="+", default=["ours", *MAKERS], choices=["ours", *MAKERS])
+    parser.add_argument("--systems", nargs="+", default=["ours", *SYSTEMS], choices=["ours", *SYSTEMS])
     parser.add_argument("--add", action="store_true", help="keep the record's other rows")
     parser.add_argument("--draw", action="store_true", help="only draw the record that is there")
     parser.add_argument("--json", type=Path, default=RESULTS / "quality.json", help="where the record goes")
@@ -309,7 +338,7 @@ def main() -> int:
         return 0
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    made, missing = entries(chosen.systems)
+    made, absent = entries(chosen.systems)
     rows: list[Row] = []
     for name in chosen.tasks:
         began = time.perf_counter()
@@ -319,15 +348,15 @@ def main() -> int:
         print(f"failed: {why}")
     rows = _merged(chosen.json, rows) if chosen.add else rows
     print(*table(rows), sep="\n")
-    for peer, why in missing.items():
+    for peer, why in absent.items():
         print(f"skipped: {peer} ({why})")
     held = gates(rows)
     for name, value, kept in held:
         print(f"gate: {name}: {value}: {'held' if kept else 'FAILED'}")
     write(chosen.json, {
-        "starts": STARTS, "machine": machine(), "skipped": missing,
+        "starts": STARTS, "machine": machine(), "skipped": absent,
         "versions": {"sdediff": sd.__version__, **versions(["torch", "numpy", *PEERS])},
-        "solvers": {e.name: repr(sd.solver(e.name)) for e in made if e.system == "ours" and e.name != "auto"},
+        "solvers": {e.name: repr(sd.solver(e.name)) for e in made if e.library == "ours" and e.name != "auto"},
         "rows": rows, "gates": [dict(zip(("gate", "shares", "held"), row, strict=True)) for row in held],
     })  # fmt: skip
     _drawn(rows, chosen.json.with_suffix(".png"))

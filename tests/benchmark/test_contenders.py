@@ -29,6 +29,10 @@ class Mine(Contender):
         return Finish(model(x_T, model.sde.T).x0, calls=1)
 
 
+class Nameless(Mine):
+    name = ""
+
+
 def state(count=8):
     return torch.randn(count, 2, dtype=F64, generator=torch.Generator().manual_seed(2))
 
@@ -68,6 +72,7 @@ def test_an_installed_package_names_a_contender(monkeypatch):
         ("torchdiffeq", "give a list"),
         (["no_such_module:thing"], "no module 'no_such_module'"),
         ([Contender], "abstract"),
+        ([Nameless], "Nameless has no name"),
     ],
 )
 def test_what_is_no_contender_is_answered_with_what_is(given, said):

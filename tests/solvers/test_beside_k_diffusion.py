@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import itertools
 import math
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 import sdediff as sd
+from sdediff.benchmark.contenders.k_diffusion_samplers import sampling
 from sdediff.solvers import RungeKutta
 from sdediff.solvers.churn import Churn
 from sdediff.solvers.singlestep import Singlestep
@@ -27,8 +25,7 @@ AVAILABLE = importlib.util.find_spec("k_diffusion") is not None
 def _sampling() -> Any:
     if not AVAILABLE:
         pytest.skip("k_diffusion is not installed")
-    sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-    return importlib.import_module("peers").k_diffusion()[0]
+    return sampling()
 
 
 def _beside(theirs: str, solver: sd.Solver, high: float, monkeypatch: pytest.MonkeyPatch, **options: Any) -> float:

@@ -78,11 +78,11 @@ class Azula(Contender):
             raise InputError(nearest(self.grid, GRIDS, "grid of azula"))
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]
         return ":".join([self.sampler, self.grid, *(f"{k}={v}" for k, v in self.options.items())])
 
     @property
-    def stochastic(self) -> bool:
+    def stochastic(self) -> bool:  # type: ignore[override]
         return _SAMPLERS[self.sampler][1] or bool(self.options.get("eta"))
 
     def start(self, model: ScoreModel, calls: int) -> float:

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import sys
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,23 +83,28 @@ class KDiffusion(Contender):
             raise InputError(nearest(self.grid, SPACINGS, "grid of k_diffusion"))
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]
         grid = [] if self.sampler in _RANGED else [self.grid]
         return ":".join([self.sampler, *grid, *(f"{k}={v}" for k, v in self.options.items())])
 
     @property
-    def stochastic(self) -> bool:
+    def stochastic(self) -> bool:  # type: ignore[override]
         drawing = self.sampler in _TREE or self.sampler.endswith("_ancestral")
         return bool(self.options.get("eta", float(drawing))) or self.options.get("s_churn", 0) > 0
 
     @property
-    def adaptive(self) -> bool:
+    def adaptive(self) -> bool:  # type: ignore[override]
         return self.sampler == "dpm_adaptive"
 
     def start(self, model: ScoreModel, calls: int) -> float:
         return linear(model.sde).t_max
 
     def run(self, model: ScoreModel, x_T: Tensor, calls: int, seed: int) -> Finish:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the Brownian tree's, of its ends in float32
+            return self._run(model, x_T, calls, seed)
+
+    def _run(self, model: ScoreModel, x_T: Tensor, calls: int, seed: int) -> Finish:
         frame = Frame(model, x_T, self.start(model, calls))
 
         def denoiser(y: Tensor, sigma: Tensor, **_: Any) -> Tensor:

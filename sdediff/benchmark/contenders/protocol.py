@@ -36,30 +36,15 @@ class Finish:
 class Contender(ABC):
     """A sampler of any library, run beside this package's solvers under the same conditions.
 
-    A class with an attribute `name` and a method `run` is complete. `library`, `stochastic` and `adaptive` are claims,
-    class attributes too; an adaptive one holds its tolerance, and the calls that it is given are a limit. `start` is
-    for one that does not begin at the process's T.
+    A class with a `name` and a method `run` is complete. library, name: in tables it is `library:name`. stochastic: it
+    draws noise of its own. adaptive: a tolerance that it holds chooses its calls, and those that it is given are a
+    limit. `start` is for one that does not begin at the process's T.
     """
 
-    @property
-    def library(self) -> str:
-        """The library that it comes from."""
-        return "own"
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """Its name within the library."""
-
-    @property
-    def stochastic(self) -> bool:
-        """Whether it draws noise of its own."""
-        return False
-
-    @property
-    def adaptive(self) -> bool:
-        """Whether a tolerance chooses its calls."""
-        return False
+    library: str = "own"
+    name: str = ""
+    stochastic: bool = False
+    adaptive: bool = False
 
     @abstractmethod
     def run(self, model: ScoreModel, x_T: Tensor, calls: int, seed: int) -> Finish:

@@ -101,6 +101,13 @@ def _value(text: str) -> Any:
 
 def _object(thing: Any, shown: str) -> Contender:
     """A contender as an object; a class of one is made, a scheduler of diffusers is taken as it is."""
+    made = _made(thing, shown)
+    if not (isinstance(made.name, str) and made.name):
+        raise InputError(f"{type(made).__name__} has no name: write name = 'euler' in its class")
+    return made
+
+
+def _made(thing: Any, shown: str) -> Contender:
     if isinstance(thing, type) and issubclass(thing, Contender):
         try:
             return thing()

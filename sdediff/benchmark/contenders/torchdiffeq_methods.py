@@ -39,11 +39,11 @@ class TorchDiffEq(Contender):
             raise InputError(nearest(self.method, (*_STEPS, *_ADAPTIVE), "method of torchdiffeq"))
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]
         return self.method
 
     @property
-    def adaptive(self) -> bool:
+    def adaptive(self) -> bool:  # type: ignore[override]
         return self.method in _ADAPTIVE
 
     def start(self, model: ScoreModel, calls: int) -> float:
