@@ -224,7 +224,7 @@ def invariance(s: Solver) -> str:
 
 def kernel(s: Solver) -> str:
     """The kernel that a stochastic solver states is that of its step."""
-    return kernel_is_the_step(s, functools.partial(_run, s, gaussian_model(VP()), (3, 2), steps=4, dtype=F64))
+    return kernel_is_the_step(s, functools.partial(_run, s, gaussian_model(VP()), (3, 2), steps=12, dtype=F64))
 
 
 SOLVER_CHECKS: dict[str, Callable[[Solver], str]] = {
