@@ -56,7 +56,8 @@ class Seeds(Solver):
 
     @property
     def no_kernel(self) -> str:
-        return "the network is evaluated after a part of the noise: write stages=1" if self.stages > 1 else ""
+        late = "the network is evaluated after a part of the noise: write solver('seeds', order=1)"
+        return late if self.stages > 1 else ""
 
     def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
         if not NODES[self.stages] or not math.isfinite(t.lam):
