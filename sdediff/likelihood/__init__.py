@@ -1,6 +1,7 @@
 """Likelihoods: log p(x) with estimates of its error, variational bounds, and bits per dimension."""
 
 from sdediff.likelihood.api import log_likelihood
+from sdediff.likelihood.encoder_decoder import decoder_std, encoder_decoder_bound
 from sdediff.likelihood.ends import PRIORS
 from sdediff.likelihood.path_features import path_statistics
 from sdediff.likelihood.result import Likelihood
@@ -18,7 +19,9 @@ __all__ = [
     "LikelihoodSettings",
     "PathStatistics",
     "bits_per_dim",
+    "decoder_std",
     "divergence",
+    "encoder_decoder_bound",
     "forward_divergence",
     "log_likelihood",
     "offset",

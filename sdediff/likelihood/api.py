@@ -105,9 +105,10 @@ def _latent_term(model: ScoreModel, autoencoder: Any, size: int) -> Tensor | Non
                 f"autoencoder={shown(autoencoder)}: give one finite number of nats a sample, a tensor ({size},)"
             )
         return term
-    if (model.card.get("data") or {}).get("latent"):
+    if model.autoencoder is not None or (model.card.get("data") or {}).get("latent"):
+        said = "by its card" if model.autoencoder is None else "as its autoencoder says,"
         raise InputError(
-            "by its card this network models the latents of an autoencoder: log p of a latent is not that of an image, "
+            f"{said} this network models the latents of an autoencoder: log p of a latent is not that of an image, "
             "and changes with the latents' scale. Give autoencoder=, E_q[log p(image | x) - log q(x | image)] in nats, "
             "for a bound on log p(image); zeros of shape (B,) for the density of the latents alone"
         )
