@@ -85,7 +85,7 @@ def warn_of_strain(solver: Solver, levels: Sequence[Level]) -> bool:
 def warn_of_size(solver: Solver, model: ScoreModel, times: Tensor, denoise: bool) -> None:
     """Warn of a short run whose output has another size than the data, by a trial on Gaussian data of their scale."""
     steps = len(times) - 1
-    if steps > solver.tried or solver.adaptive or not solver.alone:
+    if steps > solver.tried or solver.adaptive or not solver.alone or times[0] < times[-1]:  # a rising run encodes
         return
     for std in trial_stds(model):
         ratio = growth(solver, model.sde, times, denoise, std)

@@ -70,3 +70,9 @@ def test_codes_have_the_type_that_was_asked_for_or_given(given, asked):
         assert found.dtype is (asked or given)
         wide = run(model, x.double(), solver="ddim", steps=3)
         torch.testing.assert_close(found.double(), wide, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("name", ["digits-ve", "digits-vp", "digits-ddpm"])
+def test_a_short_encoding_is_not_tried_as_sampling_is(name):
+    x = sd.data("digits", "test").tensor()[:2]
+    assert sd.encode(sd.load(name), x, solver="ddim", steps=5).isfinite().all()
