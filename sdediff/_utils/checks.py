@@ -46,6 +46,13 @@ def number(name: str, value: Any, such_as: str = "") -> float:
     return float(value)
 
 
+def sizes(least: int, most: int = 1 << 20, **values: Any) -> None:
+    """Refuse sizes of a network that are no whole numbers from `least` to `most`."""
+    for name, value in values.items():
+        if whole(name, value, least) > most:
+            raise InputError(f"{name}={value}: at most {most} is possible")
+
+
 def known(value: Any, names: Collection[str]) -> bool:
     """Whether a value is one of the names; what is no text, an array say, is none."""
     return isinstance(value, str) and value in names
@@ -70,7 +77,7 @@ def state_device(device: Any) -> torch.device:
         if found.type != "meta":
             torch.empty(0, device=found)
     except Exception as error:
-        raise InputError(f"device={device!r} cannot be used here ({_first_line(error)}): write 'cpu'") from error
+        raise InputError(f"device={shown(device)} cannot be used here ({_first_line(error)}): write 'cpu'") from error
     if found.type == "meta":
         raise InputError("device='meta' holds no numbers: write 'cpu' or a device of this machine")
     return found
@@ -80,9 +87,19 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
+def pair(name: str, value: Any) -> tuple[float, float]:
+    """Two rising numbers, low and high."""
+    if not isinstance(value, Sequence | np.ndarray) or isinstance(value, str | bytes) or len(value) != 2:
+        raise InputTypeError(f"{name}={shown(value)}: give two numbers, low and high, such as (-1.0, 1.0)")
+    low, high = (number(f"{name}[{i}]", end) for i, end in enumerate(value))
+    if not low < high:
+        raise InputError(f"{name}={shown(value)}: give two numbers, low before high, such as (-1.0, 1.0)")
+    return low, high
+
+
 def state_shape(shape: Any) -> tuple[int, ...]:
     """A shape (B, ...) of at least two whole numbers, each at least 1."""
-    if not isinstance(shape, Sequence | np.ndarray) or isinstance(shape, str | bytes):
+    if not isinstance(shape, Sequence | np.ndarray) or isinstance(shape, str | bytes) or np.ndim(shape) == 0:
         raise InputTypeError(f"shape={shown(shape)}: give whole numbers, the batch first, e.g. (64, 1, 8, 8)")
     sizes = tuple(whole(f"shape[{i}]", size) for i, size in enumerate(shape))
     if len(sizes) < 2 or min(sizes) < 1:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 
 class Error(Exception):
-    """The base of every error that the package raises on purpose: its message says what to write instead."""
+    """The base of every error that the package raises on purpose: its message says what to write instead.
+
+    A message is one line, whatever values it shows.
+    """
+
+    def __str__(self) -> str:
+        return re.sub(r"\s*\n\s*", " ", super().__str__())
 
 
 class InputError(Error, ValueError):

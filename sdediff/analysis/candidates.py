@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sdediff._utils.errors import InputError
+from sdediff._utils.checks import shown
+from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.suggestions import nearest
 from sdediff.analysis.model_paths import Paths
 from sdediff.analysis.tuning import fixed_grids
@@ -98,6 +99,8 @@ def candidates_for(paths: Paths, calls: int, wanted: Sequence[CandidateLike] | N
         scale_option = "auto" if stats is not None else scale
         solvers = [(named, None) for named in default_solvers(scale_option, stats is not None)]
     else:
+        if not isinstance(wanted, Sequence) or isinstance(wanted, str | bytes):
+            raise InputTypeError(f"candidates={shown(wanted)}: give a list of solvers, or of pairs (solver, grid)")
         pairs = [entry if isinstance(entry, tuple) else (entry, None) for entry in wanted]
         solvers = [(named_solver(kind), grid_name) for kind, grid_name in pairs]
     candidates: list[Candidate] = []

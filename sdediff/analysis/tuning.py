@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import number
 from sdediff._utils.errors import InputError
 from sdediff.analysis.gaussian import eigenvalues
 from sdediff.analysis.response import NotLinear, gaussian_model
@@ -79,7 +80,8 @@ def tuned(
     sample(grid=functools.partial(tuned, spectrum=...)). Every call searches anew, tenths of a second to seconds:
     to use one grid often, keep the times.
     """
-    start, stop = sde.T if start is None else float(start), sde.t_min if stop is None else float(stop)
+    start = sde.T if start is None else number("start", start)
+    stop = sde.t_min if stop is None else number("stop", stop)
     used = _deterministic(solver)
     variances = widened(spectrum, widen)
     model = gaussian_model(sde, torch.zeros_like(variances), variances.sqrt())

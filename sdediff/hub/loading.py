@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from sdediff._utils.checks import shown
+from sdediff._utils.checks import shown, state_device, state_dtype
 from sdediff._utils.errors import Error, InputError
 from sdediff._utils.references import imported, plugin, plugins, raised
 from sdediff.bridges import from_diffusers, is_diffusers_folder
@@ -58,6 +58,10 @@ def load(
     if not isinstance(reference, str | Path):
         raise InputError(f"{shown(reference)} is no name of a model: give a text such as 'digits-vp', or a folder")
     packages = trusted_names(trust)
+    if dtype is not None:
+        state_dtype(dtype)
+    if device is not None:
+        device = state_device(device)
     source = source_of(reference)
     model = _from_code(source) if source.folder is None else read_folder(source.folder, packages)
     for module in (*look(model.net).modules, *modules_of(model)):

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from sdediff import integrate
+from sdediff._utils.checks import real_tensor
 from sdediff._utils.errors import InputError
-from sdediff._utils.tensors import times64
 from sdediff.grids.levels import Level, levels
 from sdediff.grids.levels import level as level_at
 from sdediff.likelihood.api import log_likelihood
@@ -32,7 +32,7 @@ from sdediff.sde.base import LinearSDE, linear
 _FIRST_NODE = (1 << 20) + 1
 # The range of a number of levels, in scales of the data: below it is finer structure than the data's, above it the
 # data look like one Gaussian.
-_LOWEST, _HIGHEST = 0.01, 10.0
+_LOWEST, _HIGHEST, _MOST_LEVELS = 0.01, 10.0, 100_000
 _PROBES = 4
 # The noise with which data become states at t0.
 _NOISE = (0x4E000000, 0)
@@ -106,11 +106,13 @@ def _noise_levels(model: ScoreModel, sde: LinearSDE, kappa: int | Sequence[float
     if isinstance(kappa, int):
         if kappa < 2:
             raise InputError(f"kappa={kappa}: at least two levels, or write the levels themselves")
+        if kappa > _MOST_LEVELS:
+            raise InputError(f"kappa={kappa}: at most {_MOST_LEVELS} levels")
         scale = 1.0 if model.stats is None else model.stats.std
         ends = [math.log(min(max(share * scale, low), high)) for share in (_LOWEST, _HIGHEST)]
         # The exponential of a logarithm may lie an ulp beyond the end.
         return torch.linspace(ends[0], ends[1], kappa, dtype=torch.float64).exp().clamp(low, high)
-    given = times64(kappa).detach().cpu()
+    given = real_tensor("kappa", kappa).detach().cpu()
     rising = given.ndim == 1 and len(given) > 0 and bool((given.diff() > 0).all())
     if not rising or not bool(((given >= low) & (given <= high)).all()):
         raise InputError(

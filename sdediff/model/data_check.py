@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import pair
 from sdediff._utils.errors import DataWarning, InputError, InputTypeError
 from sdediff.grids.levels import level
 from sdediff.model.data_card import TOLERANCE, DataCard, Range, check_statistics
@@ -75,6 +76,7 @@ def check_data(model: ScoreModel, x: Tensor, name: str = "x", depth: int = 3) ->
 
 def ranged(model: ScoreModel, bounds: Range) -> ScoreModel:
     """The model with the range of values that its network was trained on. ModelError: its card says another."""
+    bounds = pair("model_range", bounds)
     said = DataCard.of(model.card).range
     card = {**model.card, "data": {**(model.card.get("data") or {}), "range": list(bounds)}}
     given = DataCard.of(card).range

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from sdediff._utils.checks import known
+from sdediff._utils.checks import known, number
 from sdediff._utils.errors import InputError
 
 CLOCKS = ("t", "index", "linear", "log")
@@ -31,7 +31,7 @@ class ClockEmbedding(nn.Module):
             raise InputError(f"clock={kind!r}: write one of {', '.join(CLOCKS)}")
         if not known(features, FEATURES):
             raise InputError(f"embedding={features!r}: write one of {', '.join(FEATURES)}")
-        fourier = features == "fourier"
+        scale, fourier = number("clock_scale", scale), features == "fourier"
         self.kind, self.scale = kind, scale * (1.0 if fourier else {"t": 1000.0, "log": 100.0}.get(kind, 1.0))
         if fourier:
             frequencies = 2 * math.pi * 16 * torch.randn(width // 2)

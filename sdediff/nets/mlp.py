@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sdediff._utils.checks import known
+from sdediff._utils.checks import flag, known, sizes
 from sdediff._utils.errors import InputError
 from sdediff.nets.embedding import INPUTS, ClockEmbedding, label_row
 
@@ -51,8 +51,12 @@ class MLP(nn.Module):
         super().__init__()
         if not known(input, INPUTS):
             raise InputError(f"input={input!r}: write one of {', '.join(INPUTS)}")
+        flag("variance", variance)
         if variance and input == "ve":
             raise InputError('input="ve" gives a score: leave variance out, or write input="plain"')
+        sizes(1, dim=dim, width=width)
+        sizes(1, 1000, blocks=blocks)
+        sizes(0, classes=classes)
         self.config: dict[str, Any] = {
             "dim": dim, "width": width, "blocks": blocks, "clock": clock, "clock_scale": clock_scale,
             "input": input, "classes": classes, "variance": variance, "embedding": embedding,

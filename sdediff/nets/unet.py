@@ -9,10 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sdediff._utils.checks import known
-from sdediff._utils.errors import InputError
+from sdediff._utils.checks import flag, known, number, shown, sizes
+from sdediff._utils.errors import InputError, InputTypeError
 from sdediff.nets.blocks import Attention, ResBlock, group_norm, level_features, zero
 from sdediff.nets.embedding import INPUTS, ClockEmbedding, label_row
+
+
+def _check_multiples(multiples: Any) -> None:
+    if not isinstance(multiples, Sequence) or isinstance(multiples, str | bytes) or not multiples:
+        raise InputTypeError(f"multiples={shown(multiples)}: give the widths of the levels, such as (1, 2)")
+    for value in multiples:
+        sizes(1, 1000, multiples=value)
 
 
 class UNet(nn.Module):
@@ -47,6 +54,13 @@ class UNet(nn.Module):
         super().__init__()
         if not known(input, INPUTS):
             raise InputError(f"input={input!r}: write one of {', '.join(INPUTS)}")
+        _check_multiples(multiples)
+        sizes(1, channels_in=channels_in, width=width)
+        sizes(1, 1000, blocks=blocks)
+        sizes(0, attention=attention, classes=classes, tokens=tokens, levels=levels)
+        flag("variance", variance)
+        if not 0 <= number("dropout", dropout) < 1:
+            raise InputError(f"dropout={dropout}: give a share in [0, 1)")
         if (variance or levels) and input == "ve":
             raise InputError('input="ve" gives a score: leave variance and levels out, or write input="plain"')
         self.config: dict[str, Any] = {
@@ -59,9 +73,9 @@ class UNet(nn.Module):
         self.embed = ClockEmbedding(features, clock, clock_scale, embedding)
         self.label = nn.Embedding(classes + 1, features) if classes else None
         self.first = nn.Conv2d(channels_in * (5 if levels else 1), width, 3, padding=1)
-        sizes = [width * m for m in multiples]
-        self._build(sizes, blocks, attention, features, dropout)
-        self.cross = Attention(sizes[-1], attention or 1, tokens) if tokens else None
+        widths = [width * m for m in multiples]
+        self._build(widths, blocks, attention, features, dropout)
+        self.cross = Attention(widths[-1], attention or 1, tokens) if tokens else None
         self.no_tokens = nn.Parameter(torch.zeros(1, tokens)) if tokens else None
         self.last_norm = group_norm(width)
         self.last = zero(nn.Conv2d(width, channels_in * (2 if variance else 1), 3, padding=1))

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sdediff._utils.checks import whole
-from sdediff._utils.errors import InputError
+from sdediff._utils.errors import InputError, InputTypeError
 
 WORD = 0xFFFFFFFF
 _MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], dtype=np.uint64)
@@ -95,6 +95,8 @@ def normals(seed: int, index: np.ndarray, stream: tuple[Any, int], shape: tuple[
 def checked_index(index: Any) -> int | tuple[int, ...]:
     """A first sample's number, or one a sample, as plain integers; NumPy's, arrays and tensors of integers included."""
     if isinstance(index, Tensor | np.ndarray):
+        if isinstance(index, Tensor) and index.is_meta:
+            raise InputTypeError("index is on the device meta, which holds no numbers: give whole numbers")
         index = index.tolist()
     if not isinstance(index, Sequence | range) or isinstance(index, str | bytes):
         return whole("index", index)
@@ -137,6 +139,8 @@ class Noise(ABC):
             object.__setattr__(self, "seed", whole("seed", self.seed))
         if type(self.index) is not int:
             object.__setattr__(self, "index", checked_index(self.index))
+        if type(self.offset) is not int:
+            object.__setattr__(self, "offset", whole("offset", self.offset, 0))
         if not 0 <= self.seed < 2**64:
             raise InputError(f"seed={self.seed}: give an integer in [0, 2**64)")
 

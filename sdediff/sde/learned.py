@@ -38,10 +38,15 @@ class LearnedVP(nn.Module, LinearSDE):
         weights: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         super().__init__()
-        if not number("gamma0", gamma0) < number("gamma1", gamma1):
+        gamma0, gamma1 = number("gamma0", gamma0), number("gamma1", gamma1)
+        if not gamma0 < gamma1:
             raise SDEError(f"gamma0={gamma0}, gamma1={gamma1}: needed is gamma0 < gamma1, data before noise")
         flag("learn_ends", learn_ends)
         self.width = whole("width", width, 1)
+        if self.width > 1 << 20 or whole("seed", seed, 0) >= 1 << 63:
+            raise SDEError(f"width={width}, seed={seed}: give at most 2**20 and 2**63 - 1")
+        if not (weights is None or isinstance(weights, Mapping)):
+            raise SDEError(f"weights={shown(weights)}: give a dictionary of names and rows of numbers")
         ends = nn.Parameter(torch.tensor([gamma0, gamma1], dtype=torch.float64), requires_grad=learn_ends)
         self.ends = ends
         generator = torch.Generator().manual_seed(whole("seed", seed, 0))

@@ -34,6 +34,8 @@ class Table(LinearSDE):
 
     def __post_init__(self) -> None:
         lams = real_tensor("lams", self.lams)
+        flag("preserving", self.preserving)
+        flag("descending", self.descending)
         if lams.ndim != 1 or len(lams) < 2 or not bool((lams.diff() < 0).all()):
             raise SDEError("a table needs at least two knots whose noise rises strictly: check their order")
 
@@ -55,6 +57,7 @@ class Table(LinearSDE):
         zero_terminal_snr: shift and stretch alpha linearly so that it is 0 at the last knot and the same at the
         first; the network must predict v, x0 or velocity there. Lin et al. 2023, algorithm 1.
         """
+        flag("zero_terminal_snr", zero_terminal_snr)
         beta = _row("betas", betas)
         if bool(((beta <= 0) | (beta > 1)).any()):
             raise SDEError("betas must lie in (0, 1]")

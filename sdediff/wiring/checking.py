@@ -56,7 +56,7 @@ def check(
         return _without_data(model, began)
     if not model.sde.linear:
         raise InputError("the check denoises at levels of sigma/alpha, which this process does not give")
-    given = rows_of(model, data, whole("rows", rows, 1), seed)
+    given = rows_of(model, data, whole("rows", rows, 1), whole("seed", seed, 0))
     std = given.std
     findings = given.findings + (end_points(model, std) if len(given.x) > 1 else ())
     if len(given.x) < FEWEST or not std > 0:
