@@ -89,7 +89,7 @@ def _first_line(error: Exception) -> str:
 
 def pair(name: str, value: Any) -> tuple[float, float]:
     """Two rising numbers, low and high."""
-    if not isinstance(value, Sequence | np.ndarray) or isinstance(value, str | bytes) or len(value) != 2:
+    if not isinstance(value, Sequence | np.ndarray) or isinstance(value, str | bytes) or np.shape(value) != (2,):
         raise InputTypeError(f"{name}={shown(value)}: give two numbers, low and high, such as (-1.0, 1.0)")
     low, high = (number(f"{name}[{i}]", end) for i, end in enumerate(value))
     if not low < high:

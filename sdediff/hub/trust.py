@@ -20,7 +20,9 @@ class TrustError(HubError):
 def trusted_names(trust: Any) -> tuple[str, ...]:
     """The packages that a `trust` argument names, a text or several."""
     names = (trust,) if isinstance(trust, str) else trust
-    if not isinstance(names, Collection) or not all(isinstance(name, str) and name for name in names):
+    if not isinstance(names, list | tuple | set | frozenset) or not all(
+        isinstance(name, str) and name for name in names
+    ):
         raise InputTypeError(f'trust={trust!r:.60}: give names of packages, trust=["my_package"]')
     return tuple(sorted(set(names)))
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff._utils.checks import flag, number, shown, state_device, state_dtype, state_shape, states, whole
+from sdediff._utils.checks import flag, known, number, shown, state_device, state_dtype, state_shape, states, whole
 from sdediff._utils.errors import InputError, InputTypeError
 from sdediff.grids.levels import Level
 from sdediff.model.casts import WIDER
@@ -62,7 +62,7 @@ def check_call(callback: Any, full: Any, grad: Any, progress: Any, x: Any) -> No
     if callback is not None and not callable(callback):
         raise InputTypeError(f"callback={shown(callback)}: give a function of the State")
     flag("full", full)
-    if grad != "checkpoint":
+    if not known(grad, ("checkpoint",)):
         flag("grad", grad)
     if progress is not None and type(progress) is not bool:
         raise InputTypeError(f"progress={shown(progress)}: write True, False or None")
