@@ -114,7 +114,9 @@ def works(rows: int) -> dict[str, tuple[str, Callable[..., Any]]]:
         sd.sample_job("digits-vp", out, samples=rows, calls=10, **cut, **more)
 
     def sweep(out: Path, **more: Any) -> None:
-        sd.bench(["digits-vp"], ["ddim", "dpmpp_2m"], (5, 10), samples=rows, seeds=2, out=out, **common, **more)
+        sd.bench(
+            ["digits-vp"], ["ddim", "dpmpp_2m"], (5, 10), samples=max(rows, 64), seeds=2, out=out, **common, **more
+        )
 
     return {
         "likelihood": ("likelihood.parquet", likelihood),
