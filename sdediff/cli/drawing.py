@@ -12,6 +12,7 @@ from sdediff.cli.options import BadInput, naming
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from sdediff.cli.guidance_options import ImageOptions
     from sdediff.cli.job_options import JobOptions
     from sdediff.jobs import Estimate, Samples
     from sdediff.model.score_model import ScoreModel
@@ -28,20 +29,31 @@ def at_once(
     shape: tuple[int, ...],
     folder: Path,
     run: dict[str, Any],
+    start: ImageOptions | None = None,
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """A few samples in one batch, by these options of `sample`: their settings, and the files."""
     import json
 
     from sdediff._utils.files import whole
+    from sdediff.jobs.identity import described
+    from sdediff.model.data_card import DataCard
 
     began = time.perf_counter()
-    record = _drawn(model, shape, solver=planned.solver, grid=planned.times, **run)
-    x = record.x.cpu()
+    begun, record = start.given if start is not None else {}, None
+    if start is not None and begun:
+        if "log_prob" in run:
+            raise BadInput("--log-prob: it is of runs from noise: leave --image out")
+        x, calls = start.drawn(model, shape, planned, DataCard.of(model.card).bounds, **run)
+        x = _finite(x.cpu())
+    else:
+        record = _drawn(model, shape, solver=planned.solver, grid=planned.times, **run)
+        x, calls = record.x.cpu(), record.calls
     settings = {
-        "model": name, "solver": repr(planned.solver), "steps": len(planned.times) - 1, "calls": record.calls,
+        "model": name, "solver": repr(planned.solver), "steps": len(planned.times) - 1, "calls": calls,
         "n": len(x), "index": run["index"], "seed": run["seed"],
         "guidance": [repr(change) for change in getattr(model, "changes", ())],
         "device": str(x.device), "dtype": str(x.dtype).removeprefix("torch."),
+        "cond": described(run["cond"]), **{name: str(value) for name, value in begun.items()},
         "seconds": round(time.perf_counter() - began, 3),
     }  # fmt: skip
     if model.autoencoder is not None:
@@ -51,6 +63,14 @@ def at_once(
         with whole(folder / "settings.json") as unfinished:
             unfinished.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
     return settings, {**files, "settings": str(folder / "settings.json")}
+
+
+def check_job(log_prob: str | None, start: ImageOptions) -> None:
+    """Refuse options of what is drawn at once, for a job."""
+    if log_prob is not None:
+        raise BadInput(f"--log-prob: a job keeps no paths: draw at most {BATCH} at once, without its options")
+    if start.given:
+        raise BadInput(f"--image: it is for up to {BATCH} samples at once: leave --pictures and a job's options out")
 
 
 def as_job(model: ScoreModel, folder: Path, job: JobOptions, options: dict[str, Any]) -> Samples | None:
@@ -107,15 +127,22 @@ def densities(log_prob: str | None, planned: Plan) -> dict[str, Any]:
 
 def _drawn(model: ScoreModel, shape: tuple[int, ...], **options: Any) -> SampleRecord:
     """The run, of which no sample is lost."""
-    import torch
 
     import sdediff as sd
 
     record = sd.sample(model, shape, full=True, **options)
-    bad = int((~torch.isfinite(record.x.flatten(1)).all(1)).sum())
-    if bad:
-        raise BadInput(f"--solver: {bad} of {shape[0]} samples are not finite: give more calls, or another solver", 1)
+    _finite(record.x)
     return record
+
+
+def _finite(x: Tensor) -> Tensor:
+    """The samples, refused where some are not finite."""
+    import torch
+
+    bad = int((~torch.isfinite(x.flatten(1)).all(1)).sum())
+    if bad:
+        raise BadInput(f"--solver: {bad} of {len(x)} samples are not finite: give more calls, or another solver", 1)
+    return x
 
 
 def _written(folder: Path, x: Tensor, model: ScoreModel, path: SampleRecord | None = None) -> dict[str, str]:

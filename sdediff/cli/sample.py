@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sdediff.cli import drawing
+from sdediff.cli.guidance_options import GuidanceOptions, ImageOptions
 from sdediff.cli.job_options import JobOptions, print_estimate
 from sdediff.cli.model_options import Model, ModelOptions, StatisticsOf
 from sdediff.cli.options import (
@@ -36,6 +37,8 @@ def sample(
     model: Model,
     network: ModelOptions,
     job: JobOptions,
+    steer: GuidanceOptions,
+    start: ImageOptions,
     solver: Annotated[str, typer.Option(help="A name of `sdediff solvers`, or auto.")] = "dpmpp_2m",
     steps: Annotated[int | None, typer.Option(min=1, help="Solver steps, without the final denoising.")] = None,
     calls: Annotated[int | None, typer.Option(min=1, help="Network evaluations in all, instead of steps.")] = None,
@@ -44,8 +47,6 @@ def sample(
     index: Annotated[int, typer.Option(min=0, help="Index of the first sample; sample i depends on (seed, i).")] = 0,
     option: Annotated[list[str] | None, typer.Option(help="key=value of the solver; repeatable.")] = None,
     lower_order_final: Annotated[bool, typer.Option(help="Lower a multistep solver's order at the end.")] = False,
-    clip: Annotated[str | None, typer.Option(metavar="LOW,HIGH", help="Clip the predicted x0, as in -1,1.")] = None,
-    threshold: Annotated[float | None, typer.Option(help="Dynamic thresholding of x0, as in 0.995.")] = None,
     refresh: Annotated[bool, typer.Option(help="Of --solver auto: measure again what was kept.")] = False,
     shape: Annotated[str | None, typer.Option(help="Of one sample, such as 1,8,8; default: the card's.")] = None,
     statistics: StatisticsOf = None,
@@ -61,8 +62,10 @@ def sample(
     grid = grid or named
     used = _chosen(solver, option or (), lower_order_final, grid)
     loaded, given_cond = network.given(network.load(model, statistics), n)
-    guided = _guided(loaded, clip, threshold)
+    loaded = steer.free(loaded, given_cond, network.prompt)
+    guided = steer.limited(loaded, drawing.limit_of(loaded))
     size = sample_shape(loaded, shape)
+    start.check()
     _known_grid(grid)
     given = (("--calls", calls), ("--steps", steps), ("--grid", grid))
     with naming(next((flag for flag, value in given if value is not None), "--solver")):
@@ -70,13 +73,11 @@ def sample(
     shown = repr(planned.solver) if solver == "auto" else solver
     line = f"{shown} on {grid or drawing.grid_of(planned.solver)}, {{calls}} calls, seed {seed}"
     if n > drawing.BATCH or pictures or job.any:
-        if log_prob is not None:
-            raise BadInput(
-                f"--log-prob: a job keeps no paths: draw at most {drawing.BATCH} at once, without its options"
-            )
+        drawing.check_job(log_prob, start)
         options = {
             "samples": n, "shape": size, "solver": planned.solver, "grid": planned.times, "seed": seed, "index": index,
-            "cond": given_cond, "clip": pair(clip, "--clip"), "threshold": drawing.threshold_of(loaded, threshold),
+            "cond": given_cond, "clip": pair(steer.clip, "--clip"),
+            "threshold": drawing.threshold_of(loaded, steer.threshold),
             "dtype": network.placed[1], "device": str(network.placed[0]),
         }  # fmt: skip
         if job.dry_run:
@@ -90,7 +91,7 @@ def sample(
             settings["samples_of"] = "latents"
     else:
         run = {"index": index, "seed": seed, "cond": given_cond, **drawing.densities(log_prob, planned)}
-        settings, files = drawing.at_once(model, guided, planned, (n, *size), writable(out), run)
+        settings, files = drawing.at_once(model, guided, planned, (n, *size), writable(out), run, start)
     if as_json:
         emit({**settings, "files": files})
         return
@@ -139,22 +140,6 @@ def _planned(
         raise BadInput("--calls: --steps was given too: give one of them")
     best = recommended(name, model, size, calls or (steps or 20) + 1, cond=cond, refresh=refresh)
     return sd.Sampler(model, solver=best.solver, grid=best.times).plan()
-
-
-def _guided(model: ScoreModel, clip: str | None, quantile: float | None) -> ScoreModel:
-    """The model with x0 clipped or thresholded; a threshold's limit is the larger end of the data's range."""
-    from sdediff import guidance
-
-    if clip is not None and quantile is not None:
-        raise BadInput("--threshold: x0 is thresholded or clipped, give one of --threshold and --clip")
-    ends = pair(clip, "--clip")
-    if ends is not None:
-        with naming("--clip"):
-            return guidance.clip(model, *ends)
-    if quantile is None:
-        return model
-    with naming("--threshold"):
-        return guidance.threshold(model, quantile, drawing.limit_of(model))
 
 
 def _known_grid(name: str | None) -> None:
