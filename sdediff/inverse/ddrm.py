@@ -30,6 +30,7 @@ class DDRM(Solver):
     eta_b: float = 1.0
 
     calls_at_end = False
+    tried = 0
     reference = "Kawar et al. 2022, eqs. 7 and 8"
 
     def __post_init__(self) -> None:

@@ -53,6 +53,7 @@ class Replacement(Wrapper):
 
     reference = "Song et al. 2021, appendix I.2; Lugmayr et al. 2022"
     order = None
+    tried = 0
 
     def __post_init__(self) -> None:
         check_editable(self.solver, "replacement")
@@ -163,6 +164,7 @@ class DPS(Wrapper):
 
     reference = "Chung et al. 2023, algorithm 1"
     order = None
+    tried = 0
 
     def __post_init__(self) -> None:
         check_editable(self.solver, "dps")

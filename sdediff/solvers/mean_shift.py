@@ -41,6 +41,7 @@ class MeanShift(Wrapper):
     scale: float = 1.0
     at: str = "start"
 
+    tried = 0
     reference = "Dhariwal and Nichol 2021, algorithm 1"
 
     def __post_init__(self) -> None:
