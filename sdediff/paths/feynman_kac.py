@@ -24,7 +24,7 @@ from sdediff.paths.transitions import Chain, make_chain
 from sdediff.paths.weights import importance
 from sdediff.sampling.compatibility import refuse_stateful
 from sdediff.sampling.run import make_plan
-from sdediff.solvers import Kernel, Solver, SolverError
+from sdediff.solvers import Solver, SolverError, StepKernel
 
 LogTilt = Callable[[Tensor], Tensor]
 Twist = Callable[[Prediction], Tensor]
@@ -131,7 +131,7 @@ class _Filter:
         )  # fmt: skip
 
 
-def _density(kernel: Kernel, x: Tensor) -> Tensor:
+def _density(kernel: StepKernel, x: Tensor) -> Tensor:
     return kernel.log_prob(x).cpu()
 
 

@@ -17,7 +17,7 @@ from sdediff.model.network import check_eval
 from sdediff.model.score_model import ScoreModel, check_card, check_model
 from sdediff.sampling.densities import check_kernel, check_noisy
 from sdediff.sampling.run import Plan, make_plan, make_table
-from sdediff.solvers import Kernel, Solver
+from sdediff.solvers import Solver, StepKernel
 
 
 class Chain(NamedTuple):
@@ -27,7 +27,7 @@ class Chain(NamedTuple):
     model: BoundModel
     steps: Sequence[tuple[Level, Level]]
 
-    def kernel(self, x: Tensor, step: tuple[Level, Level], history: Any) -> Kernel:
+    def kernel(self, x: Tensor, step: tuple[Level, Level], history: Any) -> StepKernel:
         """The kernel of one step at states x; refused where it adds no noise."""
         kernel = self.solver.kernel(self.model, x, *step, history)
         check_noisy(self.solver, kernel.std, *step)
@@ -58,7 +58,7 @@ def transition(
     *,
     solver: str | Solver = "ancestral",
     cond: dict[str, Any] | None = None,
-) -> Kernel:
+) -> StepKernel:
     """The Gaussian from which one step of a solver draws x_s given x (B, ...) at t: mean (B, ...) and std.
 
     t, s: times, s < t. A solver that looks back at earlier steps takes its first one. Its log_prob(x_s) is the log

@@ -10,7 +10,7 @@ from sdediff.solvers.churn import AncestralStep, Churn
 from sdediff.solvers.dpm_solver_v3 import DPMSolverV3
 from sdediff.solvers.exponential import DDIM, CoefficientsPreserving
 from sdediff.solvers.gaussian import GaussianStep
-from sdediff.solvers.kernel import Kernel
+from sdediff.solvers.kernel import StepKernel
 from sdediff.solvers.langevin import AnnealedLangevin, ConsistentAnnealedLangevin, Langevin
 from sdediff.solvers.linear_multistep import LinearMultistep
 from sdediff.solvers.mean_shift import MeanShift
@@ -44,7 +44,6 @@ __all__ = [
     "DPMppSDE",
     "EulerMaruyama",
     "GaussianStep",
-    "Kernel",
     "Langevin",
     "LinearMultistep",
     "LowerOrderFinal",
@@ -60,6 +59,7 @@ __all__ = [
     "Singlestep",
     "Solver",
     "SolverError",
+    "StepKernel",
     "Wrapper",
     "list_solvers",
     "lower_order_final",

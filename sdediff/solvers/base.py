@@ -21,7 +21,7 @@ from sdediff.noise.counter import Noise
 from sdediff.sde.base import SDE
 from sdediff.solvers.facts import fact
 from sdediff.solvers.fields import refusal, wrong_field
-from sdediff.solvers.kernel import Kernel
+from sdediff.solvers.kernel import StepKernel
 
 
 class SolverError(Error, ValueError):
@@ -196,7 +196,7 @@ class Solver(ABC):
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         """x at s from x at t, and the history for the next step (None before the first)."""
 
-    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> Kernel:
+    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> StepKernel:
         """The Gaussian of x_s given x_t and the history, of which the step draws; SolverError where it is none."""
         raise SolverError(f"{self!r} has no transition density: {self.no_kernel}")
 

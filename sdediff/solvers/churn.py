@@ -21,7 +21,7 @@ from sdediff.noise.counter import Noise
 from sdediff.sde.base import linear
 from sdediff.solvers.base import Solver, SolverError, finite, members, set_coefficients
 from sdediff.solvers.exponential import ancestral, spread
-from sdediff.solvers.kernel import NO_NOISE, Kernel
+from sdediff.solvers.kernel import NO_NOISE, StepKernel
 from sdediff.solvers.wrappers import Wrapper
 
 
@@ -128,12 +128,12 @@ class AncestralStep(NoiseInjection):
     ) -> list[Solver]:
         return self._separately(model, [(t, s.inner[0]) for t, s in itertools.pairwise(levels)], orders)
 
-    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> Kernel:
+    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> StepKernel:
         down = s.inner[0]
         x = single_step(s.coefficients, model, x, t, down, NO_NOISE)
         if not self.eta:
-            return Kernel(x, 0.0)
-        return Kernel(product(x, s.alpha / down.alpha), self.s_noise * math.sqrt(max(0.0, spread(s, down))))
+            return StepKernel(x, 0.0)
+        return StepKernel(product(x, s.alpha / down.alpha), self.s_noise * math.sqrt(max(0.0, spread(s, down))))
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         kernel = self.kernel(model, x, t, s, state)

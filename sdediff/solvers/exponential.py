@@ -13,7 +13,7 @@ from sdediff.grids.levels import AtLam, Level
 from sdediff.model.score_model import Model
 from sdediff.solvers.base import SolverError, finite
 from sdediff.solvers.gaussian import GaussianStep
-from sdediff.solvers.kernel import Kernel
+from sdediff.solvers.kernel import StepKernel
 
 
 def exact(t: Level, s: Level, q: float = 0.0) -> tuple[float, float, float]:
@@ -73,9 +73,9 @@ class DDIM(GaussianStep):
     def stochastic(self) -> bool:
         return self.eta > 0
 
-    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> Kernel:
+    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> StepKernel:
         on_x, on_x0, std = exact(t, s, ancestral(t, s, self.eta) if self.eta else 0.0)
-        return Kernel(model(x, t).mix(on_x, x0=on_x0), std)
+        return StepKernel(model(x, t).mix(on_x, x0=on_x0), std)
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,6 @@ class CoefficientsPreserving(GaussianStep):
         if not 0 < self.a <= 1:
             raise SolverError(f"a={self.a}: the renewed share of the noise lies in (0, 1]")
 
-    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> Kernel:
+    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> StepKernel:
         on_x, on_x0, std = exact(t, s, -math.log(math.cos(self.a * math.pi / 2)))
-        return Kernel(model(x, t).mix(on_x, x0=on_x0), std)
+        return StepKernel(model(x, t).mix(on_x, x0=on_x0), std)

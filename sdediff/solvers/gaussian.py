@@ -11,7 +11,7 @@ from sdediff.grids.levels import Level
 from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
 from sdediff.solvers.base import Solver
-from sdediff.solvers.kernel import Kernel
+from sdediff.solvers.kernel import StepKernel
 
 
 class GaussianStep(Solver):
@@ -22,7 +22,7 @@ class GaussianStep(Solver):
         return True
 
     @abstractmethod
-    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> Kernel: ...
+    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> StepKernel: ...
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         kernel = self.kernel(model, x, t, s, state)

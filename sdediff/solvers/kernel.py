@@ -1,4 +1,4 @@
-"""`Kernel`: the Gaussian that a stochastic step draws from, with its log density."""
+"""`StepKernel`: the Gaussian that a stochastic step draws from, with its log density."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sdediff._utils.errors import InputError
 from sdediff.noise.counter import Noise
 
 
-class Kernel(NamedTuple):
+class StepKernel(NamedTuple):
     """N(mean, std^2) of x_s given x_t and the history before it, the elements of a state independent.
 
     mean: (B, ...); std: a number, or a tensor like mean where the network learned it; 0 where the step adds no noise.
@@ -36,17 +36,17 @@ class Kernel(NamedTuple):
         per_dim = -0.5 * (gap * torch.exp(-log_std)) ** 2 - log_std - 0.5 * math.log(2 * math.pi)
         return per_dim.flatten(1).sum(1)
 
-    def divergence(self, other: Kernel) -> Tensor:
+    def divergence(self, other: StepKernel) -> Tensor:
         """KL(self || other), nats, float64 (B,)."""
         log_std, log_other = self._log_std(), other._log_std()
         gap, ratio = self.mean.double() - other.mean.double(), 2 * (log_std - log_other)
         per_dim = 0.5 * ((gap * torch.exp(-log_other)) ** 2 + torch.expm1(ratio) - ratio)
         return per_dim.flatten(1).sum(1)
 
-    def rows(self, which: Tensor) -> Kernel:
+    def rows(self, which: Tensor) -> StepKernel:
         """The kernel of these samples, by their places (n,)."""
         std = self.std[which] if isinstance(self.std, Tensor) else self.std
-        return Kernel(self.mean[which], std, rows_of(self.history, which))
+        return StepKernel(self.mean[which], std, rows_of(self.history, which))
 
     def _log_std(self) -> Tensor:
         std = torch.as_tensor(self.std, dtype=torch.float64, device=self.mean.device)

@@ -21,7 +21,7 @@ from sdediff.noise.counter import Noise
 from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.exponential import exact
 from sdediff.solvers.gaussian import GaussianStep
-from sdediff.solvers.kernel import Kernel
+from sdediff.solvers.kernel import StepKernel
 
 
 class Repeated(Solver):
@@ -45,10 +45,10 @@ class Repeated(Solver):
         return f"{self.n} steps at one level are no Gaussian: write n=1" if self.n > 1 else ""
 
     @abstractmethod
-    def once(self, model: Model, x: Tensor, t: Level, s: Level) -> Kernel:
+    def once(self, model: Model, x: Tensor, t: Level, s: Level) -> StepKernel:
         """One of the steps."""
 
-    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> Kernel:
+    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> StepKernel:
         return super().kernel(model, x, t, s, state) if self.no_kernel else self.once(model, x, t, s)
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
@@ -97,8 +97,8 @@ class Langevin(Repeated):
     def no_kernel(self) -> str:
         return super().no_kernel if self.norm == "level" else "its step size depends on the draw: write norm='level'"
 
-    def once(self, model: Model, x: Tensor, t: Level, s: Level) -> Kernel:
-        return Kernel(model(x, t).mix(1.0, score=s.coefficients), math.sqrt(2 * s.coefficients))
+    def once(self, model: Model, x: Tensor, t: Level, s: Level) -> StepKernel:
+        return StepKernel(model(x, t).mix(1.0, score=s.coefficients), math.sqrt(2 * s.coefficients))
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         if self.norm == "level":
@@ -143,8 +143,8 @@ class AnnealedLangevin(Repeated):
         share = self.step_size if self.epsilon is None else self.epsilon / levels[-1].sigma ** 2
         return [share * t.sigma**2 for t in levels]
 
-    def once(self, model: Model, x: Tensor, t: Level, s: Level) -> Kernel:
-        return Kernel(model(x, t).mix(1.0, score=s.coefficients / 2), math.sqrt(s.coefficients))
+    def once(self, model: Model, x: Tensor, t: Level, s: Level) -> StepKernel:
+        return StepKernel(model(x, t).mix(1.0, score=s.coefficients / 2), math.sqrt(s.coefficients))
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class ConsistentAnnealedLangevin(GaussianStep):
         if self.eta is not None and not 0 < self.eta < 1:
             raise SolverError(f"eta={self.eta}: needed is 0 < eta < 1")
 
-    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> Kernel:
+    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> StepKernel:
         h = s.lam - t.lam
         q = h if self.eta is None else -math.log1p(-self.eta) - h
         if not q > 0:
@@ -174,4 +174,4 @@ class ConsistentAnnealedLangevin(GaussianStep):
                 f"t={t.time} to s={s.time}: raise eta or take more steps"
             )
         on_x, on_x0, std = exact(t, s, q)
-        return Kernel(model(x, t).mix(on_x, x0=on_x0), std)
+        return StepKernel(model(x, t).mix(on_x, x0=on_x0), std)

@@ -24,7 +24,7 @@ from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
 from sdediff.solvers.base import Solver, SolverError
 from sdediff.solvers.coordinates import Columns, along, combined
-from sdediff.solvers.kernel import NO_NOISE, Kernel
+from sdediff.solvers.kernel import NO_NOISE, StepKernel
 from sdediff.solvers.weights import VARIABLES
 
 _VARIABLES = (*VARIABLES, "t")
@@ -132,9 +132,9 @@ class Multistep(Solver):
         """How many outputs the next step looks back at."""
         return max(self.points, self.corrector_points - 1) if self.corrector_points else self.points - 1
 
-    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> Kernel:
+    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> StepKernel:
         mean, later = self.step(model, x, t, s, state, NO_NOISE)
-        return Kernel(mean, s.coefficients[3], later)
+        return StepKernel(mean, s.coefficients[3], later)
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         on_x, on_outputs, added, on_noise, output, axes = s.coefficients

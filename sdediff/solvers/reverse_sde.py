@@ -16,7 +16,7 @@ from sdediff.model.score_model import Model
 from sdediff.solvers.base import SolverError, finite
 from sdediff.solvers.exponential import exact, spread
 from sdediff.solvers.gaussian import GaussianStep
-from sdediff.solvers.kernel import Kernel
+from sdediff.solvers.kernel import StepKernel
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class EulerMaruyama(GaussianStep):
     def stochastic(self) -> bool:
         return self.eta > 0
 
-    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> Kernel:
+    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> StepKernel:
         dt = s.time - t.time
         if not self.eta:
-            return Kernel(model(x, t).mix(1.0, velocity=dt), 0.0)
+            return StepKernel(model(x, t).mix(1.0, velocity=dt), 0.0)
         g2 = self.eta**2 * finite(t, t.g2, "g^2")
-        return Kernel(model(x, t).mix(1.0, velocity=dt, score=-g2 * dt / 2), math.sqrt(g2 * abs(dt)))
+        return StepKernel(model(x, t).mix(1.0, velocity=dt, score=-g2 * dt / 2), math.sqrt(g2 * abs(dt)))
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class ReverseDiffusion(GaussianStep):
 
     reference = "Song et al. 2021, eq. 46"
 
-    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> Kernel:
+    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> StepKernel:
         g2 = spread(t, s)
-        return Kernel(model(x, t).mix(2 - t.alpha / s.alpha, score=g2), math.sqrt(g2))
+        return StepKernel(model(x, t).mix(2 - t.alpha / s.alpha, score=g2), math.sqrt(g2))
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,11 @@ class Ancestral(GaussianStep):
                 f"variance={self.variance!r}: write 'small' (btilde), 'large' (beta), 'learned_range' or 'learned'"
             )
 
-    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> Kernel:
+    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> StepKernel:
         on_x, on_x0, small = exact(t, s, s.lam - t.lam)
         prediction = model(x, t)
         mean = prediction.mix(on_x, x0=on_x0)
         if self.variance in ("small", "large"):
-            return Kernel(mean, small if self.variance == "small" else math.sqrt(spread(t, s)))
+            return StepKernel(mean, small if self.variance == "small" else math.sqrt(spread(t, s)))
         log_var = prediction.log_variance(self.variance, small**2, spread(t, s))
-        return Kernel(mean, torch.exp(log_var / 2))
+        return StepKernel(mean, torch.exp(log_var / 2))

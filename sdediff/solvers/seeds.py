@@ -17,7 +17,7 @@ from sdediff.noise.counter import Noise
 from sdediff.sde.base import SDE
 from sdediff.solvers.base import Solver, SolverError, finite
 from sdediff.solvers.exponential import places, spread
-from sdediff.solvers.kernel import NO_NOISE, Kernel
+from sdediff.solvers.kernel import NO_NOISE, StepKernel
 
 # Where the stages of a step lie, as shares of its rise in lam.
 NODES = {1: (), 2: (1 / 2,), 3: (1 / 3, 2 / 3)}
@@ -64,11 +64,11 @@ class Seeds(Solver):
             return ()
         return places(t, s, NODES[self.stages])
 
-    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> Kernel:
+    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> StepKernel:
         if self.stages > 1:
             return super().kernel(model, x, t, s, state)
         mean, later = self.step(model, x, t, s, state, NO_NOISE)
-        return Kernel(mean, s.alpha / t.alpha * math.sqrt(spread(t, s)), later)
+        return StepKernel(mean, s.alpha / t.alpha * math.sqrt(spread(t, s)), later)
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         finite(t, t.lam, "lam")

@@ -15,7 +15,7 @@ from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
 from sdediff.sde.base import SDE
 from sdediff.solvers.base import FACTS, Solver, SolverError, members, set_coefficients
-from sdediff.solvers.kernel import Kernel
+from sdediff.solvers.kernel import StepKernel
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ class LowerOrderFinal(Wrapper):
     def no_kernel(self) -> str:
         return self.solver.no_kernel
 
-    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> Kernel:
+    def kernel(self, model: Model, x: Tensor, t: Level, s: Level, state: Any = None) -> StepKernel:
         member, end = s.coefficients
         return member.kernel(model, x, t, end, state)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import sdediff as sd
-from sdediff.solvers import CoefficientsPreserving, Kernel, Langevin
+from sdediff.solvers import CoefficientsPreserving, Langevin, StepKernel
 from tests.solvers.equivalence import F64, Tape, net, same, table
 
 STOCHASTIC = {name: one for name, one in sd.list_solvers().items() if one.stochastic}
@@ -111,15 +111,15 @@ def test_densities_of_a_kernel_are_torchs(normals):
     mean, x, std = normals(3, 4), normals(3, 4, seed=1), normals(3, 4, seed=2).exp()
     for width in (0.7, std):
         expected = torch.distributions.Normal(mean, width).log_prob(x).sum(1)
-        same(Kernel(mean, width).log_prob(x), expected)
+        same(StepKernel(mean, width).log_prob(x), expected)
         other = torch.distributions.Normal(x, 1.3)
         kl = torch.distributions.kl_divergence(torch.distributions.Normal(mean, width), other).sum(1)
-        same(Kernel(mean, width).divergence(Kernel(x, 1.3)), kl)
+        same(StepKernel(mean, width).divergence(StepKernel(x, 1.3)), kl)
 
 
 def test_a_kernel_without_noise_has_no_density(x):
     with pytest.raises(sd.Error, match="without noise"):
-        Kernel(x, 0.0).log_prob(x)
+        StepKernel(x, 0.0).log_prob(x)
 
 
 def _log_density(solver, sde, times, x0=(0.2, 0.0, 0.5), predicts="x0"):
