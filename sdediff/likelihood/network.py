@@ -15,7 +15,7 @@ from sdediff.grids.levels import level as level_at
 from sdediff.likelihood.probe_variance import probe_spread
 from sdediff.likelihood.student import Spread
 from sdediff.likelihood.task import Conditions, Task
-from sdediff.likelihood.trace import Moments, forward_moments, moments, probe_vectors
+from sdediff.likelihood.trace import Moments, check_gradient, forward_moments, moments, probe_vectors
 from sdediff.likelihood.whitened import per_row
 from sdediff.model.prediction import Prediction
 from sdediff.model.score_model import Net
@@ -56,6 +56,7 @@ class Network:
         self._dtype, self._cond = x.dtype, cond
         self._rows = torch.arange(len(x))
         self._common: Tensor | None = None
+        self._differentiable = False
         # Per number of sides (2 for central differences): the last states and clocks of the padded batch.
         self._padding: dict[int, tuple[Tensor, Tensor]] = {}
         self._slots = torch.arange(task.padded_size or len(x)).clamp(max=len(x) - 1)
@@ -82,6 +83,9 @@ class Network:
             with torch.enable_grad():
                 x = x if graph and x.requires_grad else x.detach().requires_grad_(True)
                 prediction = self._model(x, level)
+                if not self._differentiable:
+                    check_gradient(prediction.raw, x, lambda other: self._model(other, level).raw)
+                    self._differentiable = True
                 found = moments(prediction.raw, x, vectors, graph, task.padded_size or len(x))
             raw, pair = prediction.raw, prediction.pair
         else:

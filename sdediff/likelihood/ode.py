@@ -24,7 +24,7 @@ from sdediff.likelihood.probe_variance import probe_spread
 from sdediff.likelihood.result import Likelihood, joined
 from sdediff.likelihood.student import Spread
 from sdediff.likelihood.task import Conditions, Task, from_row
-from sdediff.likelihood.trace import Moments, moments, probe_vectors
+from sdediff.likelihood.trace import Moments, check_gradient, moments, probe_vectors
 from sdediff.likelihood.whitened import per_row
 from sdediff.model.score_model import ScoreModel
 from sdediff.sde.base import LinearSDE, linear
@@ -91,7 +91,7 @@ def _integrate(task: Task, x: Tensor, index: np.ndarray, cond: Conditions) -> Li
     first, coordinates = level_at(sde, task.t0), _Coordinates(sde, task.t0, task.variable)
     graph = bool(task.gradient)
     jacobian = _PulledIntegral()
-    velocity_at = partial(_velocity, conditioned.map_net(counter.wrap), vectors=vectors, graph=graph)
+    velocity_at = partial(_velocity, conditioned.map_net(counter.wrap), vectors=vectors, graph=graph, counter=counter)
 
     def field(u: Any, both: Tensor) -> Tensor:
         level, *rates = coordinates.level(u)
@@ -140,14 +140,19 @@ def _parameters(model: ScoreModel) -> tuple[Tensor, ...]:
     return tuple(v for v in tensors if isinstance(v, Tensor) and v.requires_grad)
 
 
-def _velocity(model: ScoreModel, x: Tensor, t: Level, vectors: Tensor | None, graph: bool) -> tuple[Tensor, Moments]:
+def _velocity(
+    model: ScoreModel, x: Tensor, t: Level, vectors: Tensor | None, graph: bool, counter: _CallCounter
+) -> tuple[Tensor, Moments]:
     """The flow's velocity at x and the moments of its Jacobian, from one network call.
 
-    graph: both stay differentiable.
+    graph: both stay differentiable. counter: of the network's calls, the first of which is looked at.
     """
     with torch.enable_grad():
         inside = x if graph and x.requires_grad else x.detach().requires_grad_(True)
-        velocity = model(inside, t).velocity
+        prediction = model(inside, t)
+        if counter.calls == 1:
+            check_gradient(prediction.raw, inside, lambda other: model(other, t).raw)
+        velocity = prediction.velocity
         found = moments(velocity, inside, vectors, graph)
     return velocity if graph else velocity.detach(), found
 

@@ -112,6 +112,24 @@ def moments(value: Tensor, x: Tensor, vectors: Tensor | None, graph: bool = Fals
     return Moments(trace, square, torch.cat(pulled))
 
 
+def check_gradient(output: Tensor, x: Tensor, call: Callable[[Tensor], Tensor]) -> None:
+    """Refuse an output that changes with x and carries no gradient to it: its divergence would be that of a constant.
+
+    output: of a network at x, with gradients on. call: the network again, at other states.
+    """
+    if output.requires_grad:
+        (pulled,) = torch.autograd.grad(output.sum(), x, retain_graph=True, allow_unused=True)
+        if pulled is not None:
+            return
+    with torch.no_grad():
+        other = call(x.detach() + 0.1)
+    if not torch.equal(other, output.detach()):
+        raise InputError(
+            "the network's output changes with x but carries no gradient to it (detach(), no_grad() or NumPy inside?): "
+            "write autograd=False, which takes differences of two forwards"
+        )
+
+
 def _block(x: Tensor, batch: int) -> int:
     return min(_BLOCK, max(4, _ROWS // batch)) if x.device.type == "cpu" else _BLOCK
 
@@ -130,11 +148,14 @@ def _pulled(
     value: Tensor, x: Tensor, vectors: Tensor, graph: bool, whole: bool
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """v^T J v and |J^T v|^2 for every vector, (P, B), and the whole J^T v where it is asked for."""
-    if len(vectors) == 1:
-        (pulled,) = torch.autograd.grad(value, x, vectors[0], retain_graph=True, create_graph=graph)
+    options: dict[str, Any] = {"retain_graph": True, "create_graph": graph, "materialize_grads": True}
+    if not value.requires_grad:  # a constant
+        pulled = torch.zeros_like(vectors)
+    elif len(vectors) == 1:
+        (pulled,) = torch.autograd.grad(value, x, vectors[0], **options)
         pulled = pulled[None]
     else:
-        (pulled,) = torch.autograd.grad(value, x, vectors, retain_graph=True, create_graph=graph, is_grads_batched=True)
+        (pulled,) = torch.autograd.grad(value, x, vectors, is_grads_batched=True, **options)
     return (pulled * vectors).flatten(2).sum(2), pulled.square().flatten(2).sum(2), pulled if whole else None
 
 

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import Error
 from sdediff.model.prediction import Prediction
 from sdediff.model.score_model import ScoreModel
 
 
-class CallsSpent(Exception):
+class CallsSpent(Error):
     """Raised inside of a contender that asks for more network evaluations than it may have."""
 
 
