@@ -46,12 +46,14 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _value(content: bytes, where: str, read: Callable[[bytes, str], tuple[Any, Callable[[Record], Tensor]]]) -> Any:
-    value, storages = read(content, where)
     try:
+        value, storages = read(content, where)
         return Filler(storages)(value)
-    except (TypeError, ValueError, RuntimeError, RecursionError, MemoryError) as error:
-        if isinstance(error, BridgeError):
-            raise BridgeError(f"{where}: {error}") from error
+    except BridgeError as error:
+        if str(error).startswith(where):
+            raise
+        raise BridgeError(f"{where}: {error}") from error
+    except (TypeError, ValueError, LookupError, RuntimeError, RecursionError, MemoryError) as error:
         raise BridgeError(f"{where}: damaged ({type(error).__name__}): copy or download it again") from error
 
 

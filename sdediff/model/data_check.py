@@ -36,7 +36,10 @@ class Extent(NamedTuple):
 
     @classmethod
     def of(cls, x: Tensor) -> Extent:
-        """The extent of states x (B, ...)."""
+        """The extent of states x (B, ...); InputError where they hold no value."""
+        if x.dim() == 0 or x.numel() == 0 or x.is_meta:
+            where = " on the meta device" if x.is_meta else ""
+            raise InputError(f"data of shape {tuple(x.shape)}{where} hold no rows: give samples (B, ...)")
         values = x.detach()
         least, most = (v.item() for v in values.aminmax())
         rms = (torch.linalg.vector_norm(values, dtype=torch.float64) / math.sqrt(max(1, values.numel()))).item()
@@ -63,8 +66,8 @@ def check_data(model: ScoreModel, x: Tensor, name: str = "x", depth: int = 3) ->
     not hide: alpha rms above sigma/2. depth: frames up to the caller that the warning names.
     """
     card = DataCard.of(model.card)
-    check_card(model, x.shape)
     extent = Extent.of(x)
+    check_card(model, x.shape)
     finding = compare(model, extent) or _off_statistics(model, x)
     if finding is None:
         return

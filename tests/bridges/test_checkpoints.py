@@ -82,6 +82,13 @@ def test_damaged_files_are_refused_in_a_sentence(tmp_path, kind):
         assert not said or ("file.pt" in said and "\n" not in said)
 
 
+def test_a_damaged_name_of_a_storage_class_is_refused_with_the_file(tmp_path):
+    whole = written(tmp_path / "file.pt", "legacy").read_bytes()
+    (tmp_path / "file.pt").write_bytes(whole.replace(b"DoubleStorage", b"ToubleStorage"))
+    with pytest.raises(BridgeError, match=r"file\.pt: tensors in 'ToubleStorage' are not read here"):
+        read_checkpoint(tmp_path / "file.pt")
+
+
 def test_what_is_no_checkpoint(tmp_path):
     with zipfile.ZipFile(tmp_path / "script.pt", "w") as file:
         file.writestr("script/data.pkl", b"N.")

@@ -33,6 +33,12 @@ def test_a_job_warns_once_and_its_bytes_are_the_same(tmp_path):
     _job(RIGHT, tmp_path / "c")
 
 
+@pytest.mark.parametrize("rows", [torch.zeros(0, 2), torch.tensor(1.0), torch.zeros(4, 2, device="meta")])
+def test_data_without_a_value_are_refused(rows):
+    with pytest.raises(sd.Error, match="hold no rows: give samples"):
+        sd.recommend(RIGHT, calls=4, starts=2, candidates=["ddim"], data=rows)
+
+
 def test_a_recommendation_warns():
     options = {"calls": 4, "starts": 2, "candidates": ["ddim"]}
     with pytest.warns(sd.WiringWarning, match="read wrongly"):
