@@ -18,12 +18,14 @@ from sdediff.model.score_model import ScoreModel
 from sdediff.sampling.trial import growth, trial_stds
 from sdediff.sde.base import NOTHING_LEFT, linear
 from sdediff.solvers import Solver, SolverError
+from sdediff.solvers import solver as registered
 
 # Where log(alpha) ends below the first, a solver in eps begins where it is the second, as for VP and DDPM at T.
 _TINY, _USUAL = -7.0, -5.3
 # The most and the least that a run's output may be of the truth on Gaussian data, the second for runs of some steps
 # (one or two give a mean, as all know); and the most that it may be off in the run that is proposed instead.
 _TOO_LARGE, _TOO_SMALL, _FEW, _GOOD = 1.5, 0.22, 3, 1.25
+_GOOD_AT_FEW = "dpmpp_2m"
 _COUNTS = (5, 7, 10, 15, 20, 30, 50, 100, 200)
 
 
@@ -103,9 +105,10 @@ def warn_of_size(solver: Solver, model: ScoreModel, times: Tensor, denoise: bool
 def _remedy(solver: Solver, model: ScoreModel, times: Tensor, denoise: bool, std: float) -> str:
     """The least of a few numbers of even steps over the log-SNR in which the same trial has the right size."""
     start, stop = times[0].item(), times[-1].item()
+    other = "another solver" if solver == registered(_GOOD_AT_FEW) else f"another solver, such as {_GOOD_AT_FEW!r}"
     if math.isfinite(linear(model.sde).lam(times[:1]).item()):
         for count in _COUNTS:
             even = make_grid("log_snr", model.sde, count, start, stop)
             if count >= len(times) and 1 / _GOOD < growth(solver, model.sde, even, denoise, std) < _GOOD:
-                return f"grid='log_snr' and steps={count}, or another solver, such as 'dpmpp_2m'"
-    return "more steps, or another solver, such as 'dpmpp_2m'"
+                return f"grid='log_snr' and steps={count}, or {other}"
+    return f"more steps, or {other}"

@@ -104,7 +104,10 @@ def test_printed_commands_give_the_printed_errors(run, tmp_path, options):
     reference = paths(model, (256 + TUNING, 2), given["reference"]["calls"], seed=seed)
     for command, error in given["commands"].items():
         assert f"{command}  # median {error:.2e}" in out
-        files = parsed(run(*shlex.split(command)[1:], "-n", 256, "--seed", seed, "--json"))["files"]
+        code, said, warned = run(*shlex.split(command)[1:], "-n", 256, "--seed", seed, "--json")
+        # So few steps may be right on these points and not on Gaussian data of their scale.
+        assert (code, [line for line in warned.splitlines() if "is not accurate in" not in line]) == (0, [])
+        files = json.loads(said)["files"]
         with np.load(files["npz"]) as file:
             gap = torch.from_numpy(file["x"]).double() - reference.end[:256].double()
         assert gap.square().mean(1).sqrt().median().item() == pytest.approx(error, rel=1e-12)
