@@ -124,6 +124,7 @@ def test_the_previous_time_comes_from_the_actual_grid():
             return model(x, t).x0, None
 
     sd.sample(sd.ScoreModel(net, table, time="index"), (1, 2), solver=Noted(), steps=9)
+    seen = seen[-9:]  # after the trial of a short run on Gaussian data
     assert seen[0] == (999, 888)
     assert [b for _, b in seen[:-1]] == [a for a, _ in seen[1:]]
     assert net.clocks == [999, 888, 777, 666, 555, 444, 333, 222, 111, 0]
