@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import math
-from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,17 +28,17 @@ _ERRORS = {
 }
 
 
-def write_page(report: Report, path: str | Path, pictures: Mapping[tuple[str, str, int], str] | None = None) -> Path:
+def write_page(report: Report, path: str | Path) -> Path:
     """Write the page of a report, and return its path. It holds plotly's script, about 5 MB.
 
-    pictures: sample sheets as data URLs, by task, solver and calls. InputError where plotly is not installed.
+    InputError where plotly is not installed.
     """
     try:
         from plotly.offline import get_plotlyjs
     except ImportError as error:
         raise InputError("the HTML report needs plotly: pip install 'sdediff[report]'") from error
     template = files("sdediff").joinpath("assets", "bench_report.html").read_text(encoding="utf-8")
-    content = json.dumps(_content(report, pictures or {}), allow_nan=False).replace("</", "<\\/")
+    content = json.dumps(_content(report), allow_nan=False).replace("</", "<\\/")
     filled = {
         "@TITLE@": html.escape(", ".join(report.tasks)),
         "@FOOT@": html.escape(_foot(report)),
@@ -53,7 +52,7 @@ def write_page(report: Report, path: str | Path, pictures: Mapping[tuple[str, st
     return Path(path)
 
 
-def _content(report: Report, pictures: Mapping[tuple[str, str, int], str]) -> dict[str, Any]:
+def _content(report: Report) -> dict[str, Any]:
     rows = [_row(row) for row in report.rows]
     names = {name for row in report.rows for name in row.quality}
     errors = [(name, text) for name, text in _ERRORS.items() if name in names]
@@ -65,10 +64,7 @@ def _content(report: Report, pictures: Mapping[tuple[str, str, int], str]) -> di
         "grids": len(grids) > len({solver for solver, _ in grids}),
         "colours": COLOURS,
         "skipped": [_skipped(cell) for cell in report.skipped],
-        "pictures": [
-            {"task": task, "solver": solver, "calls": calls, "png": png}
-            for (task, solver, calls), png in pictures.items()
-        ],
+        "pictures": list(report.sheets),
     }
 
 
@@ -112,6 +108,6 @@ def _foot(report: Report) -> str:
         *(str(machine[key]) for key in ("cpu", "device", "date") if key in machine),
         f"{settings['threads']} threads",
         f"commit {git['commit'][:10]}{' with changes' if git.get('changed') else ''}" if git else "",
-        f"{about['seconds']:.0f} s in all" if "seconds" in about else "",
+        f"{about['seconds']:.0f} s of computing" if "seconds" in about else "",
     ]
     return "; ".join(part for part in parts if part)

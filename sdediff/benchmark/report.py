@@ -13,6 +13,7 @@ from sdediff.benchmark.cells import OK, Cell
 from sdediff.benchmark.plots import draw
 from sdediff.benchmark.reading import read_cells, read_summary, stored_sweep
 from sdediff.benchmark.rows import Row, joined
+from sdediff.benchmark.sheets import read_sheets
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,13 +25,14 @@ class Report:
 
     rows: the cells of all seeds together; skipped: cells that were refused or failed; finished: whether all are there.
     settings: models, data and settings as in the job's manifest. circumstances: machine, versions, git, seconds; empty
-    until the job is finished.
+    until the job is finished. sheets: pictures of samples, where the samples are pictures.
     """
 
     cells: tuple[Cell, ...]
     settings: dict[str, Any]
     circumstances: dict[str, Any] = field(default_factory=dict)
     finished: bool = True
+    sheets: tuple[dict[str, Any], ...] = ()
 
     @classmethod
     def load(cls, folder: str | Path) -> Report:
@@ -40,7 +42,7 @@ class Report:
         cells = read_cells(path, list(stored["settings"]["distances"]))
         about = {key: value for key, value in read_summary(path).items() if key not in ("data", "model", "settings")}
         settings = {key: stored[key] for key in ("data", "model", "settings")}
-        return cls(tuple(cells), settings, about, bool(stored["result"]))
+        return cls(tuple(cells), settings, about, bool(stored["result"]), tuple(read_sheets(path)))
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:

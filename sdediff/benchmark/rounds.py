@@ -15,6 +15,7 @@ from sdediff.benchmark.making import further, sweep_recipe
 from sdediff.benchmark.provenance import circumstances
 from sdediff.benchmark.racing import contested
 from sdediff.benchmark.reading import RACED, SUMMARY, read_cells, write_times
+from sdediff.benchmark.sheets import write_sheets
 from sdediff.benchmark.sweep_work import SweepWork
 from sdediff.jobs.launching import Launch
 from sdediff.jobs.manifest import stored_manifest
@@ -90,12 +91,16 @@ class Sweep:
         return numbers
 
     def _describe(self) -> None:
-        """Write the times and what this run was, beside the cells; seconds: of computing, in all runs and processes."""
+        """Write times, sheets of samples and what this run was, beside the cells.
+
+        seconds: of computing, in all runs and processes.
+        """
         folder: Path = self.launch.folder
         stored = stored_manifest(folder)
         seconds = 0.0 if stored is None else float(stored["result"].get("seconds", 0.0))
         about = circumstances(self.work.device or "cpu")
         write_times(folder, about)
+        write_sheets(self.work, folder)
         with whole(folder / SUMMARY) as unfinished:
             content = {**about, "seconds": round(seconds, 3), "cells": self.work.units, **self.work.describe()}
             unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -26,6 +26,7 @@ class Spied(sd.Solver):
     visited: list[int] = field(default_factory=list, compare=False)
 
     order = 1
+    tried = 0  # a trial would be counted too
 
     def visit(self, evaluation: Any, steps: Sequence[tuple[sd.Level, sd.Level]], orders: Any = None) -> None:
         self.visited.append(len(steps))

@@ -25,6 +25,7 @@ class Noted(sd.Solver):
     log: Any = None
 
     order = 3
+    tried = 0  # a trial would be written down too
 
     @property
     def calls(self) -> int:  # type: ignore[override]
