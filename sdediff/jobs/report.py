@@ -12,34 +12,42 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdediff._utils.files import whole
-from sdediff.jobs.summary import Summary, read_results
+from sdediff.jobs.summary import MERGED, Summary, read_results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAME = "report.html"
-_MOST = 10**6  # samples of the plots
+_MOST, _EXTREMES = 10**6, 5  # samples of the plots, and rows at either end that are listed
 _BLUE, _ORANGE = "#0072b2", "#d55e00"
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Likelihood of {title}</title>
 <style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
+:root {{ --ink: #1c1e21; --soft: #5c636b; --line: #dfe2e6; --back: #fff; --note: #8a3b00; --link: #0072b2 }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --ink: #e8eaed; --soft: #a3abb3; --line: #3a3f45; --back: #15181b; --note: #ffb27a; --link: #56b4e9 }}
+}}
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+  color: var(--ink); background: var(--back) }}
 h1 {{ font-size: 1.5rem; margin-bottom: .2rem }} h2 {{ font-size: 1.1rem; margin-top: 1.8rem }}
-table {{ border-collapse: collapse; width: 100% }}
-td, th {{ padding: .3rem .7rem .3rem 0; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top }}
-td.n {{ white-space: nowrap; font-variant-numeric: tabular-nums }}
-img {{ max-width: 100% }} .note {{ color: #8a3b00 }} .small {{ color: #666; font-size: 85% }}
+div {{ overflow-x: auto }} table {{ border-collapse: collapse; width: 100% }} a {{ color: var(--link) }}
+td, th {{ padding: .3rem .7rem .3rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top }}
+td.n {{ white-space: nowrap; font-variant-numeric: tabular-nums }} img {{ max-width: 100%; background: #fff }}
+.note {{ color: var(--note) }} .small {{ color: var(--soft); font-size: 85% }}
 </style></head><body>
 <h1>Likelihood of {title}</h1>
 <p>{lead}</p>{warnings}
 <h2>Error budget</h2>
-<table><tr><th>part</th><th>value</th><th>meaning</th></tr>{budget}</table>
+<div><table><tr><th>part</th><th>value</th><th>meaning</th></tr>{budget}</table></div>
 <h2>Samples{shown}</h2>
 <img alt="Histogram of the values of the samples" src="data:image/png;base64,{histogram}">
 <img alt="Running mean with two standard errors" src="data:image/png;base64,{running}">
+<h2>The least and the most likely rows</h2>
+<div><table><tr><th>row</th><th>{unit}</th><th></th></tr>{extremes}</table></div>
+<p>Every row: <a href="{result}">{result}</a></p>
 <h2>Settings</h2>
-<table>{settings}</table>
+<div><table>{settings}</table></div>
 <p class="small">{foot}</p>
 </body></html>
 """
@@ -53,9 +61,11 @@ def write_report(folder: Path, summary: Summary) -> Path:
     unit, key = ("bits/dim", "bits_per_dim") if summary.levels is not None else ("nats", "log_prob")
     values, rows = columns[key][good], columns["index"][good]
     page = _PAGE.format(
-        title=html.escape(summary.data), lead=html.escape(_lead(summary)), warnings=_warnings(summary),
+        title=html.escape(f"{summary.data} by {summary.model or 'a model without a name'}"),
+        lead=html.escape(_lead(summary)), warnings=_warnings(summary),
         budget=_rows(_budget(summary)), histogram=_png(_histogram(values, unit)),
         running=_png(_running(rows, values, unit)), settings=_rows(sorted(summary.settings.items())),
+        extremes=_rows(_extremes(rows, values, bits=unit == "bits/dim")), unit=unit, result=MERGED,
         foot=_foot(summary), shown="" if every == 1 else f", one in {every}",
     )  # fmt: skip
     with whole(folder / NAME) as unfinished:
@@ -108,6 +118,14 @@ def _budget(summary: Summary) -> list[tuple[str, Any, str]]:
         ("calls", f"{summary.calls:.1f}" if summary.calls is not None else "unknown", "network evaluations a sample"),
         ("seconds", f"{summary.seconds:.1f}", "computing time, over all processes and runs"),
     ]  # fmt: skip
+
+
+def _extremes(rows: np.ndarray, values: np.ndarray, bits: bool) -> list[tuple[int, str, str]]:
+    """The rows of the lowest and of the highest density, with what they are; few bits are a high density."""
+    order = np.argsort(-values if bits else values, kind="stable").tolist()
+    count = min(_EXTREMES, len(order) // 2)
+    named = [(at, "least likely") for at in order[:count]] + [(at, "most likely") for at in order[-count:][::-1]]
+    return [(int(rows[at]), f"{values[at]:.4f}", what) for at, what in named if count]
 
 
 def _tightening(draws: int) -> str:

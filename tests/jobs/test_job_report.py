@@ -1,11 +1,13 @@
 """The data-set job: what is written of it, and two models compared."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
 from sdediff.jobs import JobError, paired
+from sdediff.jobs.summary import read_results
 from tests.jobs.networks import network
 
 
@@ -33,6 +35,15 @@ def test_the_report_is_one_page_that_needs_nothing_else(job, tmp_path):
     assert f"{summary.bits_per_dim:.4f}" in page
     for part in ("sampling", "trace", "solver", "dequantisation", "start", "prior", "calls", "seconds"):
         assert f">{part}</td>" in page
+    assert "prefers-color-scheme: dark" in page
+    assert '<a href="likelihood.parquet">' in page
+    bits = read_results(tmp_path / "out")["bits_per_dim"]
+    listed = re.findall(r'<td class="n">(\d+)</td><td class="n">([\d.-]+)</td><td>(\w+) likely</td>', page)
+    order = np.argsort(-bits).tolist()
+    assert [(int(row), word) for row, _, word in listed] == [
+        *((at, "least") for at in order[:5]), *((at, "most") for at in order[:-6:-1])
+    ]  # fmt: skip
+    assert all(value == f"{bits[int(row)]:.4f}" for row, value, _ in listed)
     saved = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert saved["log_prob"] == summary.log_prob
     files = sorted(p.name for p in (tmp_path / "out").iterdir() if p.name[0] != ".")
