@@ -83,12 +83,13 @@ def compute(
             "its finished shards are of the earlier input; restore it, or begin anew in another folder"
         )
     while True:
-        rows = _Rows(work, order.keep, {name: [] for name in work.schema().names})
+        rows, before = _Rows(work, order.keep, {name: [] for name in work.schema().names}), 0.0
         try:
             for units in parts(order.units, size):
                 batch = (ready or {}).get(units)
                 if batch is not None:
                     rows.add(batch, len(units))
+                    before += batch.seconds
                 else:
                     _batch(work, taken.content, units, rows, min(len(order.units), max(_HOPELESS, size)))
                 if alive is not None:
@@ -101,7 +102,7 @@ def compute(
             raise JobError("memory ran out with one sample at a time: give another device, or fewer probes")
         size = size // 2
     content = table_bytes(make_table(rows.columns, work.schema()))
-    return Receipt(order, content, rows.facts, time.perf_counter() - began, size, tuple(rows.failed))
+    return Receipt(order, content, rows.facts, before + time.perf_counter() - began, size, tuple(rows.failed))
 
 
 def parts(units: range, size: int) -> list[range]:

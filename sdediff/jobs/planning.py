@@ -55,7 +55,8 @@ def measure(work: Work, micro_batch: int, keep: bool, say: Say) -> Measured:
     began = time.perf_counter()
     try:
         batch = work.batch(content, units)
-        return Measured((time.perf_counter() - began) / len(units), size, {units: batch})
+        taken = time.perf_counter() - began
+        return Measured(taken / len(units), size, {units: batch._replace(seconds=taken)})
     except Exception as error:
         lacking = out_of_memory(error)
     more = units if lacking else range(min(max(16, micro_batch), work.units))

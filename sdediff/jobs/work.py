@@ -20,10 +20,14 @@ Say = Callable[[str], None]
 
 
 class Batch(NamedTuple):
-    """The columns of a micro-batch, a value a unit, and the facts that hold for every unit of the work."""
+    """The columns of a micro-batch, a value a unit, and the facts that hold for every unit of the work.
+
+    seconds: that it took, where it was computed before its shard.
+    """
 
     columns: dict[str, list[Any]]
     facts: dict[str, Any]
+    seconds: float = 0.0
 
 
 class Taken(NamedTuple):

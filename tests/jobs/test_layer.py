@@ -1,6 +1,7 @@
 """The layer of jobs on a work without a network: values, resumption, failures, growth, input that changes."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -60,6 +61,16 @@ def test_a_signal_just_after_a_line_was_written_counts_that_shard(tmp_path, monk
     monkeypatch.setattr(Journal, "append", stopping)
     with pytest.raises(Stopped, match="3 of 10 shards, 12 of 40 rows, are done"):
         compute(squares(), tmp_path)
+
+
+def test_the_seconds_of_the_first_micro_batch_are_counted(tmp_path):
+    class Slow(Squares):
+        def batch(self, content, units):
+            time.sleep(0.05)
+            return super().batch(content, units)
+
+    compute(Slow(np.arange(8.0)), tmp_path, shard=8)
+    assert json.loads((tmp_path / "manifest.json").read_text())["result"]["seconds"] >= 4 * 0.05
 
 
 def test_parts_share_the_shards_and_the_last_merges(tmp_path):
