@@ -106,7 +106,7 @@ def _remedy(solver: Solver, model: ScoreModel, times: Tensor, denoise: bool, std
     """The least of a few numbers of even steps over the log-SNR in which the same trial has the right size."""
     start, stop = times[0].item(), times[-1].item()
     other = "another solver" if solver == registered(_GOOD_AT_FEW) else f"another solver, such as {_GOOD_AT_FEW!r}"
-    if math.isfinite(linear(model.sde).lam(times[:1]).item()):
+    if all(map(math.isfinite, linear(model.sde).lam(times[[0, -1]]).tolist())):
         for count in _COUNTS:
             even = make_grid("log_snr", model.sde, count, start, stop)
             if count >= len(times) and 1 / _GOOD < growth(solver, model.sde, even, denoise, std) < _GOOD:

@@ -11,6 +11,7 @@ import torch
 
 import sdediff as sd
 from sdediff.cli.likelihood import likelihood as command
+from sdediff.cli.option_groups import grouped
 from sdediff.likelihood.settings import DEFAULTS, METHODS, PRESETS
 from sdediff.nets import MLP
 
@@ -76,13 +77,13 @@ def test_keywords_have_the_types_of_the_fields_and_no_defaults_of_their_own(func
 
 
 def test_options_of_the_command_line_are_the_fields():
-    hints = typing.get_type_hints(command, include_extras=True)
-    assert set(NAMES) - set(hints) == set(NO_OPTION)
+    options = inspect.signature(grouped(command)).parameters
+    assert set(NAMES) - set(options) == set(NO_OPTION)
     for field in dataclasses.fields(sd.LikelihoodSettings):
         if field.name not in NO_OPTION:
-            option = typing.get_args(hints[field.name])[-1]
+            option = typing.get_args(options[field.name].annotation)[-1]
             assert option.help.startswith(field.metadata["help"])
-            assert inspect.signature(command).parameters[field.name].default is None
+            assert options[field.name].default is None
 
 
 def test_the_manifest_holds_every_field(tmp_path):
