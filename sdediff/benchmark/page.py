@@ -5,18 +5,17 @@ from __future__ import annotations
 import html
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sdediff._utils.errors import InputError
 from sdediff._utils.files import whole
 from sdediff.analysis.figures import COLOURS
 from sdediff.benchmark.cells import Cell
 from sdediff.benchmark.rows import Row
-
-if TYPE_CHECKING:
-    from sdediff.benchmark.report import Report
 
 # What a reader may look at, in this order, and what it is called.
 _ERRORS = {
@@ -28,8 +27,21 @@ _ERRORS = {
 }
 
 
-def write_page(report: Report, path: str | Path) -> Path:
-    """Write the page of a report, and return its path. It holds plotly's script, about 5 MB.
+@dataclass(frozen=True)
+class Contents:
+    """What the page shows: rows, names of tasks and distances, skipped cells, sheets of samples, what ran it."""
+
+    rows: Sequence[Row]
+    tasks: Sequence[str]
+    distances: Sequence[str]
+    skipped: Sequence[Cell]
+    sheets: Sequence[dict[str, Any]]
+    threads: int
+    circumstances: dict[str, Any]
+
+
+def write_page(contents: Contents, path: str | Path) -> Path:
+    """Write the page, and return its path. It holds plotly's script, about 5 MB.
 
     InputError where plotly is not installed.
     """
@@ -38,10 +50,10 @@ def write_page(report: Report, path: str | Path) -> Path:
     except ImportError as error:
         raise InputError("the HTML report needs plotly: pip install 'sdediff[report]'") from error
     template = files("sdediff").joinpath("assets", "bench_report.html").read_text(encoding="utf-8")
-    content = json.dumps(_content(report), allow_nan=False).replace("</", "<\\/")
+    content = json.dumps(_content(contents), allow_nan=False).replace("</", "<\\/")
     filled = {
-        "@TITLE@": html.escape(", ".join(report.tasks)),
-        "@FOOT@": html.escape(_foot(report)),
+        "@TITLE@": html.escape(", ".join(contents.tasks)),
+        "@FOOT@": html.escape(_foot(contents)),
         "@DATA@": content,
         "@PLOTLY@": get_plotlyjs(),
     }
@@ -52,19 +64,19 @@ def write_page(report: Report, path: str | Path) -> Path:
     return Path(path)
 
 
-def _content(report: Report) -> dict[str, Any]:
-    rows = [_row(row) for row in report.rows]
-    names = {name for row in report.rows for name in row.quality}
+def _content(contents: Contents) -> dict[str, Any]:
+    rows = [_row(row) for row in contents.rows]
+    names = {name for row in contents.rows for name in row.quality}
     errors = [(name, text) for name, text in _ERRORS.items() if name in names]
-    grids = {(row.solver, row.grid) for row in report.rows}
+    grids = {(row.solver, row.grid) for row in contents.rows}
     return {
         "rows": rows,
-        "tasks": report.tasks,
-        "qualities": [*errors, *((name, name) for name in report.distances)],
+        "tasks": contents.tasks,
+        "qualities": [*errors, *((name, name) for name in contents.distances)],
         "grids": len(grids) > len({solver for solver, _ in grids}),
         "colours": COLOURS,
-        "skipped": [_skipped(cell) for cell in report.skipped],
-        "pictures": list(report.sheets),
+        "skipped": [_skipped(cell) for cell in contents.skipped],
+        "pictures": list(contents.sheets),
     }
 
 
@@ -100,13 +112,13 @@ def _skipped(cell: Cell) -> str:
     return f"{cell.task}, {cell.solver} at {cell.budget or cell.tolerance}, seed {cell.seed}: {cell.status}"
 
 
-def _foot(report: Report) -> str:
-    about, settings = report.circumstances, report.settings["settings"]
+def _foot(contents: Contents) -> str:
+    about = contents.circumstances
     machine, git = about.get("machine", {}), about.get("git") or {}
     parts = [
         *(f"{name} {version}" for name, version in about.get("versions", {}).items()),
         *(str(machine[key]) for key in ("cpu", "device", "date") if key in machine),
-        f"{settings['threads']} threads",
+        f"{contents.threads} threads",
         f"commit {git['commit'][:10]}{' with changes' if git.get('changed') else ''}" if git else "",
         f"{about['seconds']:.0f} s of computing" if "seconds" in about else "",
     ]

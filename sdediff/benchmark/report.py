@@ -128,9 +128,11 @@ class Report:
 
     def page(self, path: str | Path) -> Path:
         """Writes the results as one HTML page to sort, filter and hover over (needs plotly); returns its path."""
-        from sdediff.benchmark.page import write_page
+        from sdediff.benchmark.page import Contents, write_page
 
-        return write_page(self, path)
+        threads = self.settings["settings"]["threads"]
+        shown = (self.rows, self.tasks, self.distances, self.skipped, self.sheets, threads, self.circumstances)
+        return write_page(Contents(*shown), path)
 
     def to_dict(self) -> dict[str, Any]:
         """Rows, skipped cells, settings and circumstances as plain values."""
