@@ -30,22 +30,22 @@ class ContenderEntry(Entry):
         return text if " at 0x" not in text else str(described(self.contender))
 
     @property
-    def label(self) -> str:  # type: ignore[override]
+    def label(self) -> str:
         """The contender's name within its library."""
         return self.contender.name
 
     @property
-    def library(self) -> str:  # type: ignore[override]
+    def library(self) -> str:
         """The library."""
         return self.contender.library
 
     @property
-    def stochastic(self) -> bool:  # type: ignore[override]
+    def stochastic(self) -> bool:
         """Whether it draws noise of its own."""
         return self.contender.stochastic
 
     @property
-    def follows_flow(self) -> bool:  # type: ignore[override]
+    def follows_flow(self) -> bool:
         """Whether its ends are compared with those of the flow."""
         return not self.contender.stochastic
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -73,10 +73,19 @@ class Facts(NamedTuple):
 class Entry(ABC):
     """Something that takes noise to data at given points. `follows_flow`: an error against the flow is defined."""
 
-    label: str
-    library: str
-    stochastic: bool
-    follows_flow: bool
+    if TYPE_CHECKING:  # read-only to a type checker, so that a class may compute them
+
+        @property
+        def label(self) -> str: ...
+
+        @property
+        def library(self) -> str: ...
+
+        @property
+        def stochastic(self) -> bool: ...
+
+        @property
+        def follows_flow(self) -> bool: ...
 
     @abstractmethod
     def points(self, calls: Sequence[int], tolerances: Sequence[float], grids: Sequence[str | None]) -> list[Point]:
@@ -103,12 +112,12 @@ class SolverEntry(Entry):
         return repr(self.solver)
 
     @property
-    def stochastic(self) -> bool:  # type: ignore[override]
+    def stochastic(self) -> bool:
         """Whether noise enters during the run."""
         return bool(self.solver.stochastic or self.solver.corrector)
 
     @property
-    def follows_flow(self) -> bool:  # type: ignore[override]
+    def follows_flow(self) -> bool:
         """Whether the solver follows the probability flow."""
         return not self.stochastic
 

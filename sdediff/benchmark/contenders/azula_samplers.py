@@ -40,6 +40,8 @@ def _classes() -> tuple[Any, Any]:
     denoise, noise, _ = _parts()
 
     class Rho(noise.Schedule):  # type: ignore[name-defined]
+        """alpha = 1 and sigma^(1/7) linear in t, from `low` at 0 to `high` at 1. Karras et al. 2022, equation 5."""
+
         def __init__(self, low: float, high: float) -> None:
             self.ends = low ** (1 / 7), high ** (1 / 7)
 
@@ -48,6 +50,8 @@ def _classes() -> tuple[Any, Any]:
             return torch.ones_like(t), (low + t * (high - low)) ** 7
 
     class OfFrame(denoise.Denoiser):  # type: ignore[name-defined]
+        """The network behind a frame as azula's denoiser: y is x/alpha, its level sigma/alpha."""
+
         def __init__(self, frame: Frame, schedule: Any) -> None:
             super().__init__()
             self.frame, self.schedule = frame, schedule
@@ -78,11 +82,11 @@ class Azula(Contender):
             raise InputError(nearest(self.grid, GRIDS, "grid of azula"))
 
     @property
-    def name(self) -> str:  # type: ignore[override]
+    def name(self) -> str:
         return ":".join([self.sampler, self.grid, *(f"{k}={v}" for k, v in self.options.items())])
 
     @property
-    def stochastic(self) -> bool:  # type: ignore[override]
+    def stochastic(self) -> bool:
         return _SAMPLERS[self.sampler][1] or bool(self.options.get("eta"))
 
     def start(self, model: ScoreModel, calls: int) -> float:

@@ -81,11 +81,11 @@ class Diffusers(Contender):
             raise InputError(f"diffusers:{self.kind} brings a schedule of its own or a distilled network: leave it out")
 
     @property
-    def name(self) -> str:  # type: ignore[override]
+    def name(self) -> str:
         return self.title or ":".join([self.kind, *(f"{k}={v}" for k, v in self.options.items())])
 
     @property
-    def stochastic(self) -> bool:  # type: ignore[override]
+    def stochastic(self) -> bool:
         config = self.options if self.scheduler is None else self.scheduler.config
         drawing = "sde-" in str(config.get("algorithm_type", "")) or bool(config.get("eta") or config.get("s_churn"))
         return drawing or self.kind in _STOCHASTIC or (self.kind == "SASolver" and "tau_func" not in config)

@@ -50,11 +50,11 @@ class FlowMatching(Contender):
             raise InputError(nearest(self.grid, GRIDS, "grid of flow_matching"))
 
     @property
-    def name(self) -> str:  # type: ignore[override]
+    def name(self) -> str:
         return self.method if self.adaptive else f"{self.method}:{self.grid}"
 
     @property
-    def adaptive(self) -> bool:  # type: ignore[override]
+    def adaptive(self) -> bool:
         return self.method == "dopri5"
 
     def start(self, model: ScoreModel, calls: int) -> float:

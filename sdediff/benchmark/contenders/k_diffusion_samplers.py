@@ -83,17 +83,17 @@ class KDiffusion(Contender):
             raise InputError(nearest(self.grid, SPACINGS, "grid of k_diffusion"))
 
     @property
-    def name(self) -> str:  # type: ignore[override]
+    def name(self) -> str:
         grid = [] if self.sampler in _RANGED else [self.grid]
         return ":".join([self.sampler, *grid, *(f"{k}={v}" for k, v in self.options.items())])
 
     @property
-    def stochastic(self) -> bool:  # type: ignore[override]
+    def stochastic(self) -> bool:
         drawing = self.sampler in _TREE or self.sampler.endswith("_ancestral")
         return bool(self.options.get("eta", float(drawing))) or self.options.get("s_churn", 0) > 0
 
     @property
-    def adaptive(self) -> bool:  # type: ignore[override]
+    def adaptive(self) -> bool:
         return self.sampler == "dpm_adaptive"
 
     def start(self, model: ScoreModel, calls: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -41,10 +42,22 @@ class Contender(ABC):
     limit. `start` is for one that does not begin at the process's T.
     """
 
-    library: str = "own"
-    name: str = ""
-    stochastic: bool = False
-    adaptive: bool = False
+    if TYPE_CHECKING:  # read-only to a type checker, so that a class may compute them
+
+        @property
+        def library(self) -> str: ...
+
+        @property
+        def name(self) -> str: ...
+
+        @property
+        def stochastic(self) -> bool: ...
+
+        @property
+        def adaptive(self) -> bool: ...
+
+    else:
+        library, name, stochastic, adaptive = "own", "", False, False
 
     @abstractmethod
     def run(self, model: ScoreModel, x_T: Tensor, calls: int, seed: int) -> Finish:

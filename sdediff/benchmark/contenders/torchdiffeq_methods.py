@@ -39,11 +39,11 @@ class TorchDiffEq(Contender):
             raise InputError(nearest(self.method, (*_STEPS, *_ADAPTIVE), "method of torchdiffeq"))
 
     @property
-    def name(self) -> str:  # type: ignore[override]
+    def name(self) -> str:
         return self.method
 
     @property
-    def adaptive(self) -> bool:  # type: ignore[override]
+    def adaptive(self) -> bool:
         return self.method in _ADAPTIVE
 
     def start(self, model: ScoreModel, calls: int) -> float:

@@ -38,7 +38,7 @@ class TorchSDE(Contender):
             raise InputError(nearest(self.method, _CALLS, "method of torchsde"))
 
     @property
-    def name(self) -> str:  # type: ignore[override]
+    def name(self) -> str:
         return self.method
 
     @property
