@@ -102,6 +102,11 @@ class Cell:
         return cls(**values, **clock, distances=found)
 
 
+def full_name(library: str, solver: str) -> str:
+    """A solver's name, behind that of its library where that is another."""
+    return solver if library in ("sdediff", REAL_DATA) else f"{library}:{solver}"
+
+
 def distance_columns(name: str) -> tuple[str, str]:
     """The columns of a distance's value and of its standard error over samples: "energy" and "energy_se"."""
     return name, f"{name}_se"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdediff._utils.checks import number
 from sdediff._utils.errors import InputError
-from sdediff.benchmark.cells import OK, REAL_DATA, Cell
+from sdediff.benchmark.cells import OK, REAL_DATA, Cell, full_name
 from sdediff.benchmark.report import Report
 from sdediff.benchmark.significance import difference, holm, noisy, rises_with_quality
 
@@ -45,7 +45,7 @@ class Change:
     def __str__(self) -> str:
         at = f"{self.budget} calls" if self.tolerance is None else f"tolerance {self.tolerance:g}"
         values = " -> ".join("does not run" if v is None else f"{v:.3g}" for v in (self.before, self.after))
-        name = self.solver if self.library == "sdediff" else f"{self.library}:{self.solver}"
+        name = full_name(self.library, self.solver)
         return f"{self.task}, {name} at {at}: {self.quality} {values}, {self.verdict} (p {self.p:.1g})"
 
 
@@ -90,7 +90,7 @@ class Comparison:
 
         table = Table("", "task", "solver", "at", "quality", "A", "B", "p", box=box.SIMPLE_HEAD, pad_edge=False)
         for change in (*self.regressions, *self.improvements):
-            name = change.solver if change.library == "sdediff" else f"{change.library}:{change.solver}"
+            name = full_name(change.library, change.solver)
             at = f"{change.budget}" if change.tolerance is None else f"{change.tolerance:g}"
             values = ["does not run" if v is None else f"{v:.3g}" for v in (change.before, change.after)]
             cells = (change.verdict, change.task, name, at, change.quality, *values, f"{change.p:.1g}")

@@ -86,6 +86,7 @@ def _row(row: Row) -> dict[str, Any]:
     return {
         **{name: _finite(value) for name, value in plain.items()},
         "quality": {name: pair for name, pair in quality.items() if pair[0] is not None},
+        "name": row.name,
         "real": row.real,
         "python": "" if row.real else python_of(row),
     }

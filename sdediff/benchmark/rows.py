@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, median, stdev
 from typing import Any, NamedTuple
 
-from sdediff.benchmark.cells import ERRORS, OK, REAL_DATA, Cell
+from sdediff.benchmark.cells import ERRORS, OK, REAL_DATA, Cell, full_name
 
 
 class Quality(NamedTuple):
@@ -54,8 +54,8 @@ class Row:
 
     @property
     def name(self) -> str:
-        """The solver's name, after its library if that is another."""
-        return self.solver if self.library in ("sdediff", REAL_DATA) else f"{self.library}:{self.solver}"
+        """The solver's name, behind that of its library where that is another."""
+        return full_name(self.library, self.solver)
 
     @property
     def label(self) -> str:

@@ -14,7 +14,7 @@ import torch
 
 from sdediff._utils.errors import StepsWarning
 from sdediff._utils.files import whole
-from sdediff.benchmark.cells import REAL_DATA
+from sdediff.benchmark.cells import REAL_DATA, full_name
 from sdediff.benchmark.entries import Starts
 from sdediff.benchmark.sweep_work import PlannedCell, SweepWork
 from sdediff.datasets.pictures import grid_image
@@ -72,7 +72,7 @@ def _nearest(budgets: set[int], usual: int) -> int:
 
 
 def _label(cell: PlannedCell) -> str:
-    name = cell.entry.label if cell.entry.library == "sdediff" else f"{cell.entry.library}: {cell.entry.label}"
+    name = full_name(cell.entry.library, cell.entry.label)
     return name if cell.point.grid is None else f"{name} on {cell.point.grid}"
 
 
