@@ -17,10 +17,10 @@ from sdediff.model.ends import end_points, scale_of
 from sdediff.model.prediction import signed
 from sdediff.model.score_model import ScoreModel, check_model
 from sdediff.sde.base import linear
-from sdediff.wiring.judgement import FEWEST, KNOWS, RIGHT, judge
+from sdediff.wiring.judgement import FEWEST, KNOWS, RIGHT, LevelRow, judge
 from sdediff.wiring.moments import SCALES, Moments, levels_within, measure
 from sdediff.wiring.readings import Reading, References, errors_of, gain_of, gap_of, readings
-from sdediff.wiring.report import LevelRow, WiringReport
+from sdediff.wiring.report import WiringReport
 from sdediff.wiring.rows import Rows, rows_of
 
 # The fewest levels on which a network is judged.

@@ -16,6 +16,23 @@ FEWEST, ENOUGH = 50, 100
 SEARCH = ": sd.infer(network, data) tries the usual ones"
 
 
+class LevelRow(NamedTuple):
+    """One noise level, errors as E|x0_hat - x0|^2 over the data's variance.
+
+    kappa: sigma/alpha; scale: that over the data's standard deviation. error: of the network as it is read; gaussian:
+    of the best Gaussian denoiser; free: of the best linear reading of the output.
+    """
+
+    kappa: float
+    scale: float
+    time: float
+    error: float
+    gaussian: float
+    free: float
+    info: float
+    gap: float
+
+
 class Judgement(NamedTuple):
     """status: right, nearly, gaussian, misread or nothing; verdict: a sentence with its figures."""
 

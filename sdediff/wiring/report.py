@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sdediff._utils.files import whole
 from sdediff._utils.tables import html_table
+from sdediff.wiring.judgement import LevelRow
 from sdediff.wiring.readings import Estimate, Reading
 
 if TYPE_CHECKING:
@@ -16,23 +17,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 6
 _COLUMNS = ("sigma/alpha", "over std", "t", "error", "Gaussian", "best reading", "info", "gap")
-
-
-class LevelRow(NamedTuple):
-    """One noise level, errors as E|x0_hat - x0|^2 over the data's variance.
-
-    kappa: sigma/alpha; scale: that over the data's standard deviation. error: of the network as it is read; gaussian:
-    of the best Gaussian denoiser; free: of the best linear reading of the output.
-    """
-
-    kappa: float
-    scale: float
-    time: float
-    error: float
-    gaussian: float
-    free: float
-    info: float
-    gap: float
 
 
 @dataclass(frozen=True, repr=False)
@@ -137,7 +121,7 @@ class WiringReport:
         from sdediff.wiring.picture import draw
 
         with whole(path) as unfinished:
-            draw(self).savefig(unfinished, format="png", dpi=130)
+            draw(self.levels, self.shown, self.predicts, self.verdict).savefig(unfinished, format="png", dpi=130)
         return Path(path)
 
 
