@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from torch import Tensor
+
 from sdediff._utils.errors import InputError
 
 
@@ -29,6 +31,17 @@ def present(path: str | Path) -> bool:
         return expanded(path).exists()
     except (OSError, ValueError):
         return False
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors by name and the metadata of a safetensors file. InputError: a file that is none."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call,unused-ignore]
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as safetensors ({error}): copy or download it again") from error
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sdediff._utils.checks import number
 from sdediff._utils.errors import InputError
-from sdediff._utils.files import expanded, whole
+from sdediff._utils.files import expanded, read_tensors, whole
 from sdediff.adapters.lora import _network, add_lora
 from sdediff.adapters.network import ADAPTER
 from sdediff.model.score_model import ScoreModel
@@ -90,16 +90,13 @@ def _bare(name: str) -> str:
 
 def _read(path: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Any]]:
     """A and B by the layer's name, and the metadata without prefixes."""
-    from safetensors import SafetensorError, safe_open
-
     if not path.is_file():
         raise InputError(f"{path}: no such file: give the adapter's safetensors file")
+    tensors, metadata = read_tensors(path)
     try:
-        with safe_open(str(path), framework="pt") as stored:  # type: ignore[no-untyped-call,unused-ignore]
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-            facts = json.loads((stored.metadata() or {}).get(_METADATA, "{}"))
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as safetensors ({error}): copy or download it again") from error
+        facts = json.loads(metadata.get(_METADATA, "{}"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: its {_METADATA} is not JSON ({error}): copy or download it again") from error
     found: dict[str, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         layer, dot, part = name.removesuffix(".weight").rpartition(".")

@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
+from sdediff._utils.files import read_tensors
 from sdediff.bridges.errors import BridgeError
 from sdediff.bridges.pickles import Record, read_pickle
 from sdediff.bridges.weights import Filler, numbers_of, storage_dtype
@@ -36,13 +38,10 @@ def read_checkpoint(path: str | Path) -> Any:
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors by name and the metadata of a safetensors file. BridgeError: a file that is none."""
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call,unused-ignore]
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise BridgeError(f"{path}: cannot be read as safetensors ({error}): copy or download it again") from error
+        return read_tensors(path)
+    except InputError as error:
+        raise BridgeError(str(error)) from error
 
 
 def _value(content: bytes, where: str, read: Callable[[bytes, str], tuple[Any, Callable[[Record], Tensor]]]) -> Any:
