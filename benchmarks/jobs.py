@@ -1,7 +1,6 @@
 """What the layer of jobs costs: shards without work, a job beside its bare computation, engines beside one another.
 
-empty: 61,036 shards without work, as 10^9 rows in shards of 16,384 have; the gates are ten minutes of the
-processor and 1 GB.
+empty: 61,036 shards without work, as 10^9 rows in shards of 16,384 have; the gates are ten minutes and 1 GB.
 overhead: a likelihood of the digits as a job and without one, in processor seconds, start and loading left out; the
 gate is 3 %. engines: likelihoods, samples and a sweep by this process, workers, Ray and three parts: one hash a work,
 and the seconds of each.
@@ -149,7 +148,7 @@ def gates(record: dict[str, Any]) -> list[Gate]:
     """What must hold."""
     found = []
     if "empty" in record:
-        found += [Gate("processor seconds of empty shards", record["empty"]["processor_seconds"], 600.0)]
+        found += [Gate("seconds of empty shards", record["empty"]["seconds"], 600.0)]
         found += [Gate("gigabytes of empty shards", record["empty"]["gigabytes"], 1.0)]
     if "overhead" in record:
         found += [Gate("share of the layer", record["overhead"]["ratio"], 0.03)]
