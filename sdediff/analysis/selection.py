@@ -68,11 +68,8 @@ def recommend(
     if refresh and keep is None:
         raise InputError("refresh=True has no effect without keep=: give the folder, or leave refresh out")
     options = {"start": start, "stop": stop, "denoise": denoise, "cond": cond, "dtype": dtype, "device": device}
-    kept = None
-    if keep is not None:
-        asked = {"shape": shape, "calls": calls, "data": data, "candidates": candidates, "starts": starts, "seed": seed}
-        kind, place = placement(model, dtype, device)
-        kept = Kept(keep, model, {**asked, **options, "dtype": kind, "device": place.type})
+    asked = {"shape": shape, "calls": calls, "data": data, "candidates": candidates, "starts": starts, "seed": seed}
+    kept = None if keep is None else _kept(keep, model, {**asked, **options})
     found = None if kept is None or refresh else kept.read()
     if found is None:
         if check:
@@ -81,6 +78,12 @@ def recommend(
         if kept is not None:
             kept.write(found)
     return found
+
+
+def _kept(folder: str | Path, model: ScoreModel, asked: dict[str, Any]) -> Kept:
+    """The file of one question, whose dtype and device are those that the model chooses where none are given."""
+    kind, place = placement(model, asked["dtype"], asked["device"])
+    return Kept(folder, model, {**asked, "dtype": kind, "device": place.type})
 
 
 def _measured(
