@@ -98,7 +98,7 @@ class VEPrecond(Precond):
         return x + sigma * self.model(x, torch.full((len(x),), math.log(sigma / 2), dtype=F64), labels)
 
 
-class iDDPMPrecond(Precond):  # noqa: N801: the library's name
+class iDDPMPrecond(Precond):
     def forward(self, x: Tensor, sigma: float, labels: Tensor | None = None) -> Tensor:
         index = int((self.u - sigma).abs().argmin())
         clock = torch.full((len(x),), float(self.M - 1 - index), dtype=F64)

@@ -8,7 +8,7 @@ import torch
 import sdediff as sd
 from sdediff.wiring.candidates import candidates, written
 from sdediff.wiring.ranges import ranges_of
-from tests.wiring.networks import TARGET, data, network
+from tests.wiring.networks import TARGET, data, labelled, network
 
 TABLE = sd.Table.from_betas(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))
 
@@ -89,17 +89,7 @@ def test_a_network_that_looks_its_clock_up_is_given_integers():
 
 
 def test_labels_are_needed_and_used():
-    means = torch.tensor([[-1.0, 0.5], [0.8, -0.4], [0.2, 1.0]], dtype=torch.float64)
-    labels = torch.arange(900) % 3
-    x = means[labels] + 0.2 * torch.randn(900, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    sde = sd.VP()
-
-    def net(x, t, label):
-        alpha, sigma = (f(t.double())[:, None] for f in (sde.alpha, sde.sigma))
-        centre = means[label]
-        share = alpha * 0.04 / (alpha**2 * 0.04 + sigma**2)
-        return ((x - alpha * (centre + share * (x - alpha * centre))) / sigma).to(x.dtype)
-
+    sde, net, x, labels = labelled()
     found = sd.infer(net, x, cond={"label": labels})
     assert found.right
     assert _alike(found, sde, "t", "eps")

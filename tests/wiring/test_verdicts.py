@@ -7,7 +7,7 @@ import torch
 
 import sdediff as sd
 from sdediff.nets import UNet
-from tests.wiring.networks import TARGET, data, network
+from tests.wiring.networks import TARGET, data, labelled, network
 
 READINGS = ("x0", "eps", "score", "v", "velocity")
 DIGITS = sd.data("digits")
@@ -135,17 +135,7 @@ def test_exact_networks_are_right_in_few_and_many_dimensions(name):
 
 
 def test_a_network_with_labels_is_right_with_those_of_its_rows():
-    means = torch.tensor([[-1.0, 0.5], [0.8, -0.4], [0.2, 1.0]], dtype=torch.float64)
-    labels = torch.arange(900) % 3
-    x = means[labels] + 0.2 * torch.randn(900, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    sde = sd.VP()
-
-    def net(x, t, label):
-        alpha, sigma = (f(t.double())[:, None] for f in (sde.alpha, sde.sigma))
-        centre = means[label]
-        share = alpha * 0.04 / (alpha**2 * 0.04 + sigma**2)
-        return ((x - alpha * (centre + share * (x - alpha * centre))) / sigma).to(x.dtype)
-
+    sde, net, x, labels = labelled()
     model = sd.ScoreModel(net, sde)
     assert sd.check(model, x, cond={"label": labels}).right
     assert not sd.check(model, x, cond={"label": labels.roll(1)}).right
