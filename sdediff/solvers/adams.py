@@ -71,11 +71,6 @@ class Adams(Multistep):
     def stochastic(self) -> bool:
         return self.eta > 0 or self.scaler == "er"
 
-    @property
-    def tried(self) -> int:
-        # Stable without noise from five steps on, for any process.
-        return 9 if self.stochastic else 4
-
     def family(self, model: BoundModel, levels: Sequence[Level]) -> Family:
         if self.basis == "eps" and not levels[0].alpha:
             raise SolverError(

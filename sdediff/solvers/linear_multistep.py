@@ -50,6 +50,7 @@ class LinearMultistep(Solver):
     warm_up: str = "lower"
 
     reference = "Liu et al. 2022, eq. 12; Zhang and Chen 2023; Permenter and Yuan 2023"
+    tried = 4  # DDIM's steps, of an output that is a mean of earlier ones
 
     def __post_init__(self) -> None:
         if not known(self.warm_up, WARM_UPS):

@@ -80,6 +80,11 @@ class Multistep(Solver):
         return min(self.corrector_points, self.points + 1) if self.corrector_points else self.points
 
     @property
+    def tried(self) -> int:
+        # Linear parts are exact, so that without noise the size is right from five steps on, for any process.
+        return 9 if self.stochastic else 4
+
+    @property
     def grid(self) -> str:
         return "karras" if self.variable in ("sigma", "rho") else "log_snr"
 
