@@ -12,7 +12,7 @@ from torch import Tensor
 from sdediff._utils.checks import number
 from sdediff._utils.errors import InputError
 from sdediff._utils.files import expanded, read_tensors, whole
-from sdediff.adapters.lora import _network, add_lora
+from sdediff.adapters.lora import add_lora, lora_network
 from sdediff.adapters.network import ADAPTER
 from sdediff.model.score_model import ScoreModel
 
@@ -29,7 +29,7 @@ def save_lora(model: ScoreModel, file: str | Path) -> Path:
     """
     from safetensors.torch import save_file
 
-    net, path = _network(model, "save_lora"), expanded(file, "the file")
+    net, path = lora_network(model, "save_lora"), expanded(file, "the file")
     prefix = "unet." if hasattr(net.network, "convention") else ""
     tensors: dict[str, Tensor] = {}
     layers = []
@@ -65,7 +65,7 @@ def load_lora(model: ScoreModel, file: str | Path, scale: float = 1.0) -> ScoreM
         adapted = add_lora(model, rank, alpha=float(alpha), targets=tuple(parts))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    net = _network(adapted, "load_lora")
+    net = lora_network(adapted, "load_lora")
     layers = {_bare(name): layer for name, layer in net.adapted()}
     lacking = [name for name in parts if name not in layers]
     if lacking:

@@ -46,7 +46,7 @@ def merge_lora(model: ScoreModel, scale: float = 1.0) -> ScoreModel:
 
     The weights W stay with it for `unmerge_lora`; subtracting what was added would give them back only to rounding.
     """
-    net = _network(model, "merge_lora")
+    net = lora_network(model, "merge_lora")
     merged = net.without(number("scale", scale))
     setattr(merged, _KEPT, {"network": net})  # in a dictionary, so as not to be a part of the network
     return model._with(net=merged)
@@ -62,10 +62,11 @@ def unmerge_lora(model: ScoreModel) -> ScoreModel:
 
 def remove_lora(model: ScoreModel) -> ScoreModel:
     """The model without its adapter, its weights as they were before."""
-    return model._with(net=_network(model, "remove_lora").without())
+    return model._with(net=lora_network(model, "remove_lora").without())
 
 
-def _network(model: ScoreModel, what: str) -> LoraNetwork:
+def lora_network(model: ScoreModel, what: str) -> LoraNetwork:
+    """The network of a model with an adapter; InputError, which names the function `what`, where it has none."""
     net = check_model(model).net
     if not isinstance(net, LoraNetwork):
         raise InputError(f"{what} needs a model with an adapter, of add_lora(model) or load_lora(model, file)")

@@ -45,10 +45,6 @@ class Operator(ABC):
     def turned(self, y: Tensor) -> Tensor:
         """U^T y: measurements (B, M) along the singular directions, (B, R)."""
 
-    def adjoint_seen(self, c: Tensor) -> Tensor:
-        """diag(s) c, so that `states` of it is A^T U c."""
-        return c * self.singular.to(c)
-
 
 def _flat(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     if tuple(x.shape[1:]) != shape:

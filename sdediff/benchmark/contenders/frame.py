@@ -51,10 +51,6 @@ class Frame:
             at = self.level_at(kappa)
             return self._bound(y * at.alpha, at).x0
 
-    def time_at(self, kappa: Any) -> float:
-        """The process's time at sigma/alpha = kappa."""
-        return float(self.level_at(kappa).time)
-
 
 @contextmanager
 def untimed(model: ScoreModel) -> Iterator[None]:
