@@ -40,7 +40,7 @@ default_role = "literal"
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 maximum_signature_line_length = 88
 add_module_names = False
 
@@ -70,11 +70,6 @@ def _without_field_numbers(app, what, name, obj, skip, options):
     return True if (inspect.getdoc(obj) or "").startswith("Alias for field number") else None
 
 
-def _only_our_bases(app, name, obj, options, bases):
-    """Leave out that a class derives from `object`."""
-    bases[:] = [base for base in bases if base is not object]
-
-
 def _copy_fonts(app, error):
     """Put MathJax's fonts where its script looks for them."""
     fonts = Path("output", "chtml", "fonts", "woff-v2")
@@ -83,7 +78,6 @@ def _copy_fonts(app, error):
 
 
 def setup(app):
-    app.connect("autodoc-process-bases", _only_our_bases)
     app.connect("build-finished", _copy_fonts)
     app.connect("autodoc-skip-member", _without_field_numbers)
     app.connect("autodoc-process-docstring", _plain_docstring)

@@ -43,7 +43,8 @@ def entry(name: str, value: Any) -> str:
         kind = "autoexception" if issubclass(value, BaseException) else "autoclass"
     else:
         kind = "autofunction" if callable(value) else "autodata"
-    return f".. {kind}:: {name}\n"
+    derived = inspect.isclass(value) and value.__bases__ != (object,)
+    return f".. {kind}:: {name}\n" + "   :show-inheritance:\n" * derived
 
 
 def page(room: str, title: str) -> str:
