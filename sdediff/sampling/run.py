@@ -184,7 +184,7 @@ def make_table(model: ScoreModel, plan: Plan, x: Tensor, dtypes: Dtypes | None =
             raise not_falling(model.sde, levels)
         strained = warn and type(plan.solver).strain is not Solver.strain and warn_of_strain(plan.solver, levels)
         if warn and not strained and (stays or len(levels) <= 10):
-            warn_of_size(plan.solver, model, plan.times, plan.denoise)
+            warn_of_size(plan.solver, model, plan.times, plan.denoise, levels)
     if not stays:
         plan.solver.visit(evaluation, list(itertools.pairwise(levels)))
     bound = BoundModel(model, evaluation, x, dtypes=dtypes)

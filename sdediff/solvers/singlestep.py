@@ -77,6 +77,10 @@ class Singlestep(Solver):
     def calls(self) -> int | None:
         return self.stages
 
+    @property
+    def tried(self) -> int:
+        return 4 if self.stages == 1 else 9  # one stage is DDIM
+
     def inner(self, sde: SDE, t: Level, s: Level) -> Sequence[float]:
         return places(t, s, self.shares)
 

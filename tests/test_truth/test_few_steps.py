@@ -14,7 +14,8 @@ import torch
 import sdediff as sd
 from sdediff.analysis.response import gaussian_model
 from sdediff.cli import main
-from sdediff.sampling.trial import growth, trial_stds
+from sdediff.grids.levels import Evaluation
+from sdediff.sampling.trial import growth, growth_of_mixes, trial_stds
 
 PROCESSES = {"VP": sd.VP(), "Cosine": sd.Cosine(), "VE": sd.VE(), "EDM": sd.EDM(), "Flow": sd.RectifiedFlow()}
 SOLVERS = [n for n, s in sd.list_solvers().items() if s.alone and not s.adaptive]
@@ -85,6 +86,23 @@ def test_the_trial_is_the_law_of_the_run() -> None:
     assert abs(found / last - 1) < 1e-5
 
 
+@pytest.mark.parametrize("process", PROCESSES)
+@pytest.mark.parametrize("name", ["euler", "ddim", "renoise"])
+def test_a_trial_on_numbers_is_the_trial_on_states(name: str, process: str) -> None:
+    sde, solver = PROCESSES[process], sd.solver(name)
+    times = sd.grid("karras", sde, 6)
+    levels = Evaluation(sde).at(times, 0)
+    for std, denoise in ((0.5, True), (1.0, False)):
+        found = growth_of_mixes(solver, levels, denoise, std)
+        assert found == pytest.approx(growth(solver, sde, times, denoise, std), rel=1e-4)
+
+
+def test_solvers_that_take_more_than_mixes_are_tried_on_states() -> None:
+    levels = Evaluation(sd.VP()).at(sd.grid("karras", sd.VP(), 4), 0)
+    for name in ("heun", "dpmpp_2m", "euler_maruyama", "ipndm"):
+        assert growth_of_mixes(sd.solver(name), levels, True, 1.0) is None
+
+
 def test_a_trial_says_nothing_where_it_cannot_run() -> None:
     class Data(sd.solvers.Solver):
         """A solver whose hyper-parameter has the data's shape."""
@@ -106,7 +124,9 @@ def test_trials_are_of_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
         ("dpmpp_2m_sde", 9, 2),
         # Ten calls of a solver whose linear part is exact are not slowed down.
         *((name, 9, 0) for name in ("ddim", "unipc", "deis", "lms", "angle", "dpm_solver_v3", "ipndm")),
-        ("euler", 9, 2),
+        # Steps that are one sum of predictions are tried on numbers.
+        ("euler", 9, 0),
+        ("renoise", 9, 0),
         ("annealed_langevin", 40, 2),
     ):
         tried.clear()
