@@ -91,7 +91,7 @@ def bench(
         )  # fmt: skip
         sweep = Sweep(work, launch, {**arguments, "threads": work.threads})
         if check and launch.first:
-            _check_wiring(work)
+            _check_wiring(work, say)
         if limit is None:
             sweep.run([])
         else:
@@ -102,12 +102,15 @@ def bench(
         return report
 
 
-def _check_wiring(work: SweepWork) -> None:
-    """The check of each network on up to 128 true samples."""
+def _check_wiring(work: SweepWork, say: Say) -> None:
+    """The check of each network on up to 128 true samples, under their conditions."""
     for task in work.tasks:
-        # Conditions go with the samples, not with the rows of the data.
-        if not isinstance(task.model.net, ExactNet) and not task.cond:
-            warn_of_misfit(task.model, task.truth, None, work.dtype, work.device)
+        if isinstance(task.model.net, ExactNet):
+            continue
+        if task.cond and task.truth_cond is None:
+            say(f"{task.name}: no check of its wiring, since the conditions have no row a row of the data")
+        else:
+            warn_of_misfit(task.model, task.truth, task.truth_cond, work.dtype, work.device)
 
 
 def _quiet(text: str) -> None:

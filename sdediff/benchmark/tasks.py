@@ -13,7 +13,7 @@ from sdediff import hub
 from sdediff._utils.checks import states
 from sdediff._utils.errors import InputError, InputTypeError
 from sdediff.datasets import DataSet
-from sdediff.model.conditions import conditions_in_turn
+from sdediff.model.conditions import as_tensors, conditions_in_turn
 from sdediff.model.data_card import DataCard
 from sdediff.model.data_check import check_data
 from sdediff.model.score_model import ScoreModel
@@ -46,7 +46,8 @@ class Task:
     real: a draw independent of truth; its own distance to truth is the floor. samples: how many a solver draws from a
     seed by default. reference: how the exact flow is computed. cond: conditions of the network; tensors give their rows
     to the samples in turn, those that the model's `shared` names are the same for all. modes (K, *shape): points of
-    which a sample belongs to the nearest, by default truth.
+    which a sample belongs to the nearest, by default truth. truth_cond: the conditions of the rows of truth, None where
+    cond has no row a row of the data.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Task:
     reference: ReferenceSolver = _NETWORK_REFERENCE
     cond: dict[str, Any] | None = None
     modes: Tensor | None = None
+    truth_cond: dict[str, Any] | None = None
 
     def conditions(self, first: int, count: int) -> dict[str, Any] | None:
         """The conditions of `count` samples from number `first` on."""
@@ -121,12 +123,22 @@ def _network_task(name: str, model: ScoreModel, data: Any, cond: dict[str, Any] 
         if stored not in ("digits",):
             raise InputError(f"{name}: the data of this model are not in the package: give data= (--data FILE)")
         truth, real = (hub.data(stored, part).dequantised(range=card.bounds) for part in ("test", "train"))
-        return Task(name, model, truth, real, cond=cond)
+        return Task(name, model, truth, real, cond=cond, truth_cond=_of_rows(cond, len(truth), 1, model))
     rows = _states(data, card)
     if len(rows) < 4:
         raise InputError(f"{len(rows)} rows of data: give at least 4, better some hundreds")
     check_data(model, rows, "data", depth=5)
-    return Task(name, model, rows[::2], rows[1::2], min(_NETWORK_SAMPLES, len(rows) // 2), cond=cond)
+    truth_cond = _of_rows(cond, len(rows), 2, model)
+    samples = min(_NETWORK_SAMPLES, len(rows) // 2)
+    return Task(name, model, rows[::2], rows[1::2], samples, cond=cond, truth_cond=truth_cond)
+
+
+def _of_rows(cond: dict[str, Any] | None, count: int, stride: int, model: ScoreModel) -> dict[str, Any] | None:
+    """The conditions of every stride-th of `count` rows of data; None unless each has a row a row or is shared."""
+    own = {name: value for name, value in as_tensors(cond or {}).items() if name not in model.shared}
+    if not own or not all(isinstance(v, Tensor) and v.ndim and len(v) == count for v in own.values()):
+        return None
+    return conditions_in_turn(cond, range(0, count, stride), model.shared)
 
 
 def _states(data: Any, card: DataCard) -> Tensor:
