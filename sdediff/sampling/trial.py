@@ -76,7 +76,8 @@ class _Mixed:
     def __init__(self, std: float, x: float, t: Level) -> None:
         self.x = x
         on_x0 = t.alpha * std**2 / ((t.alpha * std) ** 2 + t.sigma**2)
-        self._quantities = LinearPrediction(x, 0.0, t, on_x0, 0.0, None)
+        number: Any = x  # pairs of coefficients do not look at the state
+        self._quantities = LinearPrediction(number, number, t, on_x0, 0.0, None)
 
     def mix(self, c: float = 0.0, **weights: float) -> float:
         """c x + sum of weight times quantity."""
