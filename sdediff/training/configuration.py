@@ -73,7 +73,8 @@ class Configuration:
         if self.data.dequantise or data.levels is None:
             return data
         x = data.tensor(self.data.range)
-        return x if data.labels is None else (x, torch.from_numpy(np.array(data.labels)).flatten())
+        wanted = self.data.labels and data.labels is not None
+        return (x, torch.from_numpy(np.array(data.labels)).flatten()) if wanted else x
 
     def plain(self) -> dict[str, Any]:
         """The configuration as plain values, for checkpoints."""
