@@ -1,7 +1,8 @@
 """What the trainer costs over a bare loop of forward, backward and optimiser, at the digits' size, and its memory.
 
 Rounds of updates of both in turn, in CPU seconds of one thread, each with the same network, batch and weights of the
-average; the median over the rounds of their ratio counts, since a busy machine meets both alike.
+average; the median over the rounds of their ratio counts, since a busy machine meets both alike. The memory is the most
+that the process has held by then, torch itself and both networks included.
 
     python benchmarks/training.py [--rounds 12] [--updates 6]
 """
@@ -20,7 +21,7 @@ from torch import Tensor
 
 import sdediff as sd
 from sdediff.benchmark import machine
-from sdediff.training import TrainingSettings, configs, read_config, train
+from sdediff.training import TrainingSettings, read_config, train
 
 SYSTEMS = ("ddpm", "edm", "flow")
 MOST = 0.05
@@ -53,7 +54,7 @@ def measure(name: str, rounds: int, updates: int) -> dict[str, float]:
             times.append(time.process_time())
 
         began = time.process_time()
-        train(model, config.rows(data), settings, objective, report)
+        log = train(model, config.rows(data), settings, objective, report)
         # Without the first update, which also prepares the run.
         ours.append((times[-1] - times[0]) / (updates - 1) if updates > 1 else times[-1] - began)
         theirs.append(bare(other, ready, adam) / updates)
@@ -61,24 +62,27 @@ def measure(name: str, rounds: int, updates: int) -> dict[str, float]:
     ratios = [a / b - 1 for a, b in zip(ours[1:], theirs[1:], strict=True)]
     return {
         "trainer_ms": 1e3 * statistics.median(ours[1:]), "bare_ms": 1e3 * statistics.median(theirs[1:]),
-        "overhead": statistics.median(ratios),
+        "overhead": statistics.median(ratios), "peak_memory_mb": log.peak_memory / 1e6,
     }  # fmt: skip
 
 
 def main() -> int:
     """Measure, print, write; exit status 1 when a gate fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("systems", nargs="*", default=list(SYSTEMS), choices=configs(), metavar="SYSTEM")
+    parser.add_argument("systems", nargs="*", metavar="SYSTEM", help="default: " + ", ".join(SYSTEMS))
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--updates", type=int, default=6)
     parser.add_argument("--json", type=Path, default=RESULTS / "training.json", help="where the record goes")
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows = {}
-    for name in given.systems:
+    for name in given.systems or SYSTEMS:
         rows[name] = measure(name, given.rounds, given.updates)
         cells = rows[name]
-        print(f"{name:10s}{cells['trainer_ms']:8.1f} ms{cells['bare_ms']:8.1f} ms{100 * cells['overhead']:7.1f} %")
+        print(
+            f"{name:10s}{cells['trainer_ms']:8.1f} ms{cells['bare_ms']:8.1f} ms{100 * cells['overhead']:7.1f} %"
+            f"{cells['peak_memory_mb']:7.0f} MB"
+        )
     held = judged([Gate(f"overhead of the trainer, {name}", row["overhead"], MOST) for name, row in rows.items()])
     write(given.json, {"machine": machine(), "versions": versions(["torch"]), "rows": rows, "gates": held})
     return 0 if all(line["held"] for line in held) else 1
