@@ -1,10 +1,11 @@
 """Every system in one table: the digits networks that one trainer made by configuration, each with its own sampler.
 
 Likelihoods are bits a dimension of test images: by the flow on dequantised images, and by the chain's bound on the
-levels themselves, which are two numbers. Distances are between samples and all 1797 test images, dequantised: Frechet
-of 64 principal components, and the energy distance, which has no bias. "real" is the same of as many training images. A
-model is a name of `sdediff models` or a folder that `sdediff train` wrote; each part of a row is kept in the record
-when it is measured, so that a run that was stopped goes on.
+levels themselves, which are two numbers. A network of the levels themselves has no density of dequantised images: its
+flow is scored from the levels, noised to the first timestep, which bounds their probability. Distances are between 1797
+samples and all 1797 test images, dequantised: Frechet of 64 principal components, and the energy distance, which has no
+bias. "real" is the same of as many training images. A model is a name of `sdediff models` or a folder that `sdediff
+train` wrote; each part of a row is kept in the record when it is measured, so that a run that was stopped goes on.
 
     python benchmarks/systems.py [digits-edm ...] [--models FOLDER] [--only flow bound samples] [--again]
 """
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import itertools
 import json
 import sys
 import time
@@ -25,15 +25,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from record import RESULTS, Gate, judged, versions, write
+from record import RESULTS, judged, versions, write
+from systems_table import gates, lines
 from torch import Tensor
 
 import sdediff as sd
 from sdediff import datasets, metrics
 from sdediff.benchmark import machine
 
-SHAPE, SIZE = (1, 8, 8), 600
-IMAGES, CHAINS = 200, 32  # of the likelihood by the flow, and of the bound
+SHAPE, SIZE = (1, 8, 8), 1797
+IMAGES, EVERY = 400, 18  # of the likelihood by the flow; the bound takes one in so many of all test images
 CALLS = (10, 50)
 MICRO = 300
 
@@ -139,19 +140,25 @@ def given(model: sd.ScoreModel, labels: Tensor) -> Row | None:
 
 def by_flow(model: sd.ScoreModel, system: System, data: Data) -> Row:
     """bits/dim of dequantised test images by the probability flow."""
-    began, rows = time.process_time(), range(IMAGES)
-    x = data.test.dequantised(0, rows, bounds_of(model))
-    result = sd.log_likelihood(model, x, probes=1, cond=given(model, data.labels[:IMAGES]), micro_batch=200)
-    bits = sd.bits_per_dim(result, levels=17, range=bounds_of(model))
+    began, rows, bounds = time.process_time(), range(IMAGES), bounds_of(model)
+    how: Row = {"probes": 1, "cond": given(model, data.labels[:IMAGES]), "micro_batch": 200}
+    if model.card["data"]["dequantised"]:
+        x, what = data.test.dequantised(0, rows, bounds), "dequantised with seed 0"
+        result = sd.log_likelihood(model, x, **how)
+        bits = sd.bits_per_dim(result, levels=17, range=bounds)
+    else:
+        x, what = data.test.tensor(bounds, index=rows), "the levels themselves, noised to t0"
+        result = sd.log_likelihood(model, x, end="noised", discrete=sd.Discrete(17, bounds), **how)
+        bits = sd.bits_per_dim(result)
     return figure(bits, result.calls, time.process_time() - began) | {
-        "method": f"log_likelihood(probes=1), test images 0..{IMAGES - 1}, dequantised with seed 0",
+        "method": f"log_likelihood(probes=1), test images 0..{IMAGES - 1}, {what}",
         "density": f"log p by end={result.end!r}, t0={result.t0:g}",
     }
 
 
 def by_bound(model: sd.ScoreModel, system: System, data: Data) -> Row:
     """bits/dim of test images' levels by the variational bound, one row a variance."""
-    x, found = data.test.tensor(bounds_of(model), index=range(CHAINS)), {}
+    x, found = data.test.tensor(bounds_of(model), index=range(0, len(data.test), EVERY)), {}
     for variance in system.bounds:
         began = time.process_time()
         how: Row = {"method": "continuous_vlb"} if variance == "continuous" else {"method": "vlb", "variance": variance}
@@ -167,13 +174,15 @@ def by_bound(model: sd.ScoreModel, system: System, data: Data) -> Row:
 def drawn(model: sd.ScoreModel, system: System, calls: int, data: Data, own: bool) -> tuple[Tensor, str]:
     """Images in [-1, 1] at so many calls, by the system's own sampler or by dpmpp_2m, and how they were drawn."""
     how: Row = {"solver": "dpmpp_2m", "calls": calls}
+    if getattr(model.sde, "n", calls + 1) <= calls:  # a ladder of few levels: between them too
+        how["grid"] = "log_snr"
     if own and system.solver == "annealed_langevin":
         levels = min(int(model.sde.n), calls - 1)
         n = (calls - 1) // levels
         smallest = float(sd.level(model.sde, 1).sigma)
         ratio = (float(sd.level(model.sde, model.sde.n).sigma) / smallest) ** (1 / (levels - 1))
         step = 2 * sd.training.langevin_step(ratio, smallest, n) / smallest**2
-        how = {"solver": sd.solver("annealed_langevin", n=n, step_size=step), "steps": levels}
+        how = {"solver": sd.solver("annealed_langevin", n=n, step_size=step), "steps": levels - 1}
     elif own:
         how = {"solver": sd.solver(system.solver, **dict(system.options)), "calls": calls}
         how |= {"grid": system.grid} if system.grid else {}
@@ -215,77 +224,6 @@ def trained(model: sd.ScoreModel) -> Row:
     facts = model.card.get("training") or {}
     keys = ("objective", "parameters", "loss", "updates", "cpu_seconds")
     return {"about": model.card.get("about"), **{key: facts[key] for key in keys if key in facts}}
-
-
-def lines(rows: dict[str, Row]) -> list[str]:
-    """The table."""
-    real = rows["train"]["samples"]["real"]
-    found = [
-        f"{'system':22s}{'loss':>8s}{'bits/dim':>15s}{'bound':>28s}{'2M 10':>7s}{'2M 50':>7s}"
-        f"{'own 10':>8s}{'own 50':>8s}{'own':>12s}{'energy':>9s}{'shares':>8s}"
-    ]
-    for name, row in rows.items():
-        if name == "train":
-            continue
-        samples, flow = row.get("samples", {}), row.get("flow")
-        bits = f"{flow['value']:.3f} +- {flow['std_error']:.3f}" if flow else ""
-        bound = " ".join(f"{key[0]} {v['value']:.3f}" for key, v in row.get("bound", {}).items())
-        frechet = {plan: v["frechet"][0] for plan, v in samples.items()}
-        own = next((plan for plan in reversed(samples) if plan.startswith("own")), None)
-        cells = [f"{frechet[plan]:.2f}" if plan in frechet else "" for plan in ("dpmpp_2m 10", "dpmpp_2m 50")]
-        owns = [f"{frechet[plan]:.2f}" if plan in frechet else "" for plan in ("own 10", "own 50")]
-        last = f"{frechet[own]:.2f} ({own.split()[1]})" if own else ""
-        energy = f"{samples[own]['energy'][0]:.4f}" if own else ""
-        share = (
-            f"{max(abs(a - b) for a, b in zip(samples[own]['shares'], real['shares'], strict=True)):.3f}" if own else ""
-        )
-        loss = row.get("trained", {}).get("loss")
-        found.append(
-            f"{name:22s}{'' if loss is None else format(loss, '.4f'):>8s}{bits:>15s}{bound:>28s}"
-            f"{cells[0]:>7s}{cells[1]:>7s}{owns[0]:>8s}{owns[1]:>8s}{last:>12s}{energy:>9s}{share:>8s}"
-        )
-    energy = f"{real['energy'][0]:.4f}"
-    found.append(f"{'training images':22s}{'':51s}{'':14s}{real['frechet'][0]:16.2f}{'':12s}{energy:>9s}")
-    return found
-
-
-def gates(rows: dict[str, Row]) -> list[Gate]:
-    """What must hold."""
-    real = rows["train"]["samples"]["real"]["frechet"][0]
-    bits = {name: row["flow"]["value"] for name, row in rows.items() if "flow" in row}
-    fifty = {name: row["samples"]["dpmpp_2m 50"]["frechet"][0] for name, row in rows.items()
-             if "dpmpp_2m 50" in row.get("samples", {})}  # fmt: skip
-    found = (
-        [
-            Gate("bits/dim of every system", max(bits.values()), 1.95),
-            Gate("bits/dim of the best", min(bits.values()), 1.86),
-        ]
-        if bits
-        else []
-    )
-    if fifty:
-        found += [
-            Gate("Frechet at 50 calls over that of training images, every system", max(fifty.values()) / real, 1.35),
-            Gate("the same, the best", min(fifty.values()) / real, 1.15),
-        ]
-    langevin = [
-        min(v["frechet"][0] for plan, v in rows[name]["samples"].items() if plan.startswith("own"))
-        for name, system in SYSTEMS.items()
-        if system.solver == "annealed_langevin" and "samples" in rows.get(name, {})
-    ]
-    if langevin:
-        found.append(Gate("annealed Langevin over training images, the best", min(langevin) / real, 1.3))
-    learned = rows.get("digits-iddpm", {}).get("bound")
-    if learned:
-        found.append(Gate("improved DDPM, bound of learned variances", learned["learned_range"]["value"], 3.0))
-        for better, worse in itertools.pairwise(("learned_range", "large", "small")):
-            difference = learned[better]["value"] - learned[worse]["value"]
-            found.append(Gate(f"improved DDPM, bound of {better} less {worse}", difference, -0.1))
-    shared = [row["samples"] for row in rows.values() if "samples" in row]
-    accuracy = [v["accuracy"] for v in itertools.chain(*(s.values() for s in shared)) if "accuracy" in v]
-    if accuracy:
-        found.append(Gate("classes missed by class-conditional samples", 1 - max(accuracy), 0.05))
-    return found
 
 
 def _options() -> argparse.Namespace:
