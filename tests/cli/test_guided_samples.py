@@ -40,6 +40,14 @@ def test_guided_samples_as_a_job(run, tmp_path, monkeypatch):
     assert job["guidance"] == at_once["guidance"]
 
 
+def test_worker_processes_draw_the_guided_samples_of_one(run, tmp_path):
+    options = ("--cond", "label=3", "--guidance", 2, "--negative", "label=8", "--clip=-1,1")
+    shards = ("-n", 4, "--micro-batch", 2, "--shard", 2, "--threads", 1)
+    for out, workers in (("one", ()), ("two", ("--workers", 2))):
+        assert run("sample", "digits-cond", "--calls", 4, *options, *shards, *workers, "--out", tmp_path / out)[0] == 0
+    assert (tmp_path / "one/samples.npz").read_bytes() == (tmp_path / "two/samples.npz").read_bytes()
+
+
 @pytest.mark.parametrize("kind", ["npy", "png"])
 def test_images_with_a_strength_and_with_a_mask(run, tmp_path, kind):
     path, mask = tmp_path / f"image.{kind}", tmp_path / "mask.npy"
