@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import states
 from sdediff.grids.levels import Level
 from sdediff.inverse.operators import Operator, Problem
 from sdediff.inverse.predictions import Vjp, evaluated
@@ -44,12 +45,14 @@ class Replacement(Wrapper):
 
     resamplings and jump are RePaint's: at every `jump`-th level the run goes back up `jump` levels by the forward
     kernel and comes down again, so that each stretch is walked `resamplings` times; the history of a multistep solver
-    then begins anew. Measurement noise is not used: A x = y is enforced. Lugmayr et al. 2022, algorithm 1.
+    then begins anew. Measurement noise is not used: A x = y is enforced. Lugmayr et al. 2022, algorithm 1. fixed: unit
+    normals (1 or B, ...) that are z at every level, as in diffusers' pipelines; by default each has its own.
     """
 
     problem: Problem
     resamplings: int = 1
     jump: int = 1
+    fixed: Tensor | None = None
 
     reference = "Song et al. 2021, appendix I.2; Lugmayr et al. 2022"
     order = None
@@ -60,6 +63,8 @@ class Replacement(Wrapper):
         self.problem.linear("replacement")
         if self.resamplings < 1 or self.jump < 1:
             raise SolverError(f"resamplings={self.resamplings}, jump={self.jump}: give whole numbers of at least 1")
+        if self.fixed is not None:
+            states("fixed", self.fixed)
         if self.resamplings > 1 and self.solver.calls is None:
             raise SolverError(
                 f"a run that goes back up takes steps again, and those of {self.solver!r} differ by their place in the "
@@ -101,7 +106,7 @@ class Replacement(Wrapper):
         operator = self.problem.linear("replacement")
         end, begins, stretch = s.coefficients
         x, state = self.solver.step(model, x, t, end, None if begins else state, noise)
-        x = replaced(self.problem, operator, x, s, noise.shifted(_OTHER)(t, s, x))
+        x = replaced(self.problem, operator, x, s, self._normals(noise.shifted(_OTHER), t, s, x))
         for k in range(1, self.resamplings if stretch else 1):
             first, last = stretch[0], stretch[-1]
             up, moving, known = (noise.shifted(_OTHER * (3 * k + part)) for part in (2, 3, 4))
@@ -109,8 +114,16 @@ class Replacement(Wrapper):
             state = None
             for a, b in itertools.pairwise(stretch):
                 x, state = self.solver.step(model, x, a, b, state, moving)
-                x = replaced(self.problem, operator, x, b, known(a, b, x))
+                x = replaced(self.problem, operator, x, b, self._normals(known, a, b, x))
         return x, state
+
+    def _normals(self, noise: Noise, t: Level, s: Level, x: Tensor) -> Tensor:
+        """z of the known part at level s, shaped like x."""
+        if self.fixed is None:
+            return noise(t, s, x)
+        if self.fixed.shape[1:] != x.shape[1:] or len(self.fixed) not in (1, len(x)):
+            raise SolverError(f"fixed has the shape {tuple(self.fixed.shape)} for states {tuple(x.shape)}: give as many")
+        return self.fixed.to(x).expand_as(x)
 
 
 _OTHER = 1 << 21

@@ -62,7 +62,7 @@ def _ddrm(solver: Solver, problem: Problem, **options: Any) -> Solver:
 
 
 METHODS: dict[str, Method] = {
-    "replacement": Method(None, _replacement, (), "ancestral", "Song et al. 2021", True),
+    "replacement": Method(None, _replacement, ("fixed",), "ancestral", "Song et al. 2021", True),
     "repaint": Method(None, _repaint, ("resamplings", "jump"), "ancestral", "Lugmayr et al. 2022", True),
     "dps": Method(None, _dps, ("scale",), "ancestral", "Chung et al. 2023"),
     "mcg": Method(None, _mcg, ("scale",), "ancestral", "Chung et al. 2022", True),

@@ -105,3 +105,31 @@ def test_a_network_trained_to_inpaint_is_given_mask_and_image(kind):
     assert gap(ours, theirs) < 1e-5
     with pytest.raises(sd.Error, match=r"needs concat \(B, 5"):
         sd.sample(guided(model), x=x, **options)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+def test_known_latents_are_put_back_after_each_step_as_by_the_library(kind, spacing):
+    """A network that was not trained to inpaint: the known part is noised by the same normals at every level."""
+    plain = pipeline(kind, timestep_spacing=spacing)
+    pipe = diffusers.StableDiffusionInpaintPipeline(**plain.components, requires_safety_checker=False)
+    pipe.set_progress_bar_config(disable=True)
+    model = sd.from_diffusers(plain)
+    image = 0.8 * torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(8))  # latents are taken as they are
+    mask = torch.zeros(1, 1, 16, 16)
+    mask[..., 8:] = 1.0
+    theirs = pipe(
+        PROMPT, image, mask, masked_image_latents=image, negative_prompt=NEGATIVE, height=16, width=16, strength=1.0,
+        num_inference_steps=6, guidance_scale=SCALE, latents=start(1), output_type="latent",
+    ).images  # fmt: skip
+    known = torch.ones(4, 8, 8, dtype=torch.bool)
+    known[..., 4:] = False
+    problem = sd.inverse.Problem(sd.inverse.Mask(known), image[:, known])
+    options = bridges.scheduler_options(model, 6)
+    x = begun(model, pipe, start(1), sd.level(model.sde, options["grid"][0].item()))
+    options["solver"] = sd.inverse.Replacement(options["solver"], problem, fixed=start(1))
+    ours = sd.inverse.with_known(problem, sd.sample(guided(model), x=x, **options))
+    assert gap(ours, theirs) < 1e-5
+    assert torch.equal(ours[:, known], image[:, known])
+    free = sd.sample(guided(model), x=x, **bridges.scheduler_options(model, 6))
+    assert gap(free, theirs) > 1e-2

@@ -151,8 +151,10 @@ def test_biases_are_those_of_the_literature_table() -> None:
 def test_what_a_method_refuses() -> None:
     with pytest.raises(sd.SolverError, match="method"):
         inverse.solve(model(), problem(), 2, by="dsp")
-    with pytest.raises(sd.SolverError, match="takes no options"):
+    with pytest.raises(sd.SolverError, match="option of replacement"):
         inverse.solve(model(), problem(), 2, by="replacement", scale=2.0)
+    with pytest.raises(sd.SolverError, match=r"fixed has the shape \(2, 3\) for states \(2, 2\)"):
+        inverse.solve(model(), problem(), 2, by="replacement", fixed=torch.zeros(2, 3), steps=2)
     with pytest.raises(sd.SolverError, match="option of dps"):
         inverse.solve(model(), problem(), 2, by="dps", std=2.0)
     with pytest.raises(sd.SolverError, match="step of its own"):
