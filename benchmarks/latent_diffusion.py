@@ -3,7 +3,7 @@
     python benchmarks/latent_diffusion.py IMAGES LABELS --out benchmarks/results
 
 An autoencoder (KL, and VQ with --vq) trained with the patch-adversarial term from 30 % of its updates, then a U-Net
-with cross-attention on class words by a small text encoder, whose random weights stay as they are, then samples under
+with cross-attention on class words together with the small text encoder that reads them, then samples under
 classifier-free guidance, judged by a classifier of pictures that was fitted to the training images.
 """
 
@@ -22,7 +22,7 @@ from torch import Tensor
 import sdediff as sd
 from sdediff.bridges import DiffusersAutoencoder, TransformersText
 from sdediff.datasets import read, save_grid
-from sdediff.training import Objective, TrainingSettings, train_autoencoder
+from sdediff.training import Objective, TrainingSettings, train_autoencoder, train_with_texts
 
 WORDS = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 TRAINED = 8500
@@ -81,10 +81,9 @@ def trained_model(
     x: Tensor, labels: Tensor, autoencoder: DiffusersAutoencoder, updates: int
 ) -> tuple[sd.ScoreModel, dict[str, Any]]:
     """The latent model, its U-Net under the words of the classes."""
-    text = text_encoder()
     with torch.no_grad():
         z = torch.cat([autoencoder.encode(part) for part in x[:TRAINED].split(250)])
-    tokens = text(WORDS)["tokens"][labels[:TRAINED]]
+    words = [WORDS[k] for k in labels[:TRAINED].tolist()]
     net = sd.training.build(
         lambda: sd.nets.UNet(channels_in=4, width=32, multiples=(1,), blocks=2, attention=4, tokens=16)
     )
@@ -94,17 +93,20 @@ def trained_model(
         sd.RectifiedFlow(),
         "velocity",
         autoencoder=autoencoder,
-        text_encoder=text,
+        text_encoder=text_encoder(),
         card=card,
         stats=sd.statistics(z),
     )
     began = time.process_time()
     settings = TrainingSettings(updates=updates, batch=64, rate=3e-3, seed=2)
-    log = sd.train(model, {"x": z, "tokens": tokens}, settings, Objective(drop=0.1))
+    before = model.text_encoder(WORDS)["tokens"]
+    log = train_with_texts(model, {"x": z, "texts": words}, settings, Objective(drop=0.1))
     seconds, loss = round(time.process_time() - began), float(np.mean(log.losses[-100:]))
     return model, {
         "updates": updates, "cpu_seconds": seconds, "loss": loss,
         "weights": sum(p.numel() for p in net.parameters()),
+        "weights_of_the_text_encoder": sum(p.numel() for p in model.text_encoder.parameters()),
+        "change_of_the_tokens": (model.text_encoder(WORDS)["tokens"] - before).norm().item() / before.norm().item(),
     }  # fmt: skip
 
 

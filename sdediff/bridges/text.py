@@ -68,6 +68,11 @@ class TransformersText(nn.Module):
 
     def forward(self, texts: str | Sequence[str]) -> dict[str, Tensor]:
         """The condition of one text or several, a row each."""
+        with torch.no_grad():
+            return {self.name: self.hidden(self.ids(texts))}
+
+    def ids(self, texts: str | Sequence[str]) -> Tensor:
+        """The numbers of the tokens of one text or several, and where they are no filling: (B, 2, M), integers."""
         rows = [texts] if isinstance(texts, str) else list(texts) if isinstance(texts, list | tuple) else []
         if not rows or not all(isinstance(row, str) for row in rows):
             raise InputTypeError(f"texts={shown(texts)}: give a text, or a list of texts")
@@ -79,8 +84,10 @@ class TransformersText(nn.Module):
                     "(tokenizer_config.json, model_max_length): shorten the prompt"
                 )
         tokens = self.tokenizer(rows, padding="max_length", max_length=self.limit, return_tensors="pt")
-        device = next(self.encoder.parameters()).device
-        mask = tokens["attention_mask"].to(device) if self.masked else None
-        with torch.no_grad():
-            hidden = self.encoder(tokens["input_ids"].to(device), attention_mask=mask)[0]
-        return {self.name: hidden}
+        return torch.stack([tokens["input_ids"], tokens["attention_mask"]], 1)
+
+    def hidden(self, ids: Tensor) -> Tensor:
+        """The last hidden state (B, M, width) of tokens (B, 2, M), with gradients where they are wanted."""
+        numbers, mask = ids.to(next(self.encoder.parameters()).device).unbind(1)
+        state: Tensor = self.encoder(numbers, attention_mask=mask if self.masked else None)[0]
+        return state

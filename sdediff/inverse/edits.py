@@ -122,7 +122,9 @@ class Replacement(Wrapper):
         if self.fixed is None:
             return noise(t, s, x)
         if self.fixed.shape[1:] != x.shape[1:] or len(self.fixed) not in (1, len(x)):
-            raise SolverError(f"fixed has the shape {tuple(self.fixed.shape)} for states {tuple(x.shape)}: give as many")
+            raise SolverError(
+                f"fixed has the shape {tuple(self.fixed.shape)} for states {tuple(x.shape)}: give as many"
+            )
         return self.fixed.to(x).expand_as(x)
 
 

@@ -19,6 +19,7 @@ from sdediff.training.objective import Objective, TrainingObjective
 from sdediff.training.score_matching import ImplicitScoreMatching
 from sdediff.training.settings import TrainingError, TrainingLog, TrainingSettings
 from sdediff.training.spreads import SPREADS, Mixture, Shifted, lam_weight, training_times
+from sdediff.training.texts import TextConditioned, train_with_texts
 from sdediff.training.times import LogitNormal, LogNormalSigma, Mode, TimeDistribution, Uniform, UniformLam
 from sdediff.training.validation import Validation
 from sdediff.training.variational import VariationalBound, bound_terms
@@ -41,6 +42,7 @@ __all__ = [
     "Mode",
     "Objective",
     "Shifted",
+    "TextConditioned",
     "TimeDistribution",
     "TrainingError",
     "TrainingLog",
@@ -68,6 +70,7 @@ __all__ = [
     "read_config",
     "train",
     "train_autoencoder",
+    "train_with_texts",
     "training_times",
     "vq_loss",
 ]
