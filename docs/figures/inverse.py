@@ -13,7 +13,8 @@ import sdediff as sd
 from sdediff import inverse
 
 METHODS: dict[str, dict[str, Any]] = {
-    "replacement": {}, "repaint": {"resamplings": 10}, "dps": {"scale": 0.5}, "pigdm": {"std": 0.7}, "tmpd": {},
+    "replacement": {}, "repaint": {"resamplings": 10}, "mcg": {"scale": 0.5}, "dps": {"scale": 0.5},
+    "pigdm": {"std": 0.7}, "tmpd": {}, "diffpir": {}, "ddrm": {},
 }  # fmt: skip
 
 
@@ -27,7 +28,7 @@ def main() -> None:
         print(f"{by}: known pixels exact {torch.equal(x[:, known], image[:, known])}")
         rows.append(x)
     sheet = torch.nn.functional.pad(torch.stack(rows), (1, 1, 1, 1), value=1.0)[:, :, 0]
-    figure, axis = plt.subplots(figsize=(9, 4), constrained_layout=True)
+    figure, axis = plt.subplots(figsize=(9, 5.4), constrained_layout=True)
     axis.imshow(sheet.permute(0, 2, 1, 3).flatten(0, 1).flatten(1), cmap="gray_r", vmin=-1, vmax=1)
     axis.set_yticks([10 * i + 5 for i in range(len(rows))], ["digits", "known", *METHODS])
     axis.set_xticks([])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -62,6 +63,21 @@ def flag(name: str, value: Any) -> None:
     """Refuse what is neither True nor False."""
     if not isinstance(value, bool):
         raise InputTypeError(f"{name}={shown(value)}: write True or False")
+
+
+def function(name: str, value: Any, arguments: int) -> None:
+    """Refuse what cannot be called with so many arguments; callables that do not say what they take pass."""
+    if not callable(value):
+        raise InputTypeError(f"{name}={shown(value)} is a {type(value).__name__}: give a function of {arguments}")
+    try:
+        inspect.signature(value).bind(*[None] * arguments)
+    except TypeError as error:
+        plural = "s" * (arguments > 1)
+        raise InputTypeError(
+            f"{name}={shown(value)} is called with {arguments} argument{plural}, which it does not take ({error})"
+        ) from error
+    except ValueError:  # of the interpreter's own, without a signature
+        return
 
 
 def state_dtype(dtype: Any) -> None:

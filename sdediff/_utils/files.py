@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from sdediff._utils.errors import InputError
+from sdediff._utils.errors import InputError, InputTypeError
 
 
 def expanded(path: str | Path, what: str = "the path") -> Path:
@@ -19,6 +19,8 @@ def expanded(path: str | Path, what: str = "the path") -> Path:
     try:
         full = Path(path).expanduser()
         full.exists()
+    except TypeError as error:
+        raise InputTypeError(f"{what} is a {type(path).__name__}: give a text or a Path") from error
     except (RuntimeError, OSError, ValueError) as error:
         said = getattr(error, "strerror", None) or error
         raise InputError(f"{what} {str(path)[:80]!r} is no path that can be ({said}): write another") from error
@@ -51,7 +53,7 @@ def whole(path: str | Path, durable: bool = True) -> Iterator[Path]:
     Makes the folder around it. What was written is on the disk before the name appears, so a machine that stops leaves
     no torn file. durable=False leaves that to the system, for files that are compared with a hash when they are read.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The host stands in the name because processes of several machines may share a folder.
     unfinished = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.part")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from sdediff._utils.errors import InputError
-from sdediff._utils.files import whole
+from sdediff._utils.files import expanded, whole
 from sdediff._utils.machine import versions
 from sdediff.analysis.recommendation import MeasuredCandidate, Recommendation
 from sdediff.model.identity import identity, words
@@ -34,7 +34,7 @@ class Kept:
             "format": _FORMAT, "sdediff": versions()["sdediff"], "model": identity(model), "arguments": described
         }  # fmt: skip
         name = hashlib.sha256(json.dumps(self.question, sort_keys=True).encode()).hexdigest()[:20]
-        self.path = Path(folder).expanduser() / f"recommendation-{name}.json"
+        self.path = expanded(folder, "keep") / f"recommendation-{name}.json"
 
     def read(self) -> Recommendation | None:
         """The recommendation; None where there is none, or where the file is damaged or answers another question."""

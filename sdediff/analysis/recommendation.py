@@ -38,7 +38,7 @@ class Recommendation:
     to the exact flow. candidates: all that were measured, best first, those on more starts before those on fewer.
     python: a line to paste, of what was measured. command: the best that has names, of the median `command_error`,
     or None. reference_error: bound of the error of the reference flow, which took `reference_calls` network
-    evaluations.
+    evaluations. of: what the errors are of, "samples" or "latents".
     """
 
     solver: Solver
@@ -54,12 +54,13 @@ class Recommendation:
     reference_calls: int
     reference_error: float
     seconds: float
+    of: str = "samples"
 
     def __repr__(self) -> str:
         grid = self.grid if isinstance(self.grid, str) else f"{len(self.times)} times"
         return (
             f"Recommendation({self.solver!r} on {grid}: {self.calls} calls, error {self.error:.2e}, "
-            f"rms {self.rms:.2e}, best of {len(self.candidates)})"
+            f"rms {self.rms:.2e}, best of {len(self.candidates)}{', of latents' * (self.of == 'latents')})"
         )
 
     def __rich__(self) -> Table:
@@ -96,6 +97,7 @@ class Recommendation:
 
     def _caption(self) -> str:
         return (
-            f"median and rms over starts of the rms distance a dimension to the exact flow\n"
+            f"median and rms over starts of the rms distance a dimension to the exact flow"
+            f"{', of latents' * (self.of == 'latents')}\n"
             f"(by {self.reference_calls} calls, itself within {self.reference_error:.1e}); {self.seconds:.0f} s"
         )

@@ -20,6 +20,7 @@ from sdediff.analysis.recommendation import Recommendation
 from sdediff.grids.grids import GRIDS
 from sdediff.model.data_check import check_source
 from sdediff.model.data_statistics import Statistics, statistics
+from sdediff.model.parts import states_of
 from sdediff.model.score_model import ScoreModel, check_model
 from sdediff.sampling.run import make_plan, placement
 from sdediff.solvers import Solver
@@ -112,7 +113,7 @@ def _measured(
     return Recommendation(
         best.named.solver, grid, best.times, calls, *errors, tuple(selection.rows(ranked)),
         python_line(reference, best.named, grid, calls), command, command_error,
-        reference_calls, reference.reference_error, time.perf_counter() - began,
+        reference_calls, reference.reference_error, time.perf_counter() - began, states_of(model),
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdediff._utils.files import whole
+from sdediff._utils.files import expanded, whole
 from sdediff._utils.tables import html_table
 from sdediff.benchmark.cells import OK, Cell
 from sdediff.benchmark.plots import draw
@@ -37,7 +37,7 @@ class Report:
     @classmethod
     def load(cls, folder: str | Path) -> Report:
         """The report of a sweep's folder, also of one that is not finished. InputError names what is no sweep."""
-        path = Path(folder).expanduser()
+        path = expanded(folder, "the folder")
         stored = stored_sweep(path)
         cells = read_cells(path, list(stored["settings"]["distances"]))
         about = {key: value for key, value in read_summary(path).items() if key not in ("data", "model", "settings")}
@@ -63,6 +63,12 @@ class Report:
     def tasks(self) -> list[str]:
         """The names of the tasks."""
         return list(dict.fromkeys(cell.task for cell in self.cells))
+
+    @property
+    def of_latents(self) -> list[str]:
+        """The names of the tasks whose errors and distances are of latents, not of images."""
+        summaries = {name: str(about.get("summary")) for name, about in self.settings["model"].items()}
+        return [name for name in self.tasks if "states are latents" in summaries.get(name, "")]
 
     def __repr__(self) -> str:
         done = f"{len(self.rows)} results on {', '.join(self.tasks)}; {len(self.skipped)} skipped"
@@ -115,6 +121,7 @@ class Report:
         return "\n".join([
             f"error: to the exact flow, median{spread}",
             *(f"{name}: to the true data" for name in self.distances[:1]),
+            *(f"{name}: both are of latents, not of images" for name in self.of_latents),
             "ms/sample: wall time; ratio: that over the network's own time",
             f"{machine.get('cpu')}, {machine.get('device')}, {self.settings['settings']['threads']} threads"
             + ("" if seconds is None else f"; {seconds:.0f} s of computing"),

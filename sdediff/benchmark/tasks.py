@@ -16,6 +16,7 @@ from sdediff.datasets import DataSet
 from sdediff.model.conditions import as_tensors, conditions_in_turn
 from sdediff.model.data_card import DataCard
 from sdediff.model.data_check import check_data
+from sdediff.model.parts import states_of
 from sdediff.model.score_model import ScoreModel
 from sdediff.sde.processes import VP
 from sdediff.solvers import ODE, Solver, solver
@@ -78,7 +79,8 @@ class Task:
         size = sum(p.numel() for p in net.parameters()) if isinstance(net, torch.nn.Module) else 0
         name = type(net).__name__ + (f" of {size} parameters" if size else "")
         trained = f", trained on {model.trained!r}" if model.trained is not None else ""
-        return f"ScoreModel({name}, {model.sde!r}, predicts={model.predicts!r}, time={model.time!r}{trained})"
+        of = ", states are latents" if states_of(model) == "latents" else ""
+        return f"ScoreModel({name}, {model.sde!r}, predicts={model.predicts!r}, time={model.time!r}{trained}{of})"
 
 
 def resolve_task(

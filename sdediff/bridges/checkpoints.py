@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from sdediff._utils.errors import InputError
-from sdediff._utils.files import read_tensors
+from sdediff._utils.files import expanded, read_tensors
 from sdediff.bridges.errors import BridgeError
 from sdediff.bridges.pickles import Record, read_pickle
 from sdediff.bridges.weights import Filler, numbers_of, storage_dtype
@@ -26,7 +26,7 @@ def read_checkpoint(path: str | Path) -> Any:
     Nothing in the file is imported, called or run: an object of another class is a `Record`, its class by name with
     arguments and state. Raises BridgeError: what is no such file, or a damaged one.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.suffix == ".safetensors":
         return read_safetensors(path)[0]
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sdediff._utils.checks import number
+from sdediff._utils.files import expanded
 from sdediff.bridges.architecture import Network, card_of, filled, network_of
 from sdediff.bridges.checkpoints import read_checkpoint, read_safetensors
 from sdediff.bridges.errors import BridgeError
@@ -31,10 +32,10 @@ def from_k_diffusion(
     sigma_max, input_channels and input_size are read of it. ema: the averaged weights of a training checkpoint.
     Raises BridgeError: a file without weights or configuration, weights that do not fit.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     weights, described = _slim(path) if path.suffix == ".safetensors" else _trained(path, ema)
     if settings is not None:
-        described = settings if isinstance(settings, Mapping) else _json(Path(settings).expanduser())
+        described = settings if isinstance(settings, Mapping) else _json(expanded(settings, "settings"))
     about = described.get("model") if isinstance(described, Mapping) else None
     if not isinstance(about, Mapping):
         raise BridgeError(f"{path}: no configuration in it: write settings=, the JSON file that it was trained with")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from sdediff._utils.files import expanded
 from sdediff.bridges.checkpoints import read_checkpoint
 from sdediff.bridges.errors import BridgeError
 from sdediff.bridges.pipelines import is_diffusers_folder
@@ -16,7 +17,7 @@ KINDS = ("diffusers", "score_sde", "guided_diffusion", "k_diffusion", "edm")
 
 def kind_of(source: str | Path) -> str:
     """The one of KINDS that a folder or a checkpoint looks like. BridgeError: none, or one that cannot be read."""
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_dir():
         if is_diffusers_folder(path):
             return "diffusers"

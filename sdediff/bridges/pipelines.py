@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from sdediff._utils.checks import shown
+from sdediff._utils.files import expanded
 from sdediff._utils.suggestions import hint
 from sdediff.bridges.configurations import read_configuration
 from sdediff.bridges.conventions import NETWORKS, shape_of
@@ -41,7 +42,7 @@ def from_diffusers(
     is none of these, parts that are missing or damaged, networks and schedulers that are not known.
     """
     if isinstance(source, str | Path):
-        network, scheduler, parts, facts = _of_folder(Path(source).expanduser(), dtype)
+        network, scheduler, parts, facts = _of_folder(expanded(source, "the folder"), dtype)
     elif isinstance(source, tuple | list):
         if len(source) != 2:
             raise BridgeError(f"{shown(source)}: give a pair, (network, scheduler)")

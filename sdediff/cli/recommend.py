@@ -48,7 +48,7 @@ def recommend(
             "times": best.times.tolist(), "error": best.error, "rms": best.rms,
             "python": best.python, "commands": commands,
             "reference": {"calls": best.reference_calls, "error": best.reference_error},
-            "seconds": round(best.seconds, 2),
+            "seconds": round(best.seconds, 2), "of": best.of,
             "candidates": [row._asdict() for row in best.candidates],
         })  # fmt: skip
         return

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from sdediff._utils.checks import whole
+from sdediff._utils.files import expanded
 from sdediff.datasets.checks import Range, interval
 from sdediff.datasets.errors import DataError, needed
 
@@ -30,7 +32,7 @@ def grid_image(x: Any, columns: int | None = None, range: Range = (-1.0, 1.0), s
     count, height, width, channels = cells.shape
     columns = math.ceil(math.sqrt(count)) if columns is None else columns
     scale = math.ceil(_READABLE / min(height, width)) if scale is None else scale
-    if columns < 1 or scale < 1:
+    if whole("columns", columns) < 1 or whole("scale", scale) < 1:
         raise DataError(f"columns={columns}, scale={scale}: give positive integers")
     columns, rows = min(columns, count), -(-count // columns)
     high, wide = height * scale + _BORDER, width * scale + _BORDER
@@ -54,7 +56,7 @@ def save_grid(
 
     DataError: an ending other than .png, a folder that is not there, and what grid_image refuses.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.suffix.lower() != ".png":
         raise DataError(f"{path}: a grid is written as PNG: give a name that ends in .png")
     if not path.parent.is_dir():

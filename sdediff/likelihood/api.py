@@ -14,12 +14,14 @@ from sdediff._utils.checks import real_tensor, shown, states
 from sdediff._utils.errors import InputError
 from sdediff.likelihood import bounds, ode, two_pass
 from sdediff.likelihood.ends import Prior
+from sdediff.likelihood.randomness import DREW, RandomWatch
 from sdediff.likelihood.result import Likelihood, joined
 from sdediff.likelihood.settings import LikelihoodSettings, merged
 from sdediff.likelihood.task import Conditions, Task, micro_batches, place, prepare
 from sdediff.likelihood.units import Discrete
 from sdediff.model.data_card import DataCard
 from sdediff.model.data_check import check_data
+from sdediff.model.parts import states_of
 from sdediff.model.score_model import ScoreModel, check_model
 
 _METHODS: dict[str, Callable[[Task, Tensor, np.ndarray, Conditions], Likelihood]] = {
@@ -85,15 +87,21 @@ def log_likelihood(
     task, conditions = prepare(model, chosen, x.shape, seed, cond, micro_batch)
     if task.discrete is not None:
         task.discrete.fits(DataCard.of(model.card)).checked(x)
-    task = dataclasses.replace(task, progress=progress if len(x) <= micro_batch else False)
+    watch = RandomWatch()
+    task = dataclasses.replace(
+        task, model=task.model.map_net(watch.wrap), progress=progress if len(x) <= micro_batch else False
+    )
     dtype, device = place(model, dtype, device, x)
     batches = micro_batches(len(x), micro_batch, index, conditions, "log likelihood", progress)
     parts = [_evaluate(task, x[rows].to(dtype).to(device), numbers, given) for rows, numbers, given in batches]
     result = joined(parts).with_(data=DataCard.of(model.card))
+    if watch.drew:
+        result = result.with_(status=tuple(DREW if word == "ok" else word for word in result.status))
     if term is None:
         return result
     term = term.to(result.log_prob.device)
-    return result.with_(log_prob=result.log_prob + term, terms={**result.terms, "autoencoder": term})
+    of = "images, by the autoencoder's term" if bool(term.any()) else states_of(model)
+    return result.with_(log_prob=result.log_prob + term, terms={**result.terms, "autoencoder": term}, of=of)
 
 
 def _latent_term(model: ScoreModel, autoencoder: Any, size: int) -> Tensor | None:

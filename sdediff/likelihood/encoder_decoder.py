@@ -66,7 +66,7 @@ def encoder_decoder_bound(
     words = zip(*(result.status for result in results), strict=True)
     return results[0].with_(
         log_prob=torch.stack(list(terms.values())).sum(0), terms=terms, std_error=_error(each, draws),
-        dims=x[0].numel(), method=METHOD, end="image", latent=mean, data=DataCard(), **mean_of, **sum_of,
+        dims=x[0].numel(), method=METHOD, end="image", of="images", latent=mean, data=DataCard(), **mean_of, **sum_of,
         status=tuple(next((word for word in row if word != "ok"), "ok") for row in words),
     )  # fmt: skip
 

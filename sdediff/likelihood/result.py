@@ -25,7 +25,7 @@ class Likelihood:
     evaluations, accepted and rejected steps (-1 where a library does not report them). status: "ok" or the reason of
     a failure, one a sample. dims: numbers a sample. t0, end: the density that is reported; method, prior, scale: how.
     terms: the parts of log_prob by name, each (B,) nats. mass: whether it is the probability of integer levels, not a
-    density. data: what the model's card says of its data.
+    density. data: what the model's card says of its data. of: whose density, "samples", "latents" or "images".
     """
 
     log_prob: Tensor
@@ -46,6 +46,7 @@ class Likelihood:
     terms: dict[str, Tensor] = field(default_factory=dict)
     mass: bool = False
     data: DataCard = field(default_factory=DataCard)
+    of: str = "samples"
 
     def __len__(self) -> int:
         return len(self.log_prob)
@@ -57,6 +58,7 @@ class Likelihood:
             f"Likelihood({len(self)} samples{failures}, {self._mean(self.log_prob)}, "
             f"method={self.method!r}, end={self.end!r}, prior={self.prior!r}, "
             f"{self.calls.double().mean().item():.0f} calls a sample)"
+            f"{'' if self.of == 'samples' else ' of ' + self.of}"
             f"{self.difference and ': ' + self.difference}"
         )
 

@@ -57,6 +57,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "vlb": {**_BOUND, "variance": "small"},
     "continuous_vlb": {**_BOUND, "variable": "lam"},
 }  # fmt: skip
+# Of numbers of which more would take longer than anyone waits, or more memory than there is.
+_MOST = {"probes": 1_000_000, "nodes": 100, "max_steps": 1 << 40, "noises": 1_000_000, "steps": 1_000_000}
 PRESETS: dict[str, dict[str, Any]] = {
     "literature": {
         "method": "ode", "integrator": "RK45", "variable": "t", "rtol": 1e-5, "atol": 1e-5,
@@ -173,9 +175,9 @@ def _check_kinds(s: LikelihoodSettings) -> None:
     for name in ("autograd", "fresh", "frozen"):
         if getattr(s, name) is not None:
             flag(name, getattr(s, name))
-    for name in ("probes", "nodes", "max_steps", "noises", "steps"):
-        if getattr(s, name) is not None:
-            whole(name, getattr(s, name), 1)
+    for name, most in _MOST.items():
+        if getattr(s, name) is not None and whole(name, getattr(s, name), 1) > most:
+            raise InputError(f"{name}={getattr(s, name):.3g}: at most {most:,} are possible")
 
 
 def _check_names(s: LikelihoodSettings) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sdediff._utils.errors import InputError
+from sdediff._utils.files import expanded
 from sdediff._utils.suggestions import late
 
 CLASSIFIER = "digits-classifier"
@@ -46,7 +47,7 @@ def inception_features(file: str | Path) -> Callable[[Tensor], Tensor]:
     The network takes uint8 images (B, 3, H, W) and gives (B, 2048), by return_features=True where it has that argument.
     InputError: no such file, no TorchScript, other features.
     """
-    path = Path(file).expanduser()
+    path = expanded(file, "the file")
     if not path.is_file():
         raise InputError(f"{path}: no such file: give Inception's weights as a TorchScript file")
     try:

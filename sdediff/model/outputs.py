@@ -53,6 +53,11 @@ def checked_output(output: Any, x: Tensor) -> tuple[Tensor, Any]:
             output, extra = output.split(x.shape[1], dim=1)
         else:
             raise ModelError(f"the network returned shape {tuple(output.shape)} for states {tuple(x.shape)}")
+    if not output.is_floating_point():
+        raise ModelError(
+            f"the network returned {output.dtype} numbers, which have no gradient and no fractions: needed are "
+            f"floating-point ones like the states, {x.dtype}"
+        )
     if output.dtype != x.dtype:
         if torch.promote_types(output.dtype, x.dtype) != x.dtype:
             raise ModelError(f"the network returned {output.dtype} for {x.dtype} states: cast one of them")

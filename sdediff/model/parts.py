@@ -38,6 +38,13 @@ def check_parts(autoencoder: Any, text_encoder: Any) -> None:
         raise InputTypeError(f"text_encoder={shown(text_encoder)}: give a function of texts that returns conditions")
 
 
+def states_of(model: Any) -> str:
+    """What a model's states are: "latents" of an autoencoder, or "samples"."""
+    card: dict[str, Any] = model.card
+    known = model.autoencoder is not None or card.get("latent") or (card.get("data") or {}).get("latent")
+    return "latents" if known else "samples"
+
+
 def modules_of(model: Any) -> list[nn.Module]:
     """The parts of a model that are modules."""
     return [part for part in (model.autoencoder, model.text_encoder) if isinstance(part, nn.Module)]

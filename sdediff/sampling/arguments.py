@@ -7,7 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff._utils.checks import flag, known, number, shown, state_device, state_dtype, state_shape, states, whole
+from sdediff._utils.checks import (
+    flag,
+    function,
+    known,
+    number,
+    shown,
+    state_device,
+    state_dtype,
+    state_shape,
+    states,
+    whole,
+)  # fmt: skip
 from sdediff._utils.errors import InputError, InputTypeError
 from sdediff.grids.levels import Level
 from sdediff.model.casts import WIDER
@@ -59,8 +70,8 @@ def check_run(model: ScoreModel, shape: Any, x: Any, cond: Any) -> None:
 
 def check_call(callback: Any, full: Any, grad: Any, progress: Any, x: Any) -> None:
     """Refuse what a call of a sampler would drop."""
-    if callback is not None and not callable(callback):
-        raise InputTypeError(f"callback={shown(callback)}: give a function of the State")
+    if callback is not None:
+        function("callback", callback, 1)
     flag("full", full)
     if not known(grad, ("checkpoint",)):
         flag("grad", grad)

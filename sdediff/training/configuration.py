@@ -14,6 +14,7 @@ import tomllib
 import torch
 
 from sdediff._utils.errors import Error
+from sdediff._utils.files import expanded
 from sdediff._utils.suggestions import nearest
 from sdediff.datasets import DataSet
 from sdediff.hub import ASSETS
@@ -95,7 +96,7 @@ def read_config(given: str | Path, changes: dict[str, Any] | None = None) -> Con
 
     changes: values by "section.field" that come before the file's. TrainingError names the file and the field.
     """
-    path = CONFIGS / f"{given}.toml" if str(given) in configs() else Path(given).expanduser()
+    path = CONFIGS / f"{given}.toml" if str(given) in configs() else expanded(given, "the configuration")
     try:
         if path.stat().st_size > _LARGEST:
             raise TrainingError(f"{path}: larger than 1 MiB: give a configuration in TOML")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff._utils.checks import known, shown, states
+from sdediff._utils.checks import function, known, shown, states
 from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import per_sample
@@ -82,6 +82,8 @@ def check_weighting(weighting: Weighting | None) -> None:
         raise InputTypeError(f"weighting={shown(weighting)}: write one of {', '.join(WEIGHTINGS)}, or give a function")
     if isinstance(weighting, str) and weighting not in WEIGHTINGS:
         raise InputError(nearest(weighting, WEIGHTINGS, "weighting"))
+    if callable(weighting):
+        function("weighting", weighting, 1)
 
 
 def _check(model: ScoreModel, x0: Tensor, t: Any, eps: Any, spread: Any, generator: Any) -> None:

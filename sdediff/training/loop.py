@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sdediff._utils.checks import shown
+from sdediff._utils.checks import function, shown
 from sdediff._utils.errors import InputError, InputTypeError
+from sdediff._utils.files import expanded
 from sdediff.model.data_card import DataCard
 from sdediff.model.score_model import ScoreModel, check_card, check_model
 from sdediff.training import checkpoints
@@ -68,6 +69,11 @@ def train(
     checkpoint first. TrainingError: training diverges, data are not finite, a checkpoint cannot be written.
     """
     settings = TrainingSettings() if settings is None else settings
+    for name, value, count in (("objective", objective, 4), ("report", report, 2)):
+        if value is not None:
+            function(name, value, count)
+    if validation is not None and not isinstance(validation, Validation):
+        raise InputTypeError(f"validation={shown(validation)}: give sd.training.Validation(...)")
     if not isinstance(settings, TrainingSettings):
         raise InputTypeError(f"settings={shown(settings)}: give TrainingSettings(updates=...)")
     if tensorboard and out is None:
@@ -75,7 +81,7 @@ def train(
     run = _Run(check_model(model), batches, settings, objective or Objective(), device, config or {})
     start = time.perf_counter()
     with torch.random.fork_rng(devices=[]), Watch(settings, progress, report) as watch:
-        first = run.begin(None if out is None else Path(out).expanduser(), resume)
+        first = run.begin(None if out is None else expanded(out, "out"), resume)
         watch.begin(first, run.out if run.backend.rank == 0 else None, tensorboard)
         for update in range(first, settings.updates):
             watch.made(update, run.update(update))
@@ -112,6 +118,8 @@ class _Run:
             model.net.requires_grad_(True)
         self.average = Average(self.modules)
         self.parameters = [p for p in self.modules.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise TrainingError(f"{type(model.net).__name__} has no weights: give a network to train")
         kind = torch.optim.AdamW if settings.decay else torch.optim.Adam
         optimiser = kind(self.parameters, lr=settings.rate, betas=(0.9, 0.99), weight_decay=settings.decay, fused=True)
         net, self.optimiser = self.backend.prepare(model.net, optimiser)

@@ -97,6 +97,8 @@ def _given(weighting: Callable[[Level], Any], t: Level) -> Tensor:
     weights = real_tensor("weighting(level)", weighting(t))
     if weights.shape not in ((), t.lam.shape):
         raise InputError(f"weighting(level) has the shape {tuple(weights.shape)}: give a weight for {len(t.lam)} times")
+    if not bool((weights.isfinite() & (weights >= 0)).all()):
+        raise InputError("weighting(level) is negative or not finite at some of the times: give weights of 0 or more")
     return weights
 
 

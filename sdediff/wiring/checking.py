@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
-from sdediff._utils.checks import whole
+from sdediff._utils.checks import state_device, state_dtype, whole
 from sdediff._utils.errors import InputError
 from sdediff.model.conditions import as_tensors
 from sdediff.model.data_card import Range
 from sdediff.model.data_check import ranged
 from sdediff.model.ends import end_points, scale_of
+from sdediff.model.parts import states_of
 from sdediff.model.prediction import signed
 from sdediff.model.score_model import ScoreModel, check_model
 from sdediff.sde.base import linear
@@ -49,7 +50,11 @@ def check(
     alone. InputError: data of another shape, rows or outputs that are not finite.
     """
     began = time.perf_counter()
-    model = check_model(model)
+    model, conditions = check_model(model), as_tensors({} if cond is None else cond)
+    if dtype is not None:
+        state_dtype(dtype)
+    if device is not None:
+        state_device(device)
     if model_range is not None:
         model = ranged(model, model_range)
     if data is None:
@@ -67,7 +72,7 @@ def check(
     if len(levels_within(model, std)[1]) < _FEWEST_LEVELS:
         verdict = f"The process has too few levels from .1 to 5 times the data's standard deviation {std:.3g}."
         return _unmeasured(model, verdict, findings, given, began)
-    conditions = {**model.cond, **as_tensors(cond or {})}
+    conditions = {**model.cond, **conditions}
     moments = measure(model, given, conditions, seed, dtype, device)
     return _judged(model, given, moments, conditions, findings, began, (seed, dtype, device))
 
@@ -90,7 +95,7 @@ def _judged(
     return WiringReport(
         judgement.status, judgement.verdict, findings, gain, references.info, gap,
         _level_rows(moments, references, errors, given.std), found, write, model.predicts, len(given.x), calls,
-        time.perf_counter() - began,
+        time.perf_counter() - began, states_of(model),
     )  # fmt: skip
 
 
@@ -162,5 +167,5 @@ def _unmeasured(
 ) -> WiringReport:
     return WiringReport(
         "unmeasured", verdict, findings, None, None, None, (), (), None, model.predicts,
-        0 if given is None else len(given.x), 0, time.perf_counter() - began,
+        0 if given is None else len(given.x), 0, time.perf_counter() - began, states_of(model),
     )  # fmt: skip

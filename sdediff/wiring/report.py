@@ -29,6 +29,7 @@ class WiringReport:
     output beats it; gap: log of the error over that reading's, weighted by info; with standard errors over rows, None
     where unmeasured. findings: what speaks against the data's preparation and the process's ends, a sentence each.
     readings: the output as every `predicts`, the best first. write: what to write, where another reading is right.
+    of: what the rows are, "samples" or "latents".
     """
 
     status: str
@@ -44,6 +45,7 @@ class WiringReport:
     rows: int
     calls: int
     seconds: float
+    of: str = "samples"
 
     @property
     def right(self) -> bool:
@@ -65,7 +67,7 @@ class WiringReport:
 
     def __repr__(self) -> str:
         figures = "" if self.gap is None else f", gap {self.gap.value:.2g}"
-        return f"WiringReport({self.status!r}{figures}, {len(self.findings)} findings, {self.rows} rows)"
+        return f"WiringReport({self.status!r}{figures}, {len(self.findings)} findings, {self.rows} {self._rows})"
 
     def __str__(self) -> str:
         from rich.console import Console
@@ -104,8 +106,13 @@ class WiringReport:
         lines = [self.verdict, *map(_sentence, self.findings)]
         if self.readings:
             gaps = ", ".join(f"{reading.predicts} {reading.gap:.2g}" for reading in self.shown)
-            lines += [f"gap by reading: {gaps}", f"{self.rows} rows, {self.calls} evaluations, {self.seconds:.1f} s"]
+            took = f"{self.rows} {self._rows}, {self.calls} evaluations, {self.seconds:.1f} s"
+            lines += [f"gap by reading: {gaps}", took]
         return "\n".join(lines)
+
+    @property
+    def _rows(self) -> str:
+        return "rows of latents" if self.of == "latents" else "rows"
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values."""
