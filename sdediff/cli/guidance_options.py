@@ -25,7 +25,11 @@ class GuidanceOptions:
     """The options that change what is predicted."""
 
     guidance: Annotated[
-        float | None, typer.Option(metavar="SCALE", help="Classifier-free guidance by --cond; 1 is the plain model.")
+        float | None,
+        typer.Option(metavar="SCALE", help="Of --cond without a classifier, 1 is the plain model; or of it."),
+    ] = None
+    classifier: Annotated[
+        str | None, typer.Option(metavar="MODEL=CLASS", help="Guidance by a classifier of noised data towards a class.")
     ] = None
     negative: Annotated[
         list[str] | None,
@@ -38,6 +42,8 @@ class GuidanceOptions:
         """The model with classifier-free guidance."""
         from sdediff import guidance
 
+        if self.classifier is not None:
+            return self._by_classifier(model)
         if self.guidance is None:
             if self.negative:
                 raise BadInput("--negative: it has no effect without guidance: write --guidance 2")
@@ -57,6 +63,20 @@ class GuidanceOptions:
                 raise BadInput(f"--negative: {name!r} has no condition beside it: write --cond {name}=VALUE too")
         with naming("--guidance"):
             return guidance.classifier_free(model, self.guidance, negative=negative or None)
+
+    def _by_classifier(self, model: ScoreModel) -> ScoreModel:
+        """The model guided by the classifier of a name or folder towards a class."""
+        import sdediff as sd
+
+        if self.negative:
+            raise BadInput("--negative: a classifier has no negative condition: leave one of them out")
+        name, _, label = str(self.classifier).rpartition("=")
+        if not name or not label.isdecimal():
+            raise BadInput(f"--classifier: given {self.classifier}: write MODEL=CLASS, such as digits-classifier=3")
+        with naming("--classifier"):
+            return sd.guidance.classifier(
+                model, sd.load(name), int(label), 1.0 if self.guidance is None else self.guidance
+            )
 
     def limited(self, model: ScoreModel, limit: float) -> ScoreModel:
         """The model with x0 clipped, or thresholded at the larger end of the data's range, `limit`."""

@@ -40,6 +40,14 @@ def test_guided_samples_as_a_job(run, tmp_path, monkeypatch):
     assert job["guidance"] == at_once["guidance"]
 
 
+def test_guidance_by_a_classifier(run, tmp_path):
+    options = ("--classifier", "digits-classifier=7", "--guidance", 4, "-n", 3, "--calls", 5, "--json", "--seed", 2)
+    said = parsed(run("sample", "digits-vp", *options, "--out", tmp_path / "a"))
+    model = guidance.classifier(sd.load("digits-vp"), sd.load("digits-classifier"), 7, 4.0)
+    torch.testing.assert_close(_x(said), sd.sample(model, (3, 1, 8, 8), calls=5, seed=2))
+    assert "ByClassifier" in said["guidance"][0]
+
+
 def test_worker_processes_draw_the_guided_samples_of_one(run, tmp_path):
     options = ("--cond", "label=3", "--guidance", 2, "--negative", "label=8", "--clip=-1,1")
     shards = ("-n", 4, "--micro-batch", 2, "--shard", 2, "--threads", 1)
@@ -79,6 +87,9 @@ def test_images_with_a_strength_and_with_a_mask(run, tmp_path, kind):
         (("--guidance", 2), "--guidance: it needs a condition"),
         (("--cond", "label=3", "--negative", "label=4"), "--negative: it has no effect without guidance"),
         (("--cond", "label=3", "--guidance", 2, "--negative", "tag=4"), "--negative: 'tag' has no condition beside it"),
+        (("--classifier", "digits-classifier"), "--classifier: given digits-classifier: write MODEL=CLASS"),
+        (("--classifier", "digits-clasifier=3"), "--classifier: "),
+        (("--classifier", "digits-classifier=3", "--negative", "label=4"), "--negative: a classifier has no"),
         (("--strength", 0.5), "--strength: it is of an image"),
         (("--image", "none.npy"), "--image: "),
         (("--image", "none.npy", "--strength", 0.5, "--mask", "m.npy"), "--strength: an image is varied"),
