@@ -54,8 +54,8 @@ class System:
 
 
 SYSTEMS: dict[str, System] = {
-    "digits-ncsn": System("annealed_langevin", 101),
-    "digits-ncsnv2": System("annealed_langevin", 116),
+    "digits-ncsn": System("annealed_langevin", 201),
+    "digits-ncsnv2": System("annealed_langevin", 193),
     "digits-ddpm": System("ddpm", 100, bounds=("small", "large")),
     "digits-iddpm": System(
         "ancestral", 100, (("variance", "learned_range"),), bounds=("small", "large", "learned_range")

@@ -3,9 +3,10 @@
 Three networks of one size and number of updates: two of the configuration `ddpm` from two seeds, which decide the order
 of the images, times and noise, and one of `vp` with times uniform in t, as the table's are. They begin at the same
 weights and denoise the same test images with the same noise at training timesteps. At each of them the root mean square
-of the difference of D between the two kinds is divided by that between the two seeds; the median of the ratios counts.
+of the difference of D between the two kinds, of one seed, is divided by that between the two seeds; the largest of the
+ratios counts.
 
-    python benchmarks/table_and_time.py [--updates 500]
+    python benchmarks/table_and_time.py [--updates 400]
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def rms(difference: Tensor) -> Tensor:
 def main() -> int:
     """Measure, print, write; exit status 1 when the gate fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--updates", type=int, default=500)
+    parser.add_argument("--updates", type=int, default=400)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--json", type=Path, default=RESULTS / "table_and_time.json", help="where the record goes")
     given = parser.parse_args()
@@ -80,10 +81,11 @@ def main() -> int:
     for row in zip(KNOTS, kinds.tolist(), seeds.tolist(), ratios.tolist(), error.tolist(), strict=True):
         print("{:9d}{:15.4f}{:15.4f}{:7.2f}{:9.3f}".format(*row))
     ratio = statistics.median(ratios.tolist())
-    held = judged([Gate("D of table and continuous time over D of two seeds, the median timestep", ratio, MOST)])
+    print(f"median ratio {ratio:.2f}")
+    held = judged([Gate("D of table and continuous time over D of two seeds, largest", ratios.max().item(), MOST)])
     rows = {"timesteps": KNOTS, "kinds": kinds.tolist(), "seeds": seeds.tolist(), "error": error.tolist()}
     facts = {"updates": given.updates, "images": given.images, "cpu_seconds": round(time.process_time() - began, 1)}
-    facts |= {"ratio": ratio, "rows": rows, "gates": held}
+    facts |= {"median_ratio": ratio, "rows": rows, "gates": held}
     write(given.json, {"machine": machine(), "versions": versions(["torch"]), **facts})
     return 0 if all(line["held"] for line in held) else 1
 
