@@ -12,10 +12,13 @@ import torch
 import sdediff as sd
 
 SAMPLERS: dict[str, dict[str, Any]] = {
-    "digits-ncsn": {"solver": sd.solver("annealed_langevin", n=10), "grid": "knots"},
+    "digits-ncsn": {"solver": sd.solver("annealed_langevin", n=20, step_size=0.232), "grid": "knots"},
+    "digits-ncsnv2": {"solver": sd.solver("annealed_langevin", n=8, step_size=0.360), "grid": "knots"},
     "digits-ddpm": {"solver": "ddpm", "calls": 100},
     "digits-iddpm": {"solver": sd.solver("ancestral", variance="learned_range"), "calls": 100},
+    "digits-iddpm-levels": {"solver": sd.solver("ancestral", variance="learned_range"), "calls": 100},
     "digits-vp": {"solver": "reverse_diffusion", "calls": 100},
+    "digits-vp-likelihood": {"solver": "reverse_diffusion", "calls": 100},
     "digits-subvp": {"solver": "euler_maruyama", "calls": 100},
     "digits-ve": {"solver": "predictor_corrector", "calls": 100},
     "digits-vdm": {"solver": "ancestral", "calls": 100},

@@ -14,7 +14,9 @@ from sdediff.training import classify
 from tests.hub.folders import T
 
 # Networks by whose likelihood and samples a card is judged, and those that condition on a label or give one.
-EMBEDDED = ["digits-ddpm", "digits-edm", "digits-flow", "digits-ve", "digits-vp"]
+EMBEDDED = [
+    "digits-ddpm", "digits-edm", "digits-flow", "digits-iddpm", "digits-ncsn", "digits-ve", "digits-vp",
+]  # fmt: skip
 LABELLED = ["digits-classifier", "digits-cond"]
 
 
@@ -29,8 +31,9 @@ def test_models_lists_the_embedded_ones():
 @pytest.mark.parametrize("name", EMBEDDED)
 def test_embedded_model(name):
     model = hub.load(name)
-    shape = {"range": [-1, 1], "shape": [1, 8, 8]}
-    assert model.card["data"] == {"name": "digits", "levels": 17, "dequantised": True, **shape}
+    shape = {"range": [0, 1] if name == "digits-ncsn" else [-1, 1], "shape": [1, 8, 8]}
+    facts = {"name": "digits", "levels": 17, "dequantised": not name.startswith("digits-iddpm")}
+    assert model.card["data"] == {**facts, **shape}
     assert sum(f.stat().st_size for f in (hub.ASSETS / name).iterdir()) < 2_000_000
     x = hub.data().tensor(index=[0, 1, 2])
     times = torch.tensor([model.sde.t_min, model.sde.T / 2, model.sde.T], dtype=torch.float64)
