@@ -115,7 +115,7 @@ def candidates_for(paths: Paths, calls: int, wanted: Sequence[CandidateLike] | N
         named = named if fitted == named.solver else NamedSolver(fitted, None, {})
         grids = candidate_grids(paths, steps, scale)
         if grid_name is not None and grid_name not in grids:
-            grids = {grid_name: _grid_named(paths, grid_name, steps)}
+            grids = {grid_name: grid_named(paths, grid_name, steps)}
         candidates += [Candidate(named, key, times) for key, times in grids.items() if grid_name in (None, key)]
     if not candidates:
         raise SolverError(f"no candidate can run: {reason}")
@@ -167,7 +167,8 @@ def command_line(paths: Paths, candidate: Candidate, calls: int) -> str | None:
     return f"sdediff sample {name} {candidate.named.command} --grid {candidate.grid} --calls {calls}{kind}"
 
 
-def _grid_named(paths: Paths, name: str, steps: int) -> Tensor:
+def grid_named(paths: Paths, name: str, steps: int) -> Tensor:
+    """The grid of that name between the ends of these paths; InputError for an unknown name."""
     if name not in GRIDS:
         raise InputError(nearest(name, GRIDS, "grid"))
     return grid(name, paths.model.sde, steps, paths.options["start"], paths.options["stop"])

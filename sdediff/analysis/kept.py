@@ -18,7 +18,7 @@ from sdediff.model.identity import identity, words
 from sdediff.model.score_model import ScoreModel
 from sdediff.solvers import Solver
 
-_FORMAT, _MOST = 1, 4 << 20  # the format's number, and the bytes of the largest file that is read
+_FORMAT, _MOST = 2, 4 << 20  # the format's number, and the bytes of the largest file that is read
 
 
 class Kept:

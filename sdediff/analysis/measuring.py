@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import torch
+from torch import Tensor
+
+from sdediff._utils.checks import known, shown
+from sdediff._utils.errors import InputError
 from sdediff._utils.progress import track
 from sdediff.analysis.candidates import Candidate, CandidateLike, candidates_for, printable
 from sdediff.analysis.model_paths import Errors, Paths, tune
 from sdediff.analysis.recommendation import MeasuredCandidate
 from sdediff.analysis.tuning import spectrum, tuned
+from sdediff.metrics import energy_distance
 from sdediff.model.data_statistics import Statistics
 from sdediff.solvers import Solver, SolverError
 
@@ -22,6 +29,9 @@ _TUNING_CALLS, _MOST_STEPS = 1500, 24
 # Tries of the first search, on half of the tuning starts, and of the second; the fewest solvers that are tuned.
 _FIRST_TRIES, _SECOND_TRIES, _FEWEST_LEADERS = 3, 9, 3
 
+# The fewest samples and rows of data that have a distance, and the most rows that are used.
+LEAST, MOST = 20, 4096
+
 Measured = tuple[Errors, Candidate]
 Ranked = list[Measured]
 
@@ -29,8 +39,12 @@ Ranked = list[Measured]
 class Selection:
     """The measurements of one recommendation: `table` holds every candidate measured, by its key."""
 
-    def __init__(self, on: Paths, tuning: Paths, stats: Statistics, progress: bool | None) -> None:
-        self.whole, self.on = on, on.subset(0, min(_MEASURING_STARTS, len(on.x)))
+    def __init__(
+        self, on: Paths, tuning: Paths, stats: Statistics, progress: bool | None, by: str = "both", data: Any = None
+    ) -> None:
+        self.by, self.data = by, data
+        self.whole = on
+        self.on = on if len(on.x) <= _MEASURING_STARTS else on.subset(0, _MEASURING_STARTS)
         self.tuning, self.stats, self.progress = tuning, stats, progress
         self.scale = float(f"{stats.std:.3g}")
         self.table: dict[int, tuple[MeasuredCandidate, Candidate]] = {}
@@ -53,11 +67,12 @@ class Selection:
         return sorted((self._measure(c, self.on) for c in self._track([c for _, c in best], "measuring")), key=_median)
 
     def confirmed(self, ranked: Ranked) -> Ranked:
-        """The best by the median, by the rms and by both, measured on all starts, in the order of choice."""
+        """The best by the median, by the rms and by what is asked, measured on all starts, in the order of choice."""
         if len(self.whole.x) > len(self.on.x):
-            best = {id(c): c for key in (_median, _rms, _both) for _, c in sorted(ranked, key=key)[:_CONFIRMED]}
+            keys = (_median, _rms, KEYS[self.by])
+            best = {id(c): c for key in keys for _, c in sorted(ranked, key=key)[:_CONFIRMED]}
             ranked = [self._measure(c, self.whole) for c in self._track(list(best.values()), "confirming")]
-        return by_choice(ranked)
+        return by_choice(ranked, self.by)
 
     def with_tuned_grids(self, finalists: Ranked) -> Ranked:
         """The finalists and tuned grids of their leaders: a short search for each, a long one for the best third."""
@@ -116,8 +131,11 @@ class Selection:
         return [starts[0]._replace(grid="tuned to paths", times=printable(times, self.on.stop))]
 
     def _measure(self, candidate: Candidate, on: Paths) -> Measured:
-        errors = on.measured(candidate.named.solver, candidate.times)
-        row = MeasuredCandidate(candidate.named.label, candidate.grid, *errors, len(on.x))
+        x = on.run(candidate.named.solver, candidate.times)
+        errors = Errors.of(on.distances(x))
+        row = MeasuredCandidate(candidate.named.label, candidate.grid, errors.median, errors.rms, len(on.x), errors.q90)
+        if on is self.whole:
+            row = row._replace(**distance_to(x, self.data))
         self.table[id(candidate)] = row, candidate
         return errors, candidate
 
@@ -137,6 +155,29 @@ def _both(measured: Measured) -> float:
     return _median(measured) * _rms(measured) ** 2
 
 
-def by_choice(measured: list[Measured]) -> list[Measured]:
-    """Best first, by median times squared rms: all starts are to be served, but not at any cost to most of them."""
-    return sorted(measured, key=_both)
+def _q90(measured: Measured) -> float:
+    return measured[0].q90
+
+
+# What a solver is chosen by: median times squared rms serves all starts, but not at any cost to most of them.
+KEYS: dict[str, Callable[[Measured], float]] = {"both": _both, "median": _median, "q90": _q90, "rms": _rms}
+
+
+def check_by(by: str) -> str:
+    """What a solver is chosen by, a name of KEYS or "distance"; InputError otherwise."""
+    if not known(by, (*KEYS, "distance")):
+        raise InputError(f"by={shown(by)}: write one of {', '.join(KEYS)} or distance")
+    return by
+
+
+def by_choice(measured: list[Measured], by: str = "both") -> list[Measured]:
+    """Best first by one of KEYS."""
+    return sorted(measured, key=KEYS[by])
+
+
+def distance_to(x: Tensor, data: Tensor | None) -> dict[str, float]:
+    """The energy distance of samples x (N, ...) to data (M, ...) with its error; nothing without 20 rows of both."""
+    if data is None or min(len(x), len(data)) < LEAST or not bool(torch.isfinite(x).all()):
+        return {}
+    found = energy_distance(x.cpu(), data[:MOST])
+    return {"distance": found.value, "distance_error": found.std_error}

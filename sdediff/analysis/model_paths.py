@@ -24,10 +24,18 @@ _FINE: dict[str, Any] = {"points": 3, "basis": "x0", "variable": "lam"}
 
 
 class Errors(NamedTuple):
-    """The errors of a solver over starts: the median of the rms distances a dimension, and their root mean square."""
+    """The rms distances a dimension of a solver over starts: their median, root mean square and quantile 0.9."""
 
     median: float
     rms: float
+    q90: float = math.nan
+
+    @classmethod
+    def of(cls, distances: Tensor) -> Errors:
+        """The figures of distances (B,)."""
+        rms = distances.square().mean().sqrt().item()
+        q90 = distances.double().quantile(0.9).item()
+        return cls(distances.median().item(), rms, math.inf if math.isnan(q90) else q90)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -76,7 +84,11 @@ class Paths:
 
     def errors(self, solver: Solver, times: Tensor) -> Tensor:
         """rms distance a dimension to the ends, (B,) float64; infinite where a result is not finite."""
-        gap = (self.run(solver, times).double() - self.end.double()).flatten(1)
+        return self.distances(self.run(solver, times))
+
+    def distances(self, x: Tensor) -> Tensor:
+        """The same of results (B, ...)."""
+        gap = (x.double() - self.end.double()).flatten(1)
         return torch.nan_to_num(gap.square().mean(1).sqrt(), nan=math.inf).cpu()
 
     def run(self, solver: Solver, times: Tensor) -> Tensor:
@@ -92,9 +104,8 @@ class Paths:
         return self.measured(solver, times).median
 
     def measured(self, solver: Solver, times: Tensor) -> Errors:
-        """The median of `errors` and their root mean square."""
-        errors = self.errors(solver, times)
-        return Errors(errors.median().item(), errors.square().mean().sqrt().item())
+        """The median of `errors`, their root mean square and quantile 0.9."""
+        return Errors.of(self.errors(solver, times))
 
 
 def paths(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +13,10 @@ from torch import Tensor
 
 from sdediff._utils.checks import shown, state_shape, whole
 from sdediff._utils.errors import InputError, InputTypeError
+from sdediff.analysis.by_distance import DistanceSelection
 from sdediff.analysis.candidates import Candidate, CandidateLike, command_line, python_line
 from sdediff.analysis.kept import Kept
-from sdediff.analysis.measuring import TUNING_STARTS, Selection
+from sdediff.analysis.measuring import TUNING_STARTS, Selection, check_by
 from sdediff.analysis.model_paths import Paths, paths
 from sdediff.analysis.recommendation import Recommendation
 from sdediff.grids.grids import GRIDS
@@ -49,6 +51,7 @@ def recommend(
     keep: str | Path | None = None,
     refresh: bool = False,
     check: bool = True,
+    by: str = "both",
 ) -> Recommendation:
     """The solver and grid with the least error on this model at so many network evaluations, by measurement.
 
@@ -56,7 +59,9 @@ def recommend(
     twelfth on 48, then grids tuned for the best solvers, and the best of these on all. Chosen is the least median
     times squared rms error, so that rare starts are served too, but not at any cost to others. Unless stop is given,
     grids may end above t_min, and the denoising call jumps from there. sample_shape: of one sample, by default the
-    card's or the data's. data: samples (N, ...) or their statistics, for tuned grids.
+    card's or the data's. data: samples (N, ...) or their statistics, for tuned grids; the distance of
+    the best to samples is shown too. by: "both", or one of "median", "q90", "rms" of the errors against the flow;
+    "distance": stochastic solvers too, by the energy distance to data, screened by `analyse` on the spectrum.
     candidates: solvers, or pairs (solver, name of a grid). keep: a folder whose file for this model, these arguments
     and this version is read in place of a measurement, or written after it; refresh: measure in any case. check: begin
     with `sdediff.check` on up to 128 samples, or of the process's ends alone. The other arguments as in `sample`.
@@ -70,12 +75,13 @@ def recommend(
         raise InputError("refresh=True has no effect without keep=: give the folder, or leave refresh out")
     options = {"start": start, "stop": stop, "denoise": denoise, "cond": cond, "dtype": dtype, "device": device}
     asked = {"shape": shape, "calls": calls, "data": data, "candidates": candidates, "starts": starts, "seed": seed}
+    asked["by"] = check_by(by)
     kept = None if keep is None else _kept(keep, model, {**asked, **options})
     found = None if kept is None or refresh else kept.read()
     if found is None:
         if check:
             warn_of_misfit(model, data if isinstance(data, Tensor) else None, cond, dtype, device)
-        found = _measured(model, shape, calls, data, candidates, starts, seed, progress, options)
+        found = _measured(model, shape, calls, data, candidates, starts, seed, progress, by, options)
         if kept is not None:
             kept.write(found)
     return found
@@ -96,6 +102,7 @@ def _measured(
     starts: int,
     seed: int,
     progress: bool | None,
+    by: str,
     options: dict[str, Any],
 ) -> Recommendation:
     """The recommendation by measurement."""
@@ -103,17 +110,26 @@ def _measured(
     reference_calls = max(200, 16 * calls)
     reference = paths(model, (starts + TUNING_STARTS, *shape), reference_calls, seed=seed, progress=progress, **options)
     measured, tuning = reference.subset(0, starts), reference.subset(starts, starts + TUNING_STARTS)
-    selection = Selection(measured, tuning, _statistics(model, data, reference), progress)
-    ranked = selection.confirmed(selection.with_tuned_grids(selection.finalists(candidates, calls)))
+    stats, rows_of = _statistics(model, data, reference), data if isinstance(data, Tensor) else None
+    if by == "distance":
+        chooser = DistanceSelection(measured, rows_of, stats, progress)
+        ranked = chooser.ranked(candidates, calls)
+        rows = chooser.rows
+    else:
+        selection = Selection(measured, tuning, stats, progress, by, rows_of)
+        ranked = selection.confirmed(selection.with_tuned_grids(selection.finalists(candidates, calls)))
+        rows = selection.rows(ranked)
     named = [entry for entry in ranked if _has_name(reference, entry[1], calls)]
-    errors, best = ranked[0]
+    best, errors = ranked[0][1], rows[0]
     grid = best.grid if named and named[0][1] is best else tuple(best.times.tolist())
-    commands = ((command_line(reference, candidate, calls), e.median) for e, candidate in named)
+    # A stochastic solver has no error against the flow.
+    figures = ((e.median if math.isfinite(e.median) else None, candidate) for e, candidate in named)
+    commands = ((command_line(reference, candidate, calls), median) for median, candidate in figures)
     command, command_error = next((pair for pair in commands if pair[0]), (None, None))
     return Recommendation(
-        best.named.solver, grid, best.times, calls, *errors, tuple(selection.rows(ranked)),
+        best.named.solver, grid, best.times, calls, errors.error, errors.rms, tuple(rows),
         python_line(reference, best.named, grid, calls), command, command_error,
-        reference_calls, reference.reference_error, time.perf_counter() - began, states_of(model),
+        reference_calls, reference.reference_error, time.perf_counter() - began, states_of(model), by,
     )  # fmt: skip
 
 

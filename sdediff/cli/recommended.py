@@ -28,6 +28,8 @@ def recommended(
     cond: dict[str, Any] | None = None,
     refresh: bool = False,
     check: bool = True,
+    by: str = "both",
+    data: Any = None,
 ) -> Recommendation:
     """The recommendation of `sdediff.recommend`, kept in a file; without --solver and --seed the one that auto takes.
 
@@ -38,6 +40,7 @@ def recommended(
     from sdediff.model.identity import identity
 
     options: dict[str, Any] = {"calls": calls, "candidates": candidates, "starts": starts, "check": check, "cond": cond}
+    options |= {"by": by, "data": data}
     options["seed"] = AUTO_SEED if seed is None else seed
     folder = folder_for(name)
     try:
