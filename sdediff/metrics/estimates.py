@@ -19,8 +19,12 @@ from sdediff._utils.checks import samples
 from sdediff._utils.errors import InputError
 from sdediff.noise.counter import uniforms
 
-# Numbers of samples in a set, of blocks that are left out in turn, of times that the sets are mixed, and of halves.
-LEAST, _MOST_BLOCKS, _MIXED, _HALVES = 20, 20, 20, 25
+# Numbers of samples in a set, of blocks that are left out in turn, of times that the sets are mixed, of those that a
+# jackknife is compared with, and of halves.
+LEAST, _MOST_BLOCKS, _MIXED, _CALIBRATED, _HALVES = 20, 20, 20, 3, 25
+# The least variance, as a share of its quadratic part: intervals of equal laws in 4, 16 and 64 dimensions cover .98,
+# .97 and .93 with it, more than .99 in two of these with 1, and less than .9 in the last with a half.
+_LEAST_SHARE = 0.6
 # Streams of a seed that nothing else uses.
 _SHUFFLE = 0x5B0C
 
@@ -68,20 +72,45 @@ def spread(statistic: Statistic, n: int, m: int) -> Spread:
     """The value and the variance of a statistic that is near zero, quadratically, where two laws are the same.
 
     statistic: of two masks over the n + m pooled rows, x's first, of those that make the first and the second set. A
-    jackknife counts the part of the variance that is quadratic in the sets' noise twice. That part is measured by
-    itself, as the variance over random divisions of the pooled rows into two sets: of two equal laws it is all of the
-    variance, of laws far apart nearly none.
+    jackknife counts the part of the variance that is quadratic in the sets' noise twice or more. That part is measured
+    by itself, as the variance over random divisions of the pooled rows into two sets: of two equal laws it is all of
+    the variance, of laws far apart nearly none. The linear part is what the jackknife has above its mean over such
+    divisions.
     """
-    none = np.zeros(n, dtype=bool), np.zeros(m, dtype=bool)
-    found = jackknifed(lambda x, y: statistic(np.concatenate([x, none[1]]), np.concatenate([none[0], y])), n, m)
-    mixed = []
-    for i in range(_MIXED):
-        order = np.argsort(uniforms(0, np.arange(n + m), (_SHUFFLE, 2 + i), ()), kind="stable")
-        first = np.zeros(n + m, dtype=bool)
-        first[order[:n]] = True
-        mixed.append(statistic(first, ~first))
-    quadratic = float(np.var(mixed, ddof=1))
-    return Spread(found.value, max(found.variance - 2 * quadratic, 0.0) + quadratic)
+
+    def parted(first: np.ndarray) -> float:
+        """The jackknife's variance of the sets that a mask over the pooled rows divides them into."""
+        x, y = np.flatnonzero(first), np.flatnonzero(~first)
+
+        def value(left: np.ndarray, right: np.ndarray) -> float:
+            masks = np.zeros(n + m, dtype=bool), np.zeros(n + m, dtype=bool)
+            masks[0][x[left]] = masks[1][y[right]] = True
+            return statistic(*masks)
+
+        return jackknifed(value, n, m).variance
+
+    own = np.arange(n + m) < n
+    mixed = [_division(i, n, m) for i in range(_MIXED)]
+    quadratic = float(np.var([statistic(first, ~first) for first in mixed], ddof=1))
+    excess = parted(own) - float(np.mean([parted(first) for first in mixed[:_CALIBRATED]]))
+    return Spread(statistic(own, ~own), summed(excess, quadratic))
+
+
+def summed(linear: float, quadratic: float) -> float:
+    """The variance whose parts, linear and quadratic in the sets' noise, have these estimates.
+
+    That of the linear part has no bias, so it is negative in half of all draws from equal laws. Cut off at zero it
+    would make the stated errors of equal laws too large; without any limit those of low values would be too small.
+    """
+    return max(linear + quadratic, _LEAST_SHARE * quadratic)
+
+
+def _division(i: int, n: int, m: int) -> np.ndarray:
+    """A mask of n of the n + m pooled rows, drawn at random."""
+    order = np.argsort(uniforms(0, np.arange(n + m), (_SHUFFLE, 2 + i), ()), kind="stable")
+    first = np.zeros(n + m, dtype=bool)
+    first[order[:n]] = True
+    return first
 
 
 def halved(statistic: Statistic, n: int, m: int) -> Spread:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sdediff._utils.checks import number
 from sdediff._utils.errors import InputError
-from sdediff.metrics.estimates import Estimate, checked, flat
+from sdediff.metrics.estimates import Estimate, checked, flat, summed
 
 # Number of pairs handled at once, which bounds the memory.
 _AT_ONCE = 1 << 19
@@ -104,7 +104,7 @@ def kernel_distance(x: Tensor, y: Tensor, kernel: Callable[[Tensor], Tensor], na
     first_x = (xx.rows / (n - 1) - xy.rows / m).var().item() - q_xx / (n - 1) - q_xy / m
     first_y = (yy.rows / (m - 1) - xy.columns / n).var().item() - q_yy / (m - 1) - q_xy / n
     second = 2 * q_xx / (n * (n - 1)) + 2 * q_yy / (m * (m - 1)) + 4 * q_xy / (n * m)
-    return Estimate(value, math.sqrt(max(4 * first_x / n + 4 * first_y / m, 0.0) + second), name)
+    return Estimate(value, math.sqrt(summed(4 * first_x / n + 4 * first_y / m, second)), name)
 
 
 def _within_variance(pairs: _Pairs, n: int) -> float:

@@ -51,7 +51,8 @@ def test_intervals_cover_over_forty_seeds(name, shift):
 @pytest.mark.parametrize("name", MEASURES)
 def test_intervals_cover_as_stated(name, shift):
     rms, middle, covered = agreement(*drawn(MEASURES[name], shift, 400, 16, 200, 200))
-    assert 0.9 <= covered <= 0.99
+    # The standard error of a coverage of .95 over 400 draws is .011.
+    assert 0.9 <= covered <= 0.98
     assert 0.85 < middle < 1.2
     assert 0.88 < rms < 1.25
 
