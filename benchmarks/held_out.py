@@ -119,7 +119,7 @@ class Named(Contender):
 
 
 def published() -> list[Contender]:
-    """Every deterministic sampler on a fixed grid: of the other libraries, and of papers as they are registered here."""
+    """Every deterministic sampler on a fixed grid: of other libraries, and of papers as they are registered here."""
     rows: list[Contender] = []
     for name, info in sd.list_solvers().items():
         adaptive = hasattr(sd.solver(name), "rtol")

@@ -133,6 +133,21 @@ class Report:
             draw(self.rows, *self.distances[:1]).savefig(unfinished, format="png", dpi=130)
         return Path(path)
 
+    def pictures(self, folder: str | Path) -> list[Path]:
+        """Writes seconds.png, ranking.png, orders.png and samples-TASK.png, those that there is something for.
+
+        Quality against time with its Pareto front; the ranking with the places that the noise allows; errors against
+        calls with slopes; sheets of samples. Returns their paths.
+        """
+        from sdediff.benchmark.pictures import every
+
+        paths = []
+        for name, figure in every(self.rows, self.distances[0], self.sheets):
+            with whole(Path(folder) / name) as unfinished:
+                figure.savefig(unfinished, format="png", dpi=130)
+            paths.append(Path(folder) / name)
+        return paths
+
     def page(self, path: str | Path) -> Path:
         """Writes the results as one HTML page to sort, filter and hover over (needs plotly); returns its path."""
         from sdediff.benchmark.page import Contents, write_page

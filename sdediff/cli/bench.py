@@ -112,6 +112,7 @@ def _print(report: Report, folder: Path, as_json: bool) -> None:
     if report.finished:
         with naming("--out"):
             files["bench.png"] = str(report.plot(folder / "bench.png"))
+            files |= {path.name: str(path) for path in report.pictures(folder)}
             if find_spec("plotly"):
                 files["report.html"] = str(report.page(folder / "report.html"))
     if as_json:
