@@ -16,7 +16,7 @@ from sdediff._utils.errors import InputError
 from sdediff._utils.progress import track
 from sdediff.analysis.candidates import Candidate, CandidateLike, NamedSolver, candidate_grids, grid_named
 from sdediff.analysis.gaussian import analyse
-from sdediff.analysis.measuring import LEAST, Ranked, distance_to
+from sdediff.analysis.measuring import LEAST, Ranked, with_distance
 from sdediff.analysis.model_paths import Errors, Paths
 from sdediff.analysis.recommendation import MeasuredCandidate
 from sdediff.analysis.tuning import spectrum
@@ -123,10 +123,9 @@ class DistanceSelection:
             x = self.on.run(candidate.named.solver, candidate.times)
         except SolverError:
             return None
-        distance = distance_to(x, self.data)
-        if not distance:
+        row = with_distance(self._row(candidate, exact, len(x)), x, self.data)
+        if row.distance is None:
             return None
-        row = self._row(candidate, exact, len(x))._replace(**distance)
         errors = Errors(math.nan, math.nan)
         if not (candidate.named.solver.stochastic or candidate.named.solver.corrector):
             errors = Errors.of(self.on.distances(x))

@@ -135,7 +135,7 @@ class Selection:
         errors = Errors.of(on.distances(x))
         row = MeasuredCandidate(candidate.named.label, candidate.grid, errors.median, errors.rms, len(on.x), errors.q90)
         if on is self.whole:
-            row = row._replace(**distance_to(x, self.data))
+            row = with_distance(row, x, self.data)
         self.table[id(candidate)] = row, candidate
         return errors, candidate
 
@@ -175,9 +175,9 @@ def by_choice(measured: list[Measured], by: str = "both") -> list[Measured]:
     return sorted(measured, key=KEYS[by])
 
 
-def distance_to(x: Tensor, data: Tensor | None) -> dict[str, float]:
-    """The energy distance of samples x (N, ...) to data (M, ...) with its error; nothing without 20 rows of both."""
+def with_distance(row: MeasuredCandidate, x: Tensor, data: Tensor | None) -> MeasuredCandidate:
+    """The row with the energy distance of samples x (N, ...) to data (M, ...); as it is without 20 rows of both."""
     if data is None or min(len(x), len(data)) < LEAST or not bool(torch.isfinite(x).all()):
-        return {}
+        return row
     found = energy_distance(x.cpu(), data[:MOST])
-    return {"distance": found.value, "distance_error": found.std_error}
+    return row._replace(distance=found.value, distance_error=found.std_error)
