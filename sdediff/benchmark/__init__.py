@@ -17,6 +17,7 @@ from sdediff.benchmark.entries import Drawn, Entry, Facts, Point, Starts
 from sdediff.benchmark.making import DEFAULT_SOLVERS, make_sweep
 from sdediff.benchmark.report import Report
 from sdediff.benchmark.rows import Quality, Row
+from sdediff.benchmark.speed import MODES, Speed, Speeds, speeds
 from sdediff.benchmark.sweep import bench
 from sdediff.benchmark.sweep_work import SweepWork
 from sdediff.benchmark.tasks import ReferenceSolver, Task
@@ -25,6 +26,7 @@ __all__ = [
     "COLUMNS",
     "DEFAULT_SOLVERS",
     "LIBRARIES",
+    "MODES",
     "RULES",
     "TIMES",
     "Cell",
@@ -42,6 +44,8 @@ __all__ = [
     "ReferenceSolver",
     "Report",
     "Row",
+    "Speed",
+    "Speeds",
     "Starts",
     "SweepWork",
     "Task",
@@ -51,5 +55,6 @@ __all__ = [
     "machine",
     "make_sweep",
     "resolve_contenders",
+    "speeds",
     "versions",
 ]

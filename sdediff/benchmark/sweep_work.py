@@ -191,9 +191,9 @@ class SweepWork(Work):
             starts = Starts(task, seed, first, min(self.batch_size, total - first), dtype, device)
             watched = WatchedNetwork(task.model.net, device)
             model = task.model.map_net(lambda _, watched=watched: watched)  # type: ignore[misc]
-            began = watched.now()
+            began = watched.clock.mark()
             drawn = entry.draw(model, starts, point)
-            taken = watched.now() - began
+            taken = watched.clock.total([(began, watched.clock.mark())])
             parts.append(drawn._replace(x=drawn.x.detach().cpu()))
             spent = drawn.spent or Spent(watched.rows / starts.size, taken, watched.seconds)
             evaluated += spent.calls * starts.size

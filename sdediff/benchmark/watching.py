@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from sdediff.benchmark.clocks import Clock, clock_of
+
 
 class WatchedNetwork:
-    """Calls a network, counts the rows that it evaluates and adds up the time spent in it."""
+    """Calls a network, counts the rows that it evaluates and marks when it is entered and left."""
 
-    def __init__(self, net: Callable[..., Any], device: torch.device) -> None:
-        self.net, self.device = net, device
-        self.seconds, self.rows = 0.0, 0
+    def __init__(self, net: Callable[..., Any], device: torch.device, clock: Clock | None = None) -> None:
+        self.net, self.clock = net, clock or clock_of(device)
+        self.rows = 0
+        self._marks: list[tuple[Any, Any]] = []
 
     def __call__(self, x: Any, *args: Any, **cond: Any) -> Any:
-        began = self.now()
+        began = self.clock.mark()
         out = self.net(x, *args, **cond)
-        self.seconds += self.now() - began
+        self._marks.append((began, self.clock.mark()))
         self.rows += len(x)
         return out
 
-    def now(self) -> float:
-        """Seconds on a clock that waits for the device."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
+    @property
+    def seconds(self) -> float:
+        """The time spent in the network."""
+        return self.clock.total(self._marks)

@@ -20,6 +20,7 @@ from sdediff.cli.lists import models, solvers
 from sdediff.cli.option_groups import grouped
 from sdediff.cli.recommend import recommend
 from sdediff.cli.sample import sample
+from sdediff.cli.speed import speed
 from sdediff.cli.train import train
 
 app = typer.Typer(
@@ -48,7 +49,7 @@ def root(
 
 
 _COMMANDS = (
-    solvers, models, sample, likelihood, recommend, bench, compare, train, adapt, check, infer, conformance,
+    solvers, models, sample, likelihood, recommend, bench, speed, compare, train, adapt, check, infer, conformance,
 )  # fmt: skip
 for command in _COMMANDS:
     app.command()(with_config(grouped(command)))
