@@ -96,8 +96,8 @@ def warn_of_size(solver: Solver, model: ScoreModel, times: Tensor, denoise: bool
         if ratio > _TOO_LARGE or (ratio < _TOO_SMALL and steps >= _FEW):
             warnings.warn(
                 f"{solver!r} is not accurate in {steps} step{'s' * (steps > 1)} as from t={times[0].item():.6g} to "
-                f"t={times[-1].item():.6g}, on Gaussian data of standard deviation {std:.3g} its output has "
-                f"{ratio:.2g} times that: write {_remedy(solver, model, times, denoise, std)}",
+                f"t={times[-1].item():.6g}, on Gaussian data of standard deviation {std:.3g} its output is "
+                f"{ratio:.2g} times as wide as it should be: write {_remedy(solver, model, times, denoise, std)}",
                 StepsWarning,
                 stacklevel=3,
             )

@@ -43,10 +43,10 @@ def growth(solver: Solver, sde: SDE, times: Sequence[float] | Tensor, denoise: b
     of one dimension: its hyper-parameters may be arrays that belong to the data.
     """
     try:
-        states = _output(solver, _gaussian(sde, std), times, denoise, std)
+        states, truth = _output(solver, _gaussian(sde, std), times, denoise, std)
     except Exception:
         return math.nan
-    ratio = states.double().square().mean().sqrt().item() / std
+    ratio = states.double().square().mean().sqrt().item() / truth
     return ratio if math.isfinite(ratio) else math.inf
 
 
@@ -93,7 +93,10 @@ def _zero(x: Tensor, t: Tensor) -> Tensor:
     return torch.zeros_like(x)
 
 
-def _output(solver: Solver, model: ScoreModel, times: Sequence[float] | Tensor, denoise: bool, std: float) -> Tensor:
+def _output(
+    solver: Solver, model: ScoreModel, times: Sequence[float] | Tensor, denoise: bool, std: float
+) -> tuple[Tensor, float]:
+    """The states at the end of a run, and their true deviation: that of the data, or of x_t at the last level."""
     evaluation = Evaluation(model.sde)
     levels: tuple[Level, ...] = evaluation.at(times, 0)
     steps = [(t, t) for t in levels] if solver.corrector else list(itertools.pairwise(levels))
@@ -108,4 +111,5 @@ def _output(solver: Solver, model: ScoreModel, times: Sequence[float] | Tensor, 
     for t, s in steps:
         bound.first = None
         x, state = solver.step(bound, x, t, s, state, noise)
-    return bound(x, levels[-1]).x0 if denoise else x
+    last = levels[-1]
+    return (bound(x, last).x0, std) if denoise else (x, math.hypot(last.alpha * std, last.sigma))

@@ -38,6 +38,14 @@ def test_a_large_output_is_warned_of(solver: str, process: str) -> None:
     assert said or radius < 2.3
 
 
+@pytest.mark.parametrize(("solver", "denoise"), [("ancestral", False), ("ddim", False), ("ddim", True)])
+def test_a_run_that_ends_in_noise_is_compared_with_noise(solver: str, denoise: bool) -> None:
+    """One short step at high noise is exact to a per cent, whatever the data's scale."""
+    table = sd.Table.from_betas(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))
+    ratio = growth(sd.solver(solver), table, [500.0, 499.0], denoise, 0.1)
+    assert ratio < 1.2 if denoise else ratio == pytest.approx(1, abs=0.15)  # 256 draws: 1 +- 0.044
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("process", PROCESSES)
