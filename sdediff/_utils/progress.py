@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from sdediff._utils.notebook import NotebookBar, notebook
+
 Item = TypeVar("Item")
 _PATIENCE = 2.0
 # Whether bars are drawn where stderr is no terminal too: a command's --verbose.
@@ -16,13 +18,13 @@ ALWAYS: ContextVar[bool] = ContextVar("ALWAYS", default=False)
 
 
 def _watched() -> bool:
-    return sys.stderr.isatty() or ALWAYS.get()
+    return sys.stderr.isatty() or ALWAYS.get() or notebook() is not None
 
 
 def track(items: Iterable[Item], total: int | None, what: str, show: bool | None = None) -> Iterator[Item]:
     """The items, with a bar on stderr once the run has lasted two seconds.
 
-    show: True draws it from the start, False never, None when stderr is a terminal.
+    show: True draws it from the start, False never, None when stderr is a terminal or the code runs in a notebook.
     """
     if show is False or (show is None and not _watched()):
         return iter(items)
@@ -82,6 +84,9 @@ def _rate(done: int, seconds: float) -> str:
 
 
 def _bar() -> Any:
+    display = notebook()
+    if display is not None:
+        return NotebookBar(display)
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
