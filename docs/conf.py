@@ -4,16 +4,17 @@ import inspect
 import re
 import shutil
 import sys
-from importlib.metadata import version as installed
 from importlib.util import find_spec
 from pathlib import Path
+
+import sdediff
 
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
 project = "sdediff"
 author = "The sdediff authors"
 copyright = "2026, The sdediff authors"
-version = release = installed("sdediff")
+version = release = sdediff.__version__
 
 extensions = [
     "myst_parser",
@@ -22,11 +23,26 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_design",
+    "sphinx_gallery.gen_gallery",
     "api_pages",
 ]
-exclude_patterns = ["_build", "_extensions"]
+exclude_patterns = ["_build", "_extensions", "gallery"]
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence"]
 myst_heading_anchors = 3
+
+# The scripts of gallery/ are executed at build time; a page is written again where its script has changed.
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "examples",
+    "filename_pattern": r"\.py$",
+    "within_subsection_order": "gallery_pages.ReadingOrder",
+    "image_scrapers": ("matplotlib", "gallery_pages.gif"),
+    "reset_modules": ("matplotlib", "gallery_pages.figures"),
+    "download_all_examples": False,
+    "show_memory": False,
+    "show_signature": False,
+    "plot_gallery": "True",
+}
 
 html_theme = "furo"
 html_title = f"sdediff {release}"
