@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from sdediff.training import loss, train
     from sdediff.wiring import Inference, WiringReport, check, infer
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Names that pull in more than torch and numpy arrive on first use: a room, or what a room offers.
 _LAZY = {

@@ -1,12 +1,15 @@
 """The files around the package agree with each other and with the package."""
 
 import re
+import subprocess
 from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+import sdediff
 
 ROOT = Path(__file__).parents[2]
 PINS = {
@@ -21,6 +24,14 @@ def test_readme_commands_set_up_their_own_environment():
     lines = (ROOT / "README.md").read_text().splitlines()
     assert f"{setup} . && .venv/bin/sdediff bench" in lines
     assert f"{setup} -e '.[test]' && .venv/bin/python -m pytest" in lines
+
+
+def test_one_version_everywhere():
+    newest = re.search(r"^## (\d\S*)", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    cited = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.M)
+    assert (newest[1], cited[1]) == (sdediff.__version__, sdediff.__version__)
+    tags = subprocess.run(["git", "tag", "--points-at", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    assert [tag for tag in tags.stdout.split() if tag.startswith("v")] in ([], [f"v{sdediff.__version__}"])
 
 
 @pytest.mark.parametrize("line", requires("sdediff") or [])

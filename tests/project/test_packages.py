@@ -3,7 +3,9 @@
 SDEDIFF_DIST names a folder that holds both; without it they are built first.
 """
 
+import email
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import sdediff
 from tests.project.pages import ROOT
 
 pytestmark = pytest.mark.slow  # .ci/run builds and reads them in a stage of its own
@@ -38,6 +41,19 @@ def test_the_wheel_holds_the_package_and_nothing_else(dist):
     for needed in ("sdediff/py.typed", "sdediff/assets/digits-vp/model.safetensors", "sdediff/assets/digits.npz"):
         assert needed in names
     assert wheel.stat().st_size < 30e6
+
+
+def test_links_of_the_readme_work_on_a_package_index(dist):
+    (wheel,) = dist.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        about = email.message_from_bytes(archive.read(name))
+    links = re.findall(r"\]\(([^)]+)\)", about.get_payload())
+    assert len(links) > 20
+    assert [link for link in links if not link.startswith(("https://", "#"))] == []
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", about.get_payload())
+    assert all("/raw/" in link for link in pictures)
+    assert about["Version"] == sdediff.__version__
 
 
 def test_the_source_archive_holds_what_a_developer_needs(dist):
