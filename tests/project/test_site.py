@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -20,6 +21,8 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
     pytest.mark.xdist_group("site"),
 ]
+
+LARGEST = 2_000_000  # bytes of a page with all that it loads
 
 # What is wrong on a page: overflow to the right, formulas left as text, pictures that do not load or have no text.
 LOOK = """() => ({
@@ -59,14 +62,15 @@ def browser():
 @pytest.mark.parametrize(("width", "theme"), [(1400, "light"), (400, "dark")])
 def test_every_page_shows_what_it_says(site, browser, width, theme):
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
-    page, said, faults = context.new_page(), [], {}
+    page, said, loaded, faults = context.new_page(), [], set(), {}
     page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda r: said.append(f"fetched {r.url}") if r.url.startswith("http") else None)
+    page.on("request", lambda r: said.append(f"fetched {r.url}") if r.url.startswith("http") else loaded.add(r.url))
     pages = sorted(p for p in site.rglob("*.html") if "_static" not in p.parts and "_modules" not in p.parts)
     assert len(pages) > 20
     for path in pages:
         said.clear()
+        loaded.clear()
         page.goto(path.as_uri())
         page.wait_for_function(
             "!window.MathJax || !MathJax.startup || !MathJax.startup.promise || document.readyState == 'complete'"
@@ -74,6 +78,9 @@ def test_every_page_shows_what_it_says(site, browser, width, theme):
         page.evaluate("() => window.MathJax && MathJax.startup && MathJax.startup.promise")
         seen = page.evaluate(LOOK)
         found = {name: value for name, value in seen.items() if (value > 0 if name == "wide" else value)}
+        size = sum(Path(unquote(urlsplit(url).path)).stat().st_size for url in loaded if url.startswith("file:"))
+        if size > LARGEST:
+            found["bytes"] = size
         if said or found:
             faults[str(path.relative_to(site))] = (list(said), found)
     context.close()
