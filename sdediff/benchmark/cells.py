@@ -36,6 +36,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "error_q99": ("float64", "its quantile 0.99"),
     "error_rms": ("float64", "its root mean square over samples"),
     "other_mode": ("float64", "share of samples whose nearest mode (component or true row) is not that of the flow"),
+    "gaussian": ("float64", "exact W2 over the root of the dimensions on Gaussian data of the data's covariance"),
     "remark": ("string", "what differs from other rows, such as another end, or what auto chose; null: nothing"),
 }  # fmt: skip
 
@@ -75,6 +76,7 @@ class Cell:
     error_q99: float | None
     error_rms: float | None
     other_mode: float | None
+    gaussian: float | None
     remark: str | None
     seconds: float | None = None
     network_seconds: float | None = None
@@ -92,7 +94,8 @@ class Cell:
     @classmethod
     def of(cls, row: dict[str, Any], distances: Sequence[str], times: dict[str, Any]) -> Cell:
         """The cell of a row of columns and its times."""
-        values: dict[str, Any] = {name: row[name] for name in COLUMNS}
+        values: dict[str, Any] = {name: row[name] for name in COLUMNS if name != "gaussian"}
+        values["gaussian"] = row.get("gaussian")  # results before 0.2 have no such column
         clock: dict[str, Any] = {name: times.get(name) for name in TIMES}
         found = {}
         for name in distances:

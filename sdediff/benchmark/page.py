@@ -24,6 +24,7 @@ _ERRORS = {
     "error_q99": "error, quantile 0.99",
     "error_rms": "error, rms",
     "other_mode": "share in another mode",
+    "gaussian": "exact W2 on Gaussian data",
 }
 
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from sdediff._utils.files import expanded, whole
 from sdediff._utils.tables import html_table
 from sdediff.benchmark.cells import OK, Cell
+from sdediff.benchmark.densities import UNITS, read_likelihoods
 from sdediff.benchmark.plots import draw
 from sdediff.benchmark.reading import read_cells, read_summary, stored_sweep
-from sdediff.benchmark.rows import Row, joined
+from sdediff.benchmark.rows import Quality, Row, joined
 from sdediff.benchmark.sheets import read_sheets
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ class Report:
 
     rows: the cells of all seeds together; skipped: cells that were refused or failed; finished: whether all are there.
     settings: models, data and settings as in the job's manifest. circumstances: machine, versions, git, seconds; empty
-    until the job is finished. sheets: pictures of samples, where the samples are pictures.
+    until the job is finished. sheets: pictures of samples, where the samples are pictures. likelihoods: of a network on
+    its data, by task: value, std_error, unit (bits/dim or nats/dim), rows.
     """
 
     cells: tuple[Cell, ...]
@@ -33,6 +35,7 @@ class Report:
     circumstances: dict[str, Any] = field(default_factory=dict)
     finished: bool = True
     sheets: tuple[dict[str, Any], ...] = ()
+    likelihoods: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, folder: str | Path) -> Report:
@@ -42,7 +45,8 @@ class Report:
         cells = read_cells(path, list(stored["settings"]["distances"]))
         about = {key: value for key, value in read_summary(path).items() if key not in ("data", "model", "settings")}
         settings = {key: stored[key] for key in ("data", "model", "settings")}
-        return cls(tuple(cells), settings, about, bool(stored["result"]), tuple(read_sheets(path)))
+        sheets, likelihoods = tuple(read_sheets(path)), read_likelihoods(path)
+        return cls(tuple(cells), settings, about, bool(stored["result"]), sheets, likelihoods)
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
@@ -100,7 +104,8 @@ class Report:
         return table
 
     def _columns(self) -> tuple[str, ...]:
-        return ("solver", "grid", "calls", "error", *self.distances[:1], "ms/sample", "ratio")
+        units = dict.fromkeys(entry["unit"] for entry in self.likelihoods.values())
+        return ("solver", "grid", "calls", "error", *self.distances[:1], "ms/sample", "ratio", *units)
 
     def _sections(self) -> list[list[tuple[str, ...]]]:
         """A list of lines for every task, real data first."""
@@ -112,7 +117,12 @@ class Report:
         distances = (str(row.quality.get(name, "")) for name in self.distances[:1])
         ms = "" if row.ms is None else f"{row.ms:.3g}"
         ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-        return (label, row.grid or "", "" if row.real else str(row.calls), error, *distances, ms, ratio)
+        own = self.likelihoods.get(row.task) if row.real else None
+        densities = [
+            str(Quality(own["value"], own["std_error"])) if own and own["unit"] == unit else ""
+            for unit in self._columns() if unit in UNITS
+        ]  # fmt: skip
+        return (label, row.grid or "", "" if row.real else str(row.calls), error, *distances, ms, ratio, *densities)
 
     def _caption(self) -> str:
         machine, seeds = self.circumstances.get("machine", {}), max((row.seeds for row in self.rows), default=1)
@@ -123,6 +133,7 @@ class Report:
             *(f"{name}: to the true data" for name in self.distances[:1]),
             *(f"{name}: both are of latents, not of images" for name in self.of_latents),
             "ms/sample: wall time; ratio: that over the network's own time",
+            *(f"{entry['unit']}: of {task} on {entry['rows']} rows" for task, entry in self.likelihoods.items()),
             f"{machine.get('cpu')}, {machine.get('device')}, {self.settings['settings']['threads']} threads"
             + ("" if seconds is None else f"; {seconds:.0f} s of computing"),
         ])  # fmt: skip
@@ -160,5 +171,5 @@ class Report:
         """Rows, skipped cells, settings and circumstances as plain values."""
         return {
             "rows": [row.to_dict() for row in self.rows], "skipped": [asdict(cell) for cell in self.skipped],
-            **self.settings, **self.circumstances,
+            "likelihoods": self.likelihoods, **self.settings, **self.circumstances,
         }  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 
 from sdediff._utils.errors import InputError
 from sdediff._utils.files import whole
+from sdediff.benchmark.densities import write_likelihoods
 from sdediff.benchmark.making import further, sweep_recipe
 from sdediff.benchmark.provenance import circumstances
 from sdediff.benchmark.racing import contested
@@ -38,6 +39,7 @@ class Sweep:
     work: SweepWork
     launch: Launch
     arguments: dict[str, Any]
+    likelihoods: int = 0
 
     def run(self, raced: list[int]) -> bool:
         """Compute the fixed design and further seeds of `raced`; whether all of it is finished."""
@@ -101,6 +103,7 @@ class Sweep:
         about = circumstances(self.work.device or "cpu")
         write_times(folder, about)
         write_sheets(self.work, folder)
+        write_likelihoods(self.work, folder, self.likelihoods)
         with whole(folder / SUMMARY) as unfinished:
             content = {**about, "seconds": round(seconds, 3), "cells": self.work.units, **self.work.describe()}
             unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -31,8 +31,9 @@ class Quality(NamedTuple):
 class Row:
     """A solver at one budget on one task: the cells of all seeds that ran.
 
-    quality: of error_median, error_q90, error_q99, error_rms, other_mode (None for what is stochastic) and each
-    distance. ms: milliseconds a sample; ratio: that over the network's own time; both medians over seeds.
+    quality: of error_median, error_q90, error_q99, error_rms, other_mode (None for what is stochastic), each
+    distance, and "gaussian", which has no noise. ms: milliseconds a sample; ratio: that over the network's own time;
+    both medians over seeds.
     """
 
     task: str
@@ -96,6 +97,8 @@ def _row(cells: list[Cell]) -> Row:
     quality = {
         name: _quality([getattr(cell, name) for cell in cells]) for name in ERRORS if first.error_rms is not None
     }
+    if first.gaussian is not None:
+        quality["gaussian"] = Quality(first.gaussian, None)
     for name in first.distances:
         values, errors = zip(*(cell.distances[name] for cell in cells), strict=True)
         quality[name] = _quality(values, errors[0])

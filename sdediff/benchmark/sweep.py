@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from sdediff._utils.checks import whole
 from sdediff._utils.errors import InputError
 from sdediff._utils.files import expanded
 from sdediff.benchmark.cells import OK
@@ -54,6 +55,7 @@ def bench(
     device: Any = None,
     progress: bool | None = None,
     check: bool = True,
+    likelihoods: int = 32,
     say: Say | None = None,
 ) -> Report:
     """Run every solver at every number of network evaluations on every task; the report has quality and time.
@@ -65,8 +67,8 @@ def bench(
     seed + 1, ..., `samples` samples each, `batch` at a time. budget: seconds, or a text such as "3m", that further
     seeds fill where the ranking is uncertain. distances: names of metrics.DISTANCES, frechet with its features in
     brackets, or functions. out: the folder of the job, which continues where it was interrupted; part, engine, workers,
-    address: as in `likelihood_job`. Without a budget qualities are equal to the digit in every run with these
-    arguments; times are not.
+    address: as in `likelihood_job`. likelihoods: of each network on so many rows of its data, 0 for none. Without a
+    budget qualities are equal to the digit in every run with these arguments; times are not.
     """
     say = say or (stderr if out is not None else _quiet)
     limit = None if budget is None else seconds_of(budget)
@@ -89,7 +91,8 @@ def bench(
             folder, engine=engine, workers=workers, address=address, part=part, num_threads=work.threads, micro_batch=1,
             shard=1, keep=skip_failed, progress=progress, say=say,
         )  # fmt: skip
-        sweep = Sweep(work, launch, {**arguments, "threads": work.threads})
+        rows = whole("likelihoods", likelihoods, 0)
+        sweep = Sweep(work, launch, {**arguments, "threads": work.threads}, rows)
         if check and launch.first:
             _check_wiring(work, say)
         if limit is None:

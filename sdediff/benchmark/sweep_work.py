@@ -15,6 +15,7 @@ from sdediff._utils.errors import Error, InputError, StepsWarning
 from sdediff._utils.machine import machine, versions
 from sdediff.benchmark.cells import FAILED, OK, REAL_DATA, REFUSED, column_types, distance_columns, empty
 from sdediff.benchmark.entries import Drawn, Entry, Facts, Point, RealData, Spent, Starts
+from sdediff.benchmark.exact_bias import ExactBias
 from sdediff.benchmark.measures import Distance
 from sdediff.benchmark.references import ExactFlows, flow_errors
 from sdediff.benchmark.tasks import Task
@@ -70,6 +71,7 @@ class SweepWork(Work):
         self.places = {task.name: placement(task.model, self.dtype, self.device) for task in self.tasks}
         place = next(iter(self.places.values()))[1]
         kinds = {name: kind for name, (kind, _) in self.places.items()}
+        self.bias = ExactBias()
         self.flows = ExactFlows(self.samples, self.batch_size, kinds, place)
         about = machine(place)
         self._machine = {"cpu": about["cpu"], "device": about["device"]}
@@ -164,12 +166,12 @@ class SweepWork(Work):
         return {**row, **columns, "status": OK}, times
 
     def _measured(self, unit: int, facts: Facts) -> tuple[dict[str, Any], dict[str, Any]]:
-        task, entry, _, seed = self.planned[unit]
+        task, entry, point, seed = self.planned[unit]
         drawn, calls, times = self.drawn(unit)
         if not torch.isfinite(drawn.x).all():
             raise InputError(f"{entry.label} gave samples that are not finite")
         columns: dict[str, Any] = {"steps": facts.steps, "grid": facts.grid, "calls": calls}
-        columns.update(end=drawn.end, remark=drawn.remark)
+        columns.update(end=drawn.end, remark=drawn.remark, gaussian=self.bias.of(task, entry, point))
         if entry.follows_flow and drawn.compared:
             modes = task.truth if task.modes is None else task.modes
             columns.update(flow_errors(drawn.x, self.flows.ends(task, seed, drawn.end), modes.cpu()))

@@ -42,6 +42,7 @@ def bench(
     distances: Annotated[
         list[str] | None, typer.Option(help="frechet[pca32], energy, mmd, sliced_wasserstein; the first is shown.")
     ] = None,
+    likelihoods: Annotated[int, typer.Option(min=0, help="Rows of data for each network's likelihood.")] = 32,
     cond: Cond = None,
     trust: Trust = None,
     check: Check = True,
@@ -82,7 +83,8 @@ def bench(
     about: dict[str, Any] = {
         "contenders": _listed(contenders), "budget": limit, "targets": _targets(targets),
         "data": data, "grids": _grids(grids), "cond": given, "samples": samples,
-        "seeds": seeds, "seed": seed, "distances": kinds, "check": check, "trust": trust or (),
+        "seeds": seeds, "seed": seed, "distances": kinds, "check": check, "likelihoods": likelihoods,
+        "trust": trust or (),
         "skip_failed": skip_failed, "device": place, "dtype": kind, "num_threads": num_threads, "part": part,
         "engine": engine, "workers": workers, "address": address,
     }  # fmt: skip
