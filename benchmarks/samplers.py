@@ -84,7 +84,7 @@ def main() -> int:
     for row in rows:
         if row["distance"] == NAMES[0]:
             print(f"{row['task']:12}{row['calls']:4}  {row['family']:16}{row['least']:8.2f} to {row['most']:8.2f}"
-                  f"  real {row['real']:.2f}  further than real data: {', '.join(row['differ']) or 'none'}")  # fmt: skip
+                  f"  real {row['real']:.2f}  differ: {', '.join(row['differ']) or 'none'}")  # fmt: skip
     found = verdicts(rows)
     print(*(f"{key}: {value}" for key, value in found.items()), sep="\n")
     about.pop("git", None)
