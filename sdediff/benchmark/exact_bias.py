@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import warnings
 from typing import Any
-
-from torch import Tensor
 
 from sdediff._utils.errors import Error, StepsWarning
 from sdediff.analysis import analyse, spectrum
@@ -22,8 +19,8 @@ class ExactBias:
     """The exact errors of a sweep, each computed once: they depend on no seed."""
 
     def __init__(self) -> None:
-        self._of = functools.cache(_of)
-        self._spectrum = functools.cache(_spectrum)
+        self._spectra: dict[str, tuple[float, ...]] = {}
+        self._found: dict[Any, float | None] = {}
 
     def of(self, task: Task, entry: Entry, point: Point) -> float | None:
         """W2 to the truth over the root of the dimensions, by `analyse`; None where a run is not a linear map.
@@ -32,11 +29,13 @@ class ExactBias:
         """
         if not isinstance(entry, SolverEntry) or point.budget is None:
             return None
-        return self._of(entry, point, task.model.sde, tuple(self._spectrum(task).tolist()))
-
-
-def _spectrum(task: Task) -> Tensor:
-    return spectrum(task.truth.cpu() if task.model.stats is None else task.model.stats, _EIGENVALUES)
+        if task.name not in self._spectra:
+            data = task.truth.cpu() if task.model.stats is None else task.model.stats
+            self._spectra[task.name] = tuple(spectrum(data, _EIGENVALUES).tolist())
+        key = (task.name, entry.label, point)
+        if key not in self._found:
+            self._found[key] = _of(entry, point, task.model.sde, self._spectra[task.name])
+        return self._found[key]
 
 
 def _of(entry: SolverEntry, point: Point, sde: Any, values: tuple[float, ...]) -> float | None:
