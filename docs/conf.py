@@ -25,6 +25,7 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
     "api_pages",
+    "records_page",
 ]
 exclude_patterns = ["_build", "_extensions", "gallery"]
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence"]
