@@ -118,6 +118,10 @@ def _foot(contents: Contents) -> str:
     about = contents.circumstances
     machine, git = about.get("machine", {}), about.get("git") or {}
     parts = [
+        *(
+            f"{task}: {entry['value']:.3f} \u00b1 {entry['std_error']:.3f} {entry['unit']} on {entry['rows']} rows"
+            for task, entry in about.get("likelihoods", {}).items()
+        ),
         *(f"{name} {version}" for name, version in about.get("versions", {}).items()),
         *(str(machine[key]) for key in ("cpu", "device", "date") if key in machine),
         f"{contents.threads} threads",

@@ -164,7 +164,8 @@ class Report:
         from sdediff.benchmark.page import Contents, write_page
 
         threads = self.settings["settings"]["threads"]
-        shown = (self.rows, self.tasks, self.distances, self.skipped, self.sheets, threads, self.circumstances)
+        about = {"likelihoods": self.likelihoods, **self.circumstances}
+        shown = (self.rows, self.tasks, self.distances, self.skipped, self.sheets, threads, about)
         return write_page(Contents(*shown), path)
 
     def to_dict(self) -> dict[str, Any]:
