@@ -14,6 +14,12 @@ def test_there_are_scripts():
     assert {"likelihood.py", "noise.py", "orders.py", "overhead.py", "parity.py", "quality.py"} <= set(SCRIPTS)
 
 
+def test_every_script_and_every_record_is_on_the_page_of_measures():
+    page = (FOLDER.parent / "docs" / "measures.md").read_text()
+    records = [path.name for path in (FOLDER / "results").iterdir()]
+    assert [name for name in (*SCRIPTS, *records) if f"`{name}`" not in page] == []
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_script_says_how_it_is_used(name):
     asked = subprocess.run([sys.executable, FOLDER / name, "--help"], capture_output=True, text=True)
