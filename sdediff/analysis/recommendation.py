@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
-from sdediff._utils.tables import html_table
+from sdediff._utils.tables import html_table, plain_text
 from sdediff.solvers import Solver
 
 if TYPE_CHECKING:
@@ -87,12 +87,7 @@ class Recommendation:
         return table
 
     def __str__(self) -> str:
-        from rich.console import Console
-
-        console = Console(width=100, color_system=None, force_terminal=False)
-        with console.capture() as captured:
-            console.print(self)
-        return captured.get() + self.python
+        return plain_text(self, 100) + self.python
 
     def _repr_html_(self) -> str:
         return html_table(self._columns(), self._rows(), self._caption() + "\n" + self.python)

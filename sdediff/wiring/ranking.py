@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sdediff._utils.tables import html_table
+from sdediff._utils.tables import html_table, plain_text
 from sdediff.model.score_model import ScoreModel
 from sdediff.wiring.report import WiringReport
 from sdediff.wiring.trial import Trial
@@ -70,12 +70,7 @@ class Inference:
         return f"Inference({'right' if self.right else 'not right'}, {self.python}, {len(self.group)} alike)"
 
     def __str__(self) -> str:
-        from rich.console import Console
-
-        console = Console(width=140, color_system=None, force_terminal=False)
-        with console.capture() as captured:
-            console.print(self)
-        return captured.get().rstrip()
+        return plain_text(self, 140).rstrip()
 
     def __rich__(self) -> Rendered:
         from rich import box

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdediff._utils.files import whole
-from sdediff._utils.tables import html_table
+from sdediff._utils.tables import html_table, plain_text
 from sdediff.wiring.judgement import LevelRow
 from sdediff.wiring.readings import Estimate, Reading
 
@@ -70,12 +70,7 @@ class WiringReport:
         return f"WiringReport({self.status!r}{figures}, {len(self.findings)} findings, {self.rows} {self._rows})"
 
     def __str__(self) -> str:
-        from rich.console import Console
-
-        console = Console(width=100, color_system=None, force_terminal=False)
-        with console.capture() as captured:
-            console.print(self)
-        return captured.get().rstrip()
+        return plain_text(self, 100).rstrip()
 
     def __rich__(self) -> Group | Text:
         from rich import box
