@@ -43,7 +43,11 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class System:
-    """A row: solver and options of its own sampler, its calls, the variances of its chain's bound."""
+    """A row: solver and options of its own sampler, its calls, the variances of its chain's bound.
+
+    matched: whether dpmpp_2m starts at a Gaussian of the data's mean and covariance, noised, because N(0, sigma_T^2) is
+    far from the data's law there; Langevin dynamics forgets where it started.
+    """
 
     solver: str
     own: int = 100
@@ -51,10 +55,11 @@ class System:
     grid: str | None = None
     bounds: tuple[str, ...] = ()
     dpmpp: bool = True
+    matched: bool = False
 
 
 SYSTEMS: dict[str, System] = {
-    "digits-ncsn": System("annealed_langevin", 201),
+    "digits-ncsn": System("annealed_langevin", 201, matched=True),
     "digits-ncsnv2": System("annealed_langevin", 193),
     "digits-ddpm": System("ddpm", 100, bounds=("small", "large")),
     "digits-iddpm": System(
@@ -190,9 +195,21 @@ def drawn(model: sd.ScoreModel, system: System, calls: int, data: Data, own: boo
     for first in range(0, SIZE, MICRO):
         size = min(MICRO, SIZE - first)
         cond = given(model, data.labels[first : first + size])
+        if system.matched and not own:
+            how["x"] = matched(model, data, size, first)
         parts.append(sd.sample(model, (size, *SHAPE), seed=0, index=first, cond=cond, **how))
     low, high = bounds_of(model)
-    return (torch.cat(parts) - low) / (high - low) * 2 - 1, ", ".join(f"{k}={v}" for k, v in how.items())
+    told = how | {"x": "matched in mean and covariance"} if "x" in how else how
+    return (torch.cat(parts) - low) / (high - low) * 2 - 1, ", ".join(f"{k}={v}" for k, v in told.items())
+
+
+def matched(model: sd.ScoreModel, data: Data, size: int, seed: int) -> Tensor:
+    """States at T of a Gaussian with the mean and covariance of the noised training images."""
+    x = data.train.dequantised(2, range=bounds_of(model)).flatten(1).double()
+    top = sd.level(model.sde, model.sde.T)
+    covariance = float(top.alpha) ** 2 * x.T.cov() + float(top.sigma) ** 2 * torch.eye(x.shape[1], dtype=x.dtype)
+    z = torch.randn(size, x.shape[1], generator=torch.Generator().manual_seed(seed), dtype=x.dtype)
+    return (float(top.alpha) * x.mean(0) + z @ torch.linalg.cholesky(covariance).T).reshape(size, *SHAPE).float()
 
 
 def by_samples(model: sd.ScoreModel, system: System, data: Data, grids: Path | None = None, name: str = "") -> Row:

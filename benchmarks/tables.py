@@ -76,9 +76,12 @@ def main() -> int:
     x, held = split(given.folder)
     rows = {"gaussian": fitted(x, held, 1), "mixture of 30": fitted(x, held, 30)}
     rows |= {name: measure(name, x, held) for name in CONFIGS}
+    some = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[: len(held)]]
+    real = metrics.distance("energy")(some, held)
+    rows["training rows"] = {"energy": [real.value, real.std_error]}
     for name, row in rows.items():
-        print(f"{name:14s}{row['nats'][0]:8.3f} +- {row['nats'][1]:.3f} nats  {row.get('energy', '')}")
-    print(f"energy distance of {len(held)} training rows: {metrics.distance('energy')(x[: len(held)], held).value:.4f}")
+        cells = "  ".join(f"{key} {row[key][0]:.4f} +- {row[key][1]:.4f}" for key in ("nats", "energy") if key in row)
+        print(f"{name:14s} {cells}")
     best = rows["mixture of 30"]["nats"][0]
     held_to = judged([Gate(f"the mixture's nats less those of {name}", best - rows[name]["nats"][0], 0.0)
                       for name in CONFIGS])  # fmt: skip
