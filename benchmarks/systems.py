@@ -60,7 +60,7 @@ class System:
 
 SYSTEMS: dict[str, System] = {
     "digits-ncsn": System("annealed_langevin", 201, matched=True),
-    "digits-ncsnv2": System("annealed_langevin", 193),
+    "digits-ncsnv2": System("annealed_langevin", 193, matched=True),
     "digits-ddpm": System("ddpm", 100, bounds=("small", "large")),
     "digits-iddpm": System(
         "ancestral", 100, (("variance", "learned_range"),), bounds=("small", "large", "learned_range")
@@ -271,13 +271,13 @@ def main() -> int:
     if "train" not in rows:
         rows = {"train": data.reference(), **rows}
 
-    def keep() -> None:
+    def keep(**more: Any) -> None:
         facts = {
             "machine": machine(),
             "versions": {"sdediff": sd.__version__, **versions(["torch", "numpy", "scikit-learn"])},
         }
         order = ["train", *(name for name in SYSTEMS if name in rows)]
-        write(chosen.json, {**facts, "rows": [rows[name] for name in order]})
+        write(chosen.json, {**facts, **more, "rows": [rows[name] for name in order]})
 
     for name in chosen.names or SYSTEMS:
         model = _model(name, chosen.models)
@@ -293,9 +293,9 @@ def main() -> int:
             row[part] = PARTS[part](model, SYSTEMS[name], data, **more)
             keep()
             print(f"{name}: {part} measured", flush=True)
-    keep()
     print(*lines(rows), sep="\n")
     held = judged(gates(rows))
+    keep(gates=held)
     return 0 if all(line["held"] for line in held) else 1
 
 

@@ -15,7 +15,8 @@ from tests.hub.folders import T
 
 # Networks by whose likelihood and samples a card is judged, and those that condition on a label or give one.
 EMBEDDED = [
-    "digits-ddpm", "digits-edm", "digits-flow", "digits-iddpm", "digits-ncsn", "digits-ve", "digits-vp",
+    "digits-ddpm", "digits-edm", "digits-flow", "digits-iddpm", "digits-iddpm-levels", "digits-ncsn", "digits-ncsnv2",
+    "digits-subvp", "digits-vdm", "digits-ve", "digits-vp",
 ]  # fmt: skip
 LABELLED = ["digits-classifier", "digits-cond"]
 
