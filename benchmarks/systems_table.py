@@ -15,7 +15,7 @@ def lines(rows: dict[str, Row]) -> list[str]:
     """The table; a star marks a bound of the levels."""
     real = rows["train"]["samples"]["real"]
     found = [
-        f"{'system':22s}{'loss':>8s}{'bits/dim':>15s}{'bound':>28s}{'2M 10':>7s}{'2M 50':>7s}"
+        f"{'system':22s}{'loss':>8s}{'bits/dim':>16s}{'bound':>28s}{'2M 10':>7s}{'2M 50':>7s}"
         f"{'own 10':>8s}{'own 50':>8s}{'own':>12s}{'energy':>9s}{'shares':>8s}"
     ]
     for name, row in rows.items():
@@ -35,11 +35,11 @@ def lines(rows: dict[str, Row]) -> list[str]:
         )
         loss = row.get("trained", {}).get("loss")
         found.append(
-            f"{name:22s}{'' if loss is None else format(loss, '.4f'):>8s}{bits:>15s}{bound:>28s}"
+            f"{name:22s}{'' if loss is None else format(loss, '.4f'):>8s}{bits:>16s}{bound:>28s}"
             f"{cells[0]:>7s}{cells[1]:>7s}{owns[0]:>8s}{owns[1]:>8s}{last:>12s}{energy:>9s}{share:>8s}"
         )
     energy = f"{real['energy'][0]:.4f}"
-    found.append(f"{'training images':22s}{'':51s}{'':14s}{real['frechet'][0]:16.2f}{'':12s}{energy:>9s}")
+    found.append(f"{'training images':22s}{'':52s}{'':14s}{real['frechet'][0]:16.2f}{'':12s}{energy:>9s}")
     return found
 
 
