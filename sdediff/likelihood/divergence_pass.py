@@ -19,11 +19,10 @@ from sdediff.likelihood.trace import most_probes
 from sdediff.likelihood.whitened import Whitened
 
 _ROUNDS = 8
-# What the path's correction leaves of its size summed a step at a time, and a node at a time: a network's score is not
-# quite the gradient of the density of its flow, less so on a coarse path, and the nodes of a step see little of a rough
-# one. The first values are for tolerances up to _COARSE[0], the second from _COARSE[1] on: there the errors of path and
-# quadrature add; on a fine path their squares do.
-_STEPS, _POWER, _COARSE, _NODES = (3.0, 3.5), (2.0, 1.0), (1e-3, 3e-3), 0.07
+# At which tolerances: what the path's correction leaves, of its size summed a step at a time, and the power by which it
+# and the error of the quadrature add. A network's score is not quite the gradient of the density of its flow; on a
+# coarse path both errors are of few steps and have one sign, on a fine one their squares add.
+_TOLERANCES, _LEFT, _POWERS = (1e-4, 1e-3, 1e-2), (3.2, 1.35, 6.0), (2.0, 1.0, 1.0)
 
 
 class Integrals(NamedTuple):
@@ -93,11 +92,8 @@ def _integrals(panels: Panels, values: _Values, compared: Indicator, size: int, 
         np.zeros(panels.step.max(initial=-1) + 1, dtype=np.int64),
     )
     step_row[panels.step] = panels.row
-    steps, power = (float(np.interp(np.log(rtol), np.log(_COARSE), v)) for v in (_STEPS, _POWER))
-    path_error = np.hypot(
-        steps * _sums(step_row, np.abs(corrections), size),
-        _NODES * _sums(panels.row, np.abs(along).sum(1), size),
-    )
+    left, power = (float(np.interp(np.log(rtol), np.log(_TOLERANCES), v)) for v in (_LEFT, _POWERS))
+    path_error = left * _sums(step_row, np.abs(corrections), size)
     return Integrals(
         total(weight * values.divergence), total(weight * values.common),
         Spread(total(weight**2 * values.variance), total(weight**4 * values.squares)), -total(along),

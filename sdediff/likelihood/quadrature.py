@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,10 +15,7 @@ _REFINE = 2.0
 # sum above that of the indicator. And the most that it may be of q1, and of the error where the integrand is singular.
 _REPORT, _REPORT_MOST, _REPORT_SINGULAR = 8.0, 1.5, 1.0
 # A ratio below the inverse of this counts by its square: the integrand is smooth.
-_REPORT_SMOOTH = 1.5
-# The number of nodes of all pairs' first panels below which a ratio q1/q2 is small by chance, its value there, and the
-# power of their number by which it falls.
-_FEW, _FEW_RATIO, _FEW_POWER = 10.0, 3.0, 4
+_REPORT_SMOOTH = 3.0
 # The factor of the difference to the integral in u that bounds the error of a singular integrand.
 _CURVED = 2.0
 # The most of the ratio of a singular error to its indicator, and towards pi/2, where a smooth integrand would be
@@ -41,17 +38,15 @@ class Indicator(NamedTuple):
     q2: np.ndarray
     nodes: int
 
-    def errors(
-        self, factor: float, most: float = 1.0, singular: float = 1.0, least: Any = 0.0, smooth: float = math.inf
-    ) -> np.ndarray:
+    def errors(self, factor: float, most: float = 1.0, singular: float = 1.0, smooth: float = math.inf) -> np.ndarray:
         """The error of each pair (m,): e1 times the ratio q1/q2, or that of a singular integrand if it is larger.
 
-        Where the indicators fall with the order, the error is smaller than both. The ratio is at most `most`, and at
-        least `least`, a number or (b,); below 1/smooth it counts by its square.
+        Where the indicators fall with the order, the error is smaller than both. The ratio is at most `most`; below
+        1/smooth it counts by its square.
         """
         with np.errstate(divide="ignore", invalid="ignore"):
             share = np.minimum(most, np.where(self.q2 > 0, factor * self.q1 / self.q2, most))
-        share = np.maximum(share * np.minimum(1.0, smooth * share), least)
+        share = share * np.minimum(1.0, smooth * share)
         return np.maximum(singular * self.singular, np.abs(self.e1) * share[self.row])
 
     def total(self, errors: np.ndarray) -> np.ndarray:
@@ -60,13 +55,8 @@ class Indicator(NamedTuple):
 
     @property
     def reported(self) -> np.ndarray:
-        """The error of the quadrature (b,), from above.
-
-        On few panels a ratio q1/q2 of a rough integrand is small by chance: there it has a least value.
-        """
-        nodes = self.nodes * np.maximum(np.bincount(self.row, minlength=len(self.q1)), 1)
-        least = _FEW_RATIO * (_FEW / nodes) ** _FEW_POWER
-        return self.total(self.errors(_REPORT / self.nodes, _REPORT_MOST, _REPORT_SINGULAR, least, _REPORT_SMOOTH))
+        """The error of the quadrature (b,), from above."""
+        return self.total(self.errors(_REPORT / self.nodes, _REPORT_MOST, _REPORT_SINGULAR, _REPORT_SMOOTH))
 
     def flags(self, panels: Panels, tolerance: float) -> np.ndarray:
         """The panels (n,) to split, until no sample's error exceeds the tolerance."""

@@ -1,4 +1,7 @@
-"""Networks that no constant of `solver_error` was chosen on, by name: eps (B, D) of x and t, and their data."""
+"""Networks by name, eps (B, D) of x and t, with their data: NETS served to choose the constants of `solver_error`.
+
+Nothing was chosen on HELD_OUT.
+"""
 
 import math
 
@@ -46,4 +49,15 @@ NETS = {
     "poorly trained": (A, lambda x, t: A.eps(x, t) + 0.15 * _PLANE(x, t)),
     "poorly trained, four dimensions": (B, lambda x, t: B.eps(x, t) + 0.3 * _FOUR(x, t)),
     "untrained, three dimensions": (C, lambda x, t: sigma_of(t) * x.double() + 0.5 * _SPACE(x, t)),
+}
+
+P, Q, R = Mixture(31, 3, 4), Mixture(32, 5, 5), Mixture(33, 2, 6, 2.0)
+_FIVE = Untrained(41, 5, 20)
+_TURN = torch.randn(5, 5, generator=torch.Generator().manual_seed(9), dtype=F64)
+HELD_OUT = {
+    "bump": (P, lambda x, t: P.eps(x, t) + 0.1 * torch.tanh(2 * x.double() - 0.5)),
+    "rotation": (Q, lambda x, t: Q.eps(x, t) + 0.2 * sigma_of(t) * x.double() @ ((_TURN - _TURN.T) / 4)),
+    "lagging": (R, lambda x, t: R.eps(x, (t * 0.97).clamp(min=1e-5))),
+    "poorly trained, five dimensions": (Q, lambda x, t: Q.eps(x, t) + 0.15 * _FIVE(x, t)),
+    "product": (R, lambda x, t: R.eps(x, t) + 0.06 * torch.sin(4 * x.double().flip(1)) * torch.cos(2 * x.double())),
 }

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import sdediff as sd
+from tests.likelihood.fresh_networks import HELD_OUT
 from tests.likelihood.fresh_networks import NETS as FRESH
 from tests.likelihood.imperfect_networks import NETS, SDE, M, model, prior
 from tests.likelihood.narrow_data import Narrow
@@ -17,7 +18,11 @@ F64 = torch.float64
 COMMON = {"trace": "exact", "end": "t0", "prior": prior, "dtype": F64}
 
 
-ALL = {name: (M, net) for name, net in NETS.items()} | {f"fresh: {name}": case for name, case in FRESH.items()}
+ALL = {
+    **{name: (M, net) for name, net in NETS.items()},
+    **{f"fresh: {name}": case for name, case in FRESH.items()},
+    **{f"held out: {name}": case for name, case in HELD_OUT.items()},
+}
 TOLERANCES = (1e-2, 3e-3, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 
 
