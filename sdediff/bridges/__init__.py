@@ -9,6 +9,7 @@ from sdediff.bridges.k_diffusion import from_k_diffusion
 from sdediff.bridges.kinds import KINDS, kind_of
 from sdediff.bridges.labels import LabelledNetwork
 from sdediff.bridges.network import DiffusersNetwork
+from sdediff.bridges.paired_texts import PairedTexts
 from sdediff.bridges.pickles import Record
 from sdediff.bridges.pipelines import from_diffusers, is_diffusers_folder
 from sdediff.bridges.scheduler_run import StridedDDIM, scheduler_options
@@ -23,6 +24,7 @@ __all__ = [
     "DiffusersAutoencoder",
     "DiffusersNetwork",
     "LabelledNetwork",
+    "PairedTexts",
     "Record",
     "StridedDDIM",
     "TransformersText",

@@ -62,7 +62,9 @@ class DiffusersNetwork(nn.Module):
 
     @staticmethod
     def _a_sample_each(value: Any, batch: int) -> Any:
-        """A condition (1, ...) of all samples with a row a sample, as attention to tokens needs it."""
+        """A condition (1, ...) of all samples with a row a sample, as attention to tokens needs it, nested at will."""
+        if isinstance(value, dict):
+            return {name: DiffusersNetwork._a_sample_each(part, batch) for name, part in value.items()}
         if isinstance(value, Tensor) and value.ndim > 1 and len(value) == 1 != batch:
             return value.expand(batch, *value.shape[1:])
         return value

@@ -14,9 +14,14 @@ from sdediff.bridges.autoencoder import AUTOENCODERS, DiffusersAutoencoder, shif
 from sdediff.bridges.configurations import read_configuration
 from sdediff.bridges.errors import BridgeError
 from sdediff.bridges.network import library
+from sdediff.bridges.paired_texts import PairedTexts
 from sdediff.bridges.text import TransformersText, quiet, transformers
 
 INDEX = "model_index.json"
+_SEVERAL = (
+    "its text encoders are not read, which are neither one nor the two of Stable Diffusion XL: encode the text by the "
+    "pipeline itself, and give its conditions by their names, model.given(encoder_hidden_states=...)"
+)
 # What reading weights raises where they are damaged, missing or of another shape.
 FAULTS = (SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError, NotImplementedError)
 
@@ -41,16 +46,21 @@ def folder_parts(folder: Path, dtype: torch.dtype | None) -> tuple[dict[str, nn.
     index, notes = index_of(folder), []
     parts: dict[str, nn.Module] = {}
     facts: dict[str, Any] = {}
+    config: dict[str, Any] = {}
     if (folder / "vae").is_dir():
         config = read_configuration(folder / "vae" / "config.json")
         facts["latent"] = scaling(config)
         if config.get("_class_name") in AUTOENCODERS:
             parts["autoencoder"] = read_autoencoder(folder / "vae", dtype)
-    if "text_encoder_2" in index or "text_encoder_3" in index:
-        notes.append("it has several text encoders, whose conditions are given by their names: sd.ScoreModel.given")
+    if "text_encoder_3" in index or ("text_encoder_2" in index and "text_encoder" not in index):
+        notes.append(_SEVERAL)
     elif (folder / "text_encoder").is_dir():
         try:
             parts["text_encoder"] = read_text_encoder(folder, dtype)
+            if "text_encoder_2" in index:
+                second = read_text_encoder(folder, dtype, "_2")
+                size = _pixels(read_configuration(folder / "unet" / "config.json"), config)
+                parts["text_encoder"] = PairedTexts(parts["text_encoder"], second, size)
         except MissingPackageError as error:
             notes.append(str(error))
     return parts, facts | ({"notes": notes} if notes else {})
@@ -62,10 +72,28 @@ def pipeline_parts(pipeline: Any) -> tuple[dict[str, nn.Module], dict[str, Any]]
     encoder, tokenizer = getattr(pipeline, "text_encoder", None), getattr(pipeline, "tokenizer", None)
     if vae is not None and type(vae).__name__ in AUTOENCODERS:
         parts["autoencoder"] = DiffusersAutoencoder(type(vae).__name__, dict(vae.config), vae)
-    if encoder is not None and tokenizer is not None and getattr(pipeline, "text_encoder_2", None) is None:
-        parts["text_encoder"] = TransformersText(tokenizer, encoder)  # type: ignore[assignment]
+    second, notes = getattr(pipeline, "text_encoder_2", None), []
+    if getattr(pipeline, "text_encoder_3", None) is not None or (encoder is None and second is not None):
+        notes.append(_SEVERAL)
+    elif encoder is not None and tokenizer is not None:
+        text = TransformersText(tokenizer, encoder)
+        if second is None:
+            parts["text_encoder"] = text
+        else:
+            other = TransformersText(pipeline.tokenizer_2, second)
+            parts["text_encoder"] = PairedTexts(text, other, _pixels(pipeline.unet.config, vae.config))
     ready: dict[str, nn.Module] = {name: part.eval().requires_grad_(False) for name, part in parts.items()}
-    return ready, {} if vae is None else {"latent": scaling(vae.config)}
+    facts = {} if vae is None else {"latent": scaling(vae.config)}
+    return ready, facts | ({"notes": notes} if notes else {})
+
+
+def _pixels(unet: Any, vae: Any) -> tuple[int, int]:
+    """Height and width of the images that a network of diffusers was made for."""
+    size, factor = unet.get("sample_size"), 2 ** (len(vae.get("block_out_channels") or [0]) - 1)
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    if not isinstance(height, int) or not isinstance(width, int):
+        raise BridgeError(f"unet/config.json: sample_size={size!r:.60}: write the side of its latents, 128 for SDXL")
+    return height * factor, width * factor
 
 
 def scaling(vae: Any) -> dict[str, float]:
@@ -90,16 +118,18 @@ def read_autoencoder(place: Path, dtype: torch.dtype | None = None) -> Diffusers
     return DiffusersAutoencoder(name, config, network).eval().requires_grad_(False)
 
 
-def read_text_encoder(folder: Path, dtype: torch.dtype | None = None, **options: Any) -> TransformersText:
-    """The text encoder and the tokenizer in a folder. options: name and limit of TransformersText."""
-    package, place = transformers(), folder / "text_encoder"
+def read_text_encoder(
+    folder: Path, dtype: torch.dtype | None = None, which: str = "", **options: Any
+) -> TransformersText:
+    """The text encoder and the tokenizer in a folder. which: "_2" for the second. options: of TransformersText."""
+    package, place, words = transformers(), folder / f"text_encoder{which}", folder / f"tokenizer{which}"
     named = (read_configuration(place / "config.json").get("architectures") or [None])[0]
     kind: Any = getattr(package, named, None) if isinstance(named, str) and named.isidentifier() else None
     known = isinstance(kind, type) and issubclass(kind, package.PreTrainedModel)
     if not known:
         raise BridgeError(f"{place / 'config.json'}: architectures={named!r:.60} is no text encoder of transformers")
-    if not (folder / "tokenizer").is_dir():
-        raise BridgeError(f"{folder}: it has a text_encoder, and no folder tokenizer: save the tokenizer there too")
+    if not words.is_dir():
+        raise BridgeError(f"{folder}: it has a {place.name}, and no folder {words.name}: save the tokenizer there too")
     try:
         with quiet():
             encoder, report = kind.from_pretrained(
@@ -111,10 +141,10 @@ def read_text_encoder(folder: Path, dtype: torch.dtype | None = None, **options:
     if missing:
         raise BridgeError(f"{place}: no weights of {missing[0]} ({len(missing)} such): copy or download it again")
     try:
-        tokenizer = package.AutoTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True)
+        tokenizer = package.AutoTokenizer.from_pretrained(str(words), local_files_only=True)
     except FAULTS as error:
-        raise _unread(folder / "tokenizer", "tokenizer", error) from error
-    return TransformersText(tokenizer, encoder, where=str(folder / "tokenizer"), **options).eval().requires_grad_(False)
+        raise _unread(words, "tokenizer", error) from error
+    return TransformersText(tokenizer, encoder, where=str(words), **options).eval().requires_grad_(False)
 
 
 def _unread(place: Path, what: str, error: Exception) -> BridgeError:

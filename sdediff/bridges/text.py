@@ -88,6 +88,10 @@ class TransformersText(nn.Module):
 
     def hidden(self, ids: Tensor) -> Tensor:
         """The last hidden state (B, M, width) of tokens (B, 2, M), with gradients where they are wanted."""
-        numbers, mask = ids.to(next(self.encoder.parameters()).device).unbind(1)
-        state: Tensor = self.encoder(numbers, attention_mask=mask if self.masked else None)[0]
+        state: Tensor = self.encoded(ids)[0]
         return state
+
+    def encoded(self, ids: Tensor, **options: Any) -> Any:
+        """All that the encoder gives for tokens (B, 2, M), under options of its own."""
+        numbers, mask = ids.to(next(self.encoder.parameters()).device).unbind(1)
+        return self.encoder(numbers, attention_mask=mask if self.masked else None, **options)

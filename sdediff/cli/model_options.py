@@ -88,7 +88,15 @@ def prompted(model: ScoreModel, text: str, rows: int | None = None, flag: str = 
         raise BadInput(f"{flag}: the model has no text encoder{notes}: write its condition as --cond name=value")
     with naming(flag):
         cond: dict[str, Any] = model.text_encoder(text)
-    return {name: value.expand(rows or 1, *value.shape[1:]) for name, value in cond.items()}
+    return _rows_of(cond, rows or 1)
+
+
+def _rows_of(cond: dict[str, Any], rows: int) -> dict[str, Any]:
+    """Conditions (1, ...) with a row a sample, nested ones too."""
+    return {
+        name: _rows_of(value, rows) if isinstance(value, dict) else value.expand(rows, *value.shape[1:])
+        for name, value in cond.items()
+    }
 
 
 def _adapted(model: ScoreModel, text: str) -> ScoreModel:
