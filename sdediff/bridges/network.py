@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from sdediff._utils.errors import MissingPackageError
 from sdediff.bridges.conventions import channels_of, convention_of
 from sdediff.bridges.errors import BridgeError
 from sdediff.model.prediction import ModelError
+
+# What reading weights raises where they are damaged, missing or of another shape.
+FAULTS = (SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError, NotImplementedError)
 
 
 def library() -> Any:
@@ -20,6 +25,33 @@ def library() -> Any:
     except ImportError as error:
         raise MissingPackageError("models of diffusers need that package: pip install 'sdediff[bridges]'") from error
     return diffusers
+
+
+def read_network(name: str, place: Path, what: str, dtype: torch.dtype | None = None) -> nn.Module:
+    """A network of diffusers in a folder, by the name of its class. BridgeError: weights that do not fit it exactly."""
+    try:
+        network, report = getattr(library(), name).from_pretrained(
+            str(place), use_safetensors=True, local_files_only=True, torch_dtype=dtype, low_cpu_mem_usage=False,
+            output_loading_info=True,
+        )  # fmt: skip
+    except FAULTS as error:
+        if isinstance(error, BridgeError | ImportError):
+            raise
+        raise unread(place, what, error) from error
+    for key, said in (("missing_keys", "no weights of"), ("unexpected_keys", "the network has no")):
+        names = sorted(map(str, report.get(key) or []))
+        if names:
+            raise BridgeError(
+                f"{place}: {said} {names[0]} ({len(names)} such): copy or download the weights and config.json again"
+            )
+    found: nn.Module = network
+    return found
+
+
+def unread(place: Path, what: str, error: Exception) -> BridgeError:
+    """The refusal of a part of a pipeline, in one sentence."""
+    reason = " ".join((str(error).strip() or type(error).__name__).split())[:300]
+    return BridgeError(f"{place}: the {what} cannot be read ({reason}): copy or download it again")
 
 
 class DiffusersNetwork(nn.Module):

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from sdediff._utils.errors import MissingPackageError
 from sdediff.bridges.autoencoder import AUTOENCODERS, DiffusersAutoencoder, shift_and_scale
 from sdediff.bridges.configurations import read_configuration
 from sdediff.bridges.errors import BridgeError
-from sdediff.bridges.network import library
+from sdediff.bridges.network import FAULTS, read_network, unread
 from sdediff.bridges.paired_texts import PairedTexts
 from sdediff.bridges.text import TransformersText, quiet, transformers
 
@@ -22,8 +21,6 @@ _SEVERAL = (
     "its text encoders are not read, which are neither one nor the two of Stable Diffusion XL: encode the text by the "
     "pipeline itself, and give its conditions by their names, model.given(encoder_hidden_states=...)"
 )
-# What reading weights raises where they are damaged, missing or of another shape.
-FAULTS = (SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError, NotImplementedError)
 
 
 def index_of(folder: Path) -> dict[str, Any]:
@@ -109,12 +106,7 @@ def read_autoencoder(place: Path, dtype: torch.dtype | None = None) -> Diffusers
     if name not in AUTOENCODERS:
         raise BridgeError(f"{where}: _class_name {name!r:.60} is none of {', '.join(AUTOENCODERS)}")
     shift_and_scale(config, where)
-    try:
-        network = getattr(library(), name).from_pretrained(
-            str(place), use_safetensors=True, local_files_only=True, torch_dtype=dtype, low_cpu_mem_usage=False
-        )
-    except FAULTS as error:
-        raise _unread(place, "autoencoder", error) from error
+    network = read_network(name, place, "autoencoder", dtype)
     return DiffusersAutoencoder(name, config, network).eval().requires_grad_(False)
 
 
@@ -136,17 +128,12 @@ def read_text_encoder(
                 str(place), use_safetensors=True, local_files_only=True, dtype=dtype or "auto", output_loading_info=True
             )
     except FAULTS as error:
-        raise _unread(place, "text encoder", error) from error
+        raise unread(place, "text encoder", error) from error
     missing = sorted(map(str, report.get("missing_keys") or []))
     if missing:
         raise BridgeError(f"{place}: no weights of {missing[0]} ({len(missing)} such): copy or download it again")
     try:
         tokenizer = package.AutoTokenizer.from_pretrained(str(words), local_files_only=True)
     except FAULTS as error:
-        raise _unread(words, "tokenizer", error) from error
+        raise unread(words, "tokenizer", error) from error
     return TransformersText(tokenizer, encoder, where=str(words), **options).eval().requires_grad_(False)
-
-
-def _unread(place: Path, what: str, error: Exception) -> BridgeError:
-    reason = " ".join((str(error).strip() or type(error).__name__).split())[:300]
-    return BridgeError(f"{place}: the {what} cannot be read ({reason}): copy or download it again")

@@ -16,7 +16,7 @@ from sdediff._utils.suggestions import hint
 from sdediff.bridges.configurations import read_configuration
 from sdediff.bridges.conventions import NETWORKS, shape_of
 from sdediff.bridges.errors import BridgeError
-from sdediff.bridges.network import DiffusersNetwork, library, plain
+from sdediff.bridges.network import DiffusersNetwork, plain, read_network
 from sdediff.bridges.parts import folder_parts, index_of, pipeline_parts
 from sdediff.bridges.schedulers import Reading, reading_of
 from sdediff.model.clock import Clock
@@ -156,13 +156,4 @@ def _of_folder(folder: Path, dtype: torch.dtype | None) -> _Read:
 def _network(name: str, place: Path, dtype: torch.dtype | None) -> nn.Module:
     if name not in NETWORKS:
         raise BridgeError(f"{place}: the network {name} is not known here{hint(name, NETWORKS)}")
-    try:
-        network: nn.Module = getattr(library(), name).from_pretrained(
-            str(place), use_safetensors=True, local_files_only=True, torch_dtype=dtype, low_cpu_mem_usage=False
-        )
-    except (OSError, ValueError, RuntimeError, TypeError, KeyError, NotImplementedError) as error:
-        if isinstance(error, BridgeError | ImportError):
-            raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise BridgeError(f"{place}: the network cannot be read as safetensors ({reason})") from error
-    return network
+    return read_network(name, place, "network", dtype)

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from sdediff._utils.checks import number, real_tensor, shown
 from sdediff._utils.errors import InputError, InputTypeError
+from sdediff._utils.tensors import per_sample
 from sdediff.guidance.changes import map_prediction, of_x0, with_x0
 from sdediff.model.bound import BoundModel
 from sdediff.model.network import check_eval
 from sdediff.model.prediction import ModelError, Prediction
 from sdediff.model.score_model import Net, ScoreModel, reschedule
+
+
+class _Level(NamedTuple):
+    """A sample's own alpha and sigma."""
+
+    alpha: float
+    sigma: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +60,9 @@ class Product:
         lack = 1 - sum(self.weights)
         if not lack:
             return torch.as_tensor(total)
-        if isinstance(t.alpha, Tensor):
-            raise InputError("a product whose weights do not sum to 1 is evaluated at one time for all samples")
-        if not t.alpha:
+        if not (t.alpha.min() if isinstance(t.alpha, Tensor) else t.alpha):
             raise InputError("at alpha = 0 the scores of such a product do not determine x0: start below it")
-        return total + lack / t.alpha * x
+        return total + per_sample(lack / t.alpha, x) * x
 
     def exact(self, x: Tensor, x0s: list[Tensor], t: Any) -> Tensor:
         """x0 of the product of Gaussians of these covariances, noised as one density.
@@ -65,7 +71,9 @@ class Product:
         x0 given x_t, and L = sum w_i C_i^-1 + (alpha/sigma)^2 I; multiplied by sigma^2 here.
         """
         if isinstance(t.alpha, Tensor):
-            raise InputError("a product with covariances is evaluated at one time for all samples")
+            ends = zip(t.alpha.expand(len(x)).tolist(), t.sigma.expand(len(x)).tolist(), strict=True)
+            each = [(slice(i, i + 1), _Level(*end)) for i, end in enumerate(ends)]
+            return torch.cat([self.exact(x[row], [x0[row] for x0 in x0s], level) for row, level in each])
         identity = torch.eye(x[0].numel(), dtype=torch.float64, device=x.device)
         snr, variance = t.alpha**2 * identity, t.sigma**2
         right = (1 - sum(self.weights)) * t.alpha * x.flatten(1).double()

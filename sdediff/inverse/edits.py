@@ -138,7 +138,7 @@ def _copies(
     copies = []
     for level in levels:
         copy = level.copy()
-        copy.inner = level.inner
+        copy.inner, copy.coefficients = level.inner, level.coefficients
         copies.append(copy)
     set_coefficients(solver, model, copies, orders)
     return tuple(copies)

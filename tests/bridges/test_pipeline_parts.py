@@ -9,6 +9,7 @@ pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
 import torch
+from safetensors.torch import load_file, save_file
 
 import sdediff as sd
 from sdediff.bridges import BridgeError, DiffusersAutoencoder, TransformersText
@@ -123,6 +124,21 @@ def cut(file):
     return lambda folder: (folder / file).write_bytes((folder / file).read_bytes()[:500])
 
 
+def _weights(folder, part, change):
+    path = folder / part / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, {"format": "pt"})
+
+
+def without(part, name):
+    return lambda folder: _weights(folder, part, lambda tensors: tensors.pop(name))
+
+
+def added(part, name):
+    return lambda folder: _weights(folder, part, lambda tensors: tensors.update({name: torch.zeros(2)}))
+
+
 DAMAGES = [
     (removed("vae"), "model_index.json: it names vae, and there is no folder .*vae"),
     (removed("text_encoder"), "model_index.json: it names text_encoder"),
@@ -135,6 +151,11 @@ DAMAGES = [
     (changed("vae/config.json", shift_factor=[1]), "vae.config.json: shift_factor="),
     (changed("vae/config.json", latents_mean=[1, 2, 3, 4]), "latents_mean and latents_std belong together"),
     (changed("vae/config.json", block_out_channels=[4, 8]), "vae: the autoencoder cannot be read .*shape"),
+    (changed("unet/config.json", block_out_channels=[4, 16]), "unet: the network cannot be read .*size mismatch for"),
+    (changed("vae/config.json", layers_per_block=2), "vae: no weights of "),
+    (without("unet", "conv_in.bias"), r"unet: no weights of conv_in.bias \(1 such\)"),
+    (without("vae", "decoder.conv_in.bias"), r"vae: no weights of decoder.conv_in.bias \(1 such\)"),
+    (added("unet", "more.weight"), r"unet: the network has no more.weight \(1 such\)"),
     (changed("text_encoder/config.json", hidden_size=16), "text_encoder: the text encoder cannot be read"),
     (changed("text_encoder/config.json", architectures=["os"]), "architectures='os' is no text encoder"),
     (changed("text_encoder/config.json", num_hidden_layers=2), "text_encoder: no weights of "),

@@ -79,3 +79,11 @@ def test_refusals() -> None:
     ):
         with pytest.raises(sd.Error, match=message):
             make()
+
+
+@pytest.mark.parametrize("covariances", [None, list(COVS[:2])], ids=["scores", "covariances"])
+def test_samples_at_times_of_their_own_are_as_alone(covariances: list[Tensor] | None) -> None:
+    model = guidance.product(_models(sd.VP())[:2], [1.5, 0.5001], covariances)
+    found = model(X, torch.tensor([0.2, 0.7], dtype=F64)).x0
+    for row, t in enumerate((0.2, 0.7)):
+        torch.testing.assert_close(found[row : row + 1], model(X[row : row + 1], t).x0, rtol=1e-9, atol=1e-9)

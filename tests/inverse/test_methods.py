@@ -113,12 +113,11 @@ def test_a_gaussian_posterior_is_what_tmpd_samples() -> None:
         torch.testing.assert_close(guided(X, t).score, exact.score(X, sd.VP(), t), rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.parametrize("by", inverse.METHODS)
-def test_the_product_with_solvers(by: str) -> None:
-    """Every method with every solver: finite and near the measurement, or refused in a sentence."""
+def _walked(by: str, kinds: set[str]) -> list[str]:
+    """The solvers that a method goes with, of those of these names; the others are refused in a sentence."""
     one, kept, refused = model(), [], list[str]()
     for kind, solver in sd.list_solvers().items():
-        if not solver.alone or kind in SLOW:
+        if not solver.alone or kind not in kinds:
             continue
         options: dict[str, Any] = {"resamplings": 2, "jump": 2} if by == "repaint" else {}
         with warnings.catch_warnings():
@@ -130,7 +129,21 @@ def test_the_product_with_solvers(by: str) -> None:
                 continue
         assert x.isfinite().all(), kind
         kept.append(kind)
-    assert all("write" in text or "leave" in text for text in refused)
+    assert all("write" in text or "leave" in text for text in refused), refused
+    return kept
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", inverse.METHODS)
+def test_the_product_with_slow_solvers(by: str) -> None:
+    kept = _walked(by, set(SLOW))
+    assert ("ode" in kept) == (by in ("pigdm", "tmpd", "diffpir"))
+
+
+@pytest.mark.parametrize("by", inverse.METHODS)
+def test_the_product_with_solvers(by: str) -> None:
+    """Every method with every solver: finite and near the measurement, or refused in a sentence."""
+    kept = _walked(by, set(sd.list_solvers()) - set(SLOW))
     assert set(kept) == {"ancestral", "ddpm"} if by == "ddrm" else {"ancestral", "ddim", "unipc", "edm"} <= set(kept)
     assert ("rk_adaptive" in kept) == (by in ("pigdm", "tmpd", "diffpir"))
 
