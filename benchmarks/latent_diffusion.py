@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("labels")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--work", type=Path, default=Path("latent-diffusion"))
-    parser.add_argument("--updates", type=int, nargs=2, default=(500, 2000), help="of the autoencoder and of the U-Net")
+    parser.add_argument("--updates", type=int, nargs=2, default=(500, 1000), help="of the autoencoder and of the U-Net")
     parser.add_argument("--vq", type=int, default=0, help="updates of a VQ autoencoder, which is measured alone")
     given = parser.parse_args()
     x = read(given.images, 256, (0, 255)).tensor()

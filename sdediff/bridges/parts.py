@@ -40,7 +40,8 @@ def index_of(folder: Path) -> dict[str, Any]:
 
 def folder_parts(folder: Path, dtype: torch.dtype | None) -> tuple[dict[str, nn.Module], dict[str, Any]]:
     """The parts of a pipeline's folder as fields of ScoreModel, and facts for its card."""
-    index, notes = index_of(folder), []
+    index = index_of(folder)
+    notes: list[str] = []
     parts: dict[str, nn.Module] = {}
     facts: dict[str, Any] = {}
     config: dict[str, Any] = {}
@@ -53,11 +54,12 @@ def folder_parts(folder: Path, dtype: torch.dtype | None) -> tuple[dict[str, nn.
         notes.append(_SEVERAL)
     elif (folder / "text_encoder").is_dir():
         try:
-            parts["text_encoder"] = read_text_encoder(folder, dtype)
+            first = read_text_encoder(folder, dtype)
+            parts["text_encoder"] = first
             if "text_encoder_2" in index:
                 second = read_text_encoder(folder, dtype, "_2")
                 size = _pixels(read_configuration(folder / "unet" / "config.json"), config)
-                parts["text_encoder"] = PairedTexts(parts["text_encoder"], second, size)
+                parts["text_encoder"] = PairedTexts(first, second, size)
         except MissingPackageError as error:
             notes.append(str(error))
     return parts, facts | ({"notes": notes} if notes else {})
@@ -65,11 +67,13 @@ def folder_parts(folder: Path, dtype: torch.dtype | None) -> tuple[dict[str, nn.
 
 def pipeline_parts(pipeline: Any) -> tuple[dict[str, nn.Module], dict[str, Any]]:
     """The same of a pipeline in memory."""
-    vae, parts = getattr(pipeline, "vae", None), {}
+    vae = getattr(pipeline, "vae", None)
+    parts: dict[str, nn.Module] = {}
     encoder, tokenizer = getattr(pipeline, "text_encoder", None), getattr(pipeline, "tokenizer", None)
     if vae is not None and type(vae).__name__ in AUTOENCODERS:
         parts["autoencoder"] = DiffusersAutoencoder(type(vae).__name__, dict(vae.config), vae)
-    second, notes = getattr(pipeline, "text_encoder_2", None), []
+    second = getattr(pipeline, "text_encoder_2", None)
+    notes: list[str] = []
     if getattr(pipeline, "text_encoder_3", None) is not None or (encoder is None and second is not None):
         notes.append(_SEVERAL)
     elif encoder is not None and tokenizer is not None:
@@ -80,7 +84,7 @@ def pipeline_parts(pipeline: Any) -> tuple[dict[str, nn.Module], dict[str, Any]]
             other = TransformersText(pipeline.tokenizer_2, second)
             parts["text_encoder"] = PairedTexts(text, other, _pixels(pipeline.unet.config, vae.config))
     ready: dict[str, nn.Module] = {name: part.eval().requires_grad_(False) for name, part in parts.items()}
-    facts = {} if vae is None else {"latent": scaling(vae.config)}
+    facts: dict[str, Any] = {} if vae is None else {"latent": scaling(vae.config)}
     return ready, facts | ({"notes": notes} if notes else {})
 
 
