@@ -82,7 +82,9 @@ def pipeline_parts(pipeline: Any) -> tuple[dict[str, nn.Module], dict[str, Any]]
             parts["text_encoder"] = text
         else:
             other = TransformersText(pipeline.tokenizer_2, second)
-            parts["text_encoder"] = PairedTexts(text, other, _pixels(pipeline.unet.config, vae.config))
+            parts["text_encoder"] = PairedTexts(
+                text, other, _pixels(pipeline.unet.config, {} if vae is None else vae.config)
+            )
     ready: dict[str, nn.Module] = {name: part.eval().requires_grad_(False) for name, part in parts.items()}
     facts: dict[str, Any] = {} if vae is None else {"latent": scaling(vae.config)}
     return ready, facts | ({"notes": notes} if notes else {})
