@@ -26,6 +26,7 @@ from sdediff.likelihood.student import Spread
 from sdediff.likelihood.task import Conditions, Task, from_row
 from sdediff.likelihood.trace import Moments, check_gradient, moments, probe_vectors
 from sdediff.likelihood.whitened import per_row
+from sdediff.model.network import look
 from sdediff.model.score_model import ScoreModel
 from sdediff.sde.base import LinearSDE, linear
 
@@ -135,9 +136,9 @@ def _finite(slopes: Tensor, level: Level) -> Tensor:
 
 
 def _parameters(model: ScoreModel) -> tuple[Tensor, ...]:
-    """The network's parameters and conditions that require gradients."""
-    tensors = (*getattr(model.net, "parameters", tuple)(), *model.cond.values())
-    return tuple(v for v in tensors if isinstance(v, Tensor) and v.requires_grad)
+    """The conditions and the parameters of all modules that the network reaches, which require gradients, each once."""
+    tensors = (*(p for module in look(model.net).modules for p in module.parameters()), *model.cond.values())
+    return tuple({id(v): v for v in tensors if isinstance(v, Tensor) and v.requires_grad}.values())
 
 
 def _velocity(

@@ -121,3 +121,15 @@ def test_gradients_need_an_integrator_that_has_them(ring):
         sd.log_likelihood(model, torch.zeros(2, 2, dtype=F64), method="ode", integrator="RK45", gradient="direct")
     with pytest.raises(ValueError, match="does not belong to method='two_pass': it is for 'ode'"):
         sd.log_likelihood(model, torch.zeros(2, 2, dtype=F64), gradient="direct")
+
+
+def test_the_adjoint_finds_the_parameters_behind_a_function():
+    net, x = Small(), torch.tensor([[0.3, -0.8]], dtype=F64)
+    options = {"method": "ode", "trace": "exact", "end": "t0", "t0": 1e-2, "gradient": "adjoint"}
+    found = []
+    for given in (net, lambda x, t: net(x, t)):
+        net.zero_grad()
+        sd.log_likelihood(sd.ScoreModel(given, sd.VP()), x, **options).log_prob.sum().backward()
+        found.append(net.layers[0].weight.grad.clone())
+    assert found[0].abs().max() > 1e-3
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
