@@ -123,7 +123,8 @@ class Table(LinearSDE):
         return float(max(1, min(last, bisect.bisect_right(self.lams, -lam, key=operator.neg))))
 
     def lam(self, t: Any) -> Tensor:
-        time = self.within(t).clamp(1, self.n)
+        given = self.within(t)  # from torch 2.14 on the gradient of clamp is 0 at its bounds, where slopes are needed
+        time = torch.where((given >= 1) & (given <= self.n), given, given.detach().clamp(1, self.n))
         knots = self._knots.to(time.device)
         low = (time.detach().floor().long() - 1).clamp(max=self.n - 2)
         weight = time - (low + 1)
