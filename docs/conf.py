@@ -11,6 +11,8 @@ import sdediff
 
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
+from gallery_pages import thumbnails
+
 project = "sdediff"
 author = "The sdediff authors"
 copyright = "2026, The sdediff authors"
@@ -41,6 +43,7 @@ sphinx_gallery_conf = {
     "reset_modules": ("matplotlib", "gallery_pages.figures"),
     "download_all_examples": False,
     "show_memory": False,
+    "write_computation_times": False,  # its table needs scripts of other sites; each page has its own time
     "show_signature": False,
     "plot_gallery": "True",
 }
@@ -96,5 +99,6 @@ def _copy_fonts(app, error):
 
 def setup(app):
     app.connect("build-finished", _copy_fonts)
+    app.connect("doctree-read", thumbnails)
     app.connect("autodoc-skip-member", _without_field_numbers)
     app.connect("autodoc-process-docstring", _plain_docstring)

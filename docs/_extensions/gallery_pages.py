@@ -56,3 +56,13 @@ def gif(block: tuple[Any, ...], block_vars: dict[str, Any], conf: dict[str, Any]
         paths.append(str(path))
     titles = ", ".join(source.stem for source in written)
     return figure_rst(paths, conf["src_dir"], titles) if paths else ""
+
+
+def thumbnails(app: Any, doctree: Any) -> None:
+    """Thumbnails of the gallery's first page get a text: the subject of the script that they lead to."""
+    from docutils import nodes
+
+    for image in doctree.findall(nodes.image):
+        name = Path(image["uri"]).name
+        if name.startswith("sphx_glr_") and name.endswith("_thumb.png") and not image.get("alt"):
+            image["alt"] = "A picture of " + name.removeprefix("sphx_glr_").removesuffix("_thumb.png").replace("_", " ")
