@@ -46,8 +46,7 @@ def lines(rows: dict[str, Row]) -> list[str]:
 def gates(rows: dict[str, Row]) -> list[Gate]:
     """What must hold."""
     real = rows["train"]["samples"]["real"]["frechet"][0]
-    # A bound of the levels, which networks of levels have instead of a density, is judged by their chain's.
-    bits = {name: row["flow"]["value"] for name, row in rows.items() if "flow" in row and not of_levels(row)}
+    bits = {name: row["flow"]["value"] for name, row in rows.items() if "flow" in row}
     samples = {name: row["samples"] for name, row in rows.items() if "samples" in row and name != "train"}
     found = [Gate(f"bits/dim of {name}", value, 1.95) for name, value in bits.items()]
     found += [Gate("bits/dim of the best", min(bits.values()), 1.86)] if bits else []
