@@ -4,8 +4,9 @@ Three measurements of mixtures whose posterior is known in closed form (target M
 0.2 and y = 0 with noise 0.5; three cosines of an 8-dimensional mixture), the exact denoiser, VP, 100 steps uniform in
 t. A row gives |mean - exact mean| and trace cov / exact trace of each measurement, with their standard errors in the
 record. "exact score" is the posterior's own score: the solver's bias, which no method is to be blamed for. The gate:
-with the ancestral solver every figure within 0.05 of those that were computed independently, or within two standard
-errors of the difference of two such runs, where that is more.
+with the ancestral solver every figure within 0.05 of those that were computed independently. DPS at scale 1 misses it:
+over 60 runs its trace at y = 0 is 3.319 +- 0.009, by its formulas in plain code 3.317 +- 0.010, and a run spreads by
+0.07 about that; the independent figure is 3.15 of one run (tests/inverse/test_dps_statistics.py).
 
     python benchmarks/inverse.py [--samples 4000] [--json benchmarks/results/inverse.json]
 """
@@ -104,11 +105,8 @@ def main() -> None:
             pairs = " | ".join(f"{a:.2f} {b:.2f}" for a, b in zip(found[::2], found[1::2], strict=True))
             print(f"{name:15} {label:15} {pairs}", flush=True)
             if solver == "ancestral":
-                allowed = [max(0.05, 2 * 2**0.5 * error) for error in errors]
-                worst = max(abs(a - b) / c for a, b, c in zip(found, known, allowed, strict=False) if b == b)
-                gates.append(
-                    Gate(f"{name}: largest difference from the independent figures, over what is allowed", worst, 1.0)
-                )
+                worst = max(abs(a - b) for a, b in zip(found, known, strict=False) if b == b)
+                gates.append(Gate(f"{name}: largest difference from the independent figures", worst, 0.05))
     record = {
         "samples": arguments.samples, "rows": rows, "gates": judged(gates), "machine": machine(),
         "cpu_seconds": round(time.process_time() - began), "versions": versions(["torch", "numpy"]),
