@@ -22,6 +22,7 @@ from sdediff.jobs.work import Batch, Say, Taken, Work
 from sdediff.likelihood import Discrete, Likelihood, LikelihoodSettings, bits_per_dim, log_likelihood
 from sdediff.likelihood.settings import ENDS, LEVEL_ENDS
 from sdediff.model.conditions import rows_of_conditions
+from sdediff.model.data_card import DataCard
 from sdediff.model.score_model import ScoreModel
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def fit_settings(
     end = settings.values()["end"]
     if draws > 1 and end == "data":
         raise JobError(f"draws={draws}: method={values['method']!r} has no weights to average: write noises={draws}")
-    learned_dequantised = end == "data" and (model.card.get("data") or {}).get("dequantised")
+    learned_dequantised = end == "data" and DataCard.of(model.card).dequantised
     if settings.discrete is None and end in LEVEL_ENDS and not learned_dequantised:
         settings = replace(settings, discrete=bins)
     return settings

@@ -17,11 +17,15 @@ TOLERANCE = 1 / 8
 
 
 class DataCard(NamedTuple):
-    """The entries "levels", "range" and "shape" of a card's data, None where it does not say."""
+    """The entries "levels", "range", "shape" and "dequantised" of a card's data, None where it does not say.
+
+    dequantised: whether the network was trained on levels with uniform noise over their cells.
+    """
 
     levels: int | None = None
     range: Range | None = None
     shape: tuple[int, ...] | None = None
+    dequantised: bool | None = None
 
     @classmethod
     def of(cls, card: dict[str, Any]) -> DataCard:
@@ -41,7 +45,8 @@ class DataCard(NamedTuple):
             ) from None
         if bounds is not None and not -math.inf < bounds[0] < bounds[1] < math.inf:
             raise ModelError(f"the card's range={bounds!r}: write two finite numbers, the lower first")
-        return cls(levels, bounds, shape)
+        dequantised = given.get("dequantised")
+        return cls(levels, bounds, shape, None if dequantised is None else bool(dequantised))
 
     @property
     def bounds(self) -> Range:

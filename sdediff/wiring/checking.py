@@ -117,7 +117,9 @@ def _preconditioned(
     if preconditioned:
         others = [model._with(predicts="eps", sigma_data=1.0)]
     else:
-        scales = sorted({float(f"{given.std:.1g}"), 0.5, 1.0}, key=lambda scale: abs(math.log(scale / given.std)))
+        # Round numbers that people write, and what a trainer measures.
+        rounded = {float(f"{given.std:.1g}"), float(f"{given.deviation:.3g}"), 0.5, 1.0}
+        scales = sorted(rounded, key=lambda scale: abs(math.log(scale / given.std)))
         others = [model._with(predicts="edm", sigma_data=scale) for scale in scales]
     best, calls = (2 * RIGHT, ""), 0
     for other in others:

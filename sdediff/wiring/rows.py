@@ -15,7 +15,7 @@ from sdediff._utils.checks import samples
 from sdediff._utils.errors import InputError
 from sdediff.datasets import DataSet, read
 from sdediff.datasets.readers import as_samples
-from sdediff.model.data_card import DataCard, Range
+from sdediff.model.data_card import DataCard
 from sdediff.model.data_check import Extent, compare
 from sdediff.model.score_model import ScoreModel, check_card
 
@@ -42,6 +42,11 @@ class Rows:
         return math.prod(self.x.shape[1:])
 
     @property
+    def deviation(self) -> float:
+        """The standard deviation of all values, which trainers measure as sigma_data."""
+        return torch.cat([self.x.flatten(1), self.others]).std().item()
+
+    @property
     def std(self) -> float:
         """The isotropic scale of the data: the root of the mean variance over dimensions, of all rows read."""
         every = torch.cat([self.x.flatten(1), self.others])
@@ -51,17 +56,18 @@ class Rows:
 def rows_of(model: ScoreModel, data: Any, most: int, seed: int) -> Rows:
     """The rows of data for a check of this model: at most `most` to denoise, evenly spread over the data.
 
-    data: a DataSet, which is mapped to the network's range and dequantised where it has levels, a path to one, an
-    array of bytes, or values (N, ...) as the network takes them.
+    data: a DataSet, which is mapped to the network's range and dequantised where it has levels, unless by its card the
+    network was trained on the levels themselves; a path to one, an array of bytes, or values (N, ...) as the network
+    takes them.
     """
     data = data_of(data)
     card = DataCard.of(model.card)
-    bounds, total = card.bounds, len(data)
+    total = len(data)
     numbers = np.setdiff1d(np.arange(total), getattr(data, "bad_rows", ()))
     chosen = numbers[_spread(len(numbers), most)]
     rest = np.setdiff1d(numbers, chosen)
     rest = rest[_spread(len(rest), _MOST_FITTED)] if len(rest) else rest
-    x, others = (_mapped(data, index, bounds, seed) for index in (chosen, rest))
+    x, others = (_mapped(data, index, card, seed) for index in (chosen, rest))
     for part, index in ((x, chosen), (others, rest)):
         _refuse_bad(part, index)
     check_card(model, x.shape)
@@ -96,12 +102,12 @@ def _spread(total: int, most: int) -> np.ndarray:
     return np.linspace(0, total - 1, most).round().astype(np.int64)
 
 
-def _mapped(data: Any, index: np.ndarray, bounds: Range, seed: int) -> Tensor:
+def _mapped(data: Any, index: np.ndarray, card: DataCard, seed: int) -> Tensor:
     if isinstance(data, Tensor):
         return data[torch.from_numpy(index)].double().cpu()
-    if data.levels is not None:
-        return data.dequantised(seed=seed, index=index, range=bounds, dtype=torch.float64)
-    return data.tensor(range=bounds, index=index, dtype=torch.float64)
+    if data.levels is not None and card.dequantised is not False:
+        return data.dequantised(seed=seed, index=index, range=card.bounds, dtype=torch.float64)
+    return data.tensor(range=card.bounds, index=index, dtype=torch.float64)
 
 
 def _refuse_bad(x: Tensor, index: np.ndarray) -> None:

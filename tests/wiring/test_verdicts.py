@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,29 +12,40 @@ from tests.wiring.networks import TARGET, data, labelled, network
 
 READINGS = ("x0", "eps", "score", "v", "velocity")
 DIGITS = sd.data("digits")
+NAMES = sorted(
+    name for name in sd.hub.models() if name.startswith("digits-") and name not in ("digits-cond", "digits-classifier")
+)
 
 
-@pytest.mark.parametrize("name", ["digits-vp", "digits-ve", "digits-ddpm"])
+@pytest.mark.parametrize("name", [*NAMES, "digits-cond"])
 def test_embedded_networks_are_right(name):
-    report = sd.check(sd.load(name), DIGITS)
+    label = torch.from_numpy(np.array(DIGITS.labels)).flatten().long()
+    report = sd.check(sd.load(name), DIGITS, cond={"label": label} if name == "digits-cond" else None)
     assert report.right
     assert report.warning is None
     assert report.gap.value < 0.003
     assert report.verdict.startswith("Trained and wired right")
 
 
-@pytest.mark.parametrize("name", ["digits-vp", "digits-ve", "digits-ddpm"])
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("predicts", READINGS)
 def test_every_wrong_reading_of_an_embedded_network_is_named(name, predicts):
     model = sd.load(name)
     truth = (model.trained and model.predicts) or model.predicts
     if predicts == truth:
         return
-    report = sd.check(dataclasses.replace(model, predicts=predicts), DIGITS, rows=64)
+    plain = {f.name: f.default for f in dataclasses.fields(model) if f.name == "sigma_data"}
+    report = sd.check(dataclasses.replace(model, predicts=predicts, **plain), DIGITS, rows=64)
     assert report.status == "misread"
+    if name == "digits-edm":  # its input is preconditioned as well, which is measured anew
+        words, _, sigma_data = report.write.rpartition("=")
+        assert words == 'predicts="edm", sigma_data'
+        assert abs(float(sigma_data) - model.sigma_data) < 0.01
+        return
     assert report.write == f'predicts="{truth}"'
     assert f'write predicts="{truth}"' in report.warning
-    assert report.calls == 640, "from the same evaluations"
+    levels = 8 if name == "digits-ncsn" else 10  # those that the ladder reaches
+    assert report.calls == 64 * levels, "from the same evaluations"
 
 
 @pytest.mark.parametrize("sde", [sd.VP(), sd.SubVP(), sd.VE(), sd.RectifiedFlow(), sd.Cosine()], ids=repr)
