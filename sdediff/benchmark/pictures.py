@@ -103,7 +103,10 @@ def _ranking(axes: Axes, found: Sequence[Place]) -> None:
             color=COLOURS[0] if place.first == 1 else "#555555",
         )  # fmt: skip
     axes.set_yticks(range(len(found)), [f"{place.label}  {place.places}" for place in found], fontsize=8)
-    axes.invert_yaxis()
+    axes.set_ylim(max(len(found), 1) - 0.5, -0.5)
+    left, right = axes.get_xlim()
+    if positive and found and right < 1.001 * left:  # of one number, without an interval
+        axes.set_xlim(left / 2, right * 2)
 
 
 def orders(rows: Sequence[Row]) -> Figure:

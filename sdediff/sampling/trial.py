@@ -64,8 +64,9 @@ def growth_of_mixes(solver: Solver, levels: Sequence[Level], denoise: bool, std:
         state = None
         for t, s in itertools.pairwise(levels):
             x, state = solver.step(model, x, t, s, state, NO_NOISE)
-        ratio = abs(model(x, levels[-1]).mix(x0=1.0) if denoise else x) / std
-    except (AttributeError, TypeError, ValueError, ArithmeticError):
+        last = levels[-1]
+        ratio = abs(model(x, last).mix(x0=1.0)) / std if denoise else abs(x) / math.hypot(last.alpha * std, last.sigma)
+    except Exception:
         return None
     return ratio if math.isfinite(ratio) else math.inf
 
