@@ -131,18 +131,25 @@ def _processes(whole: bool) -> Iterator[tuple[str, LinearSDE, tuple[Time, ...], 
 
 
 def candidates(
-    ranges: Sequence[RangeMap], std: float, whole: bool = False, processes: Sequence[LinearSDE] = ()
+    ranges: Sequence[RangeMap],
+    std: float,
+    deviation: float,
+    whole: bool = False,
+    processes: Sequence[LinearSDE] = (),
 ) -> list[Wiring]:
-    """Every input to try, usual ones first. std: of the data as given. whole: with integer clocks. processes: more."""
+    """Every input to try, usual ones first. whole: with integer clocks. processes: more.
+
+    std, deviation: of the data as given, about their mean image and of all values, which trainers measure.
+    """
     found = []
     own = [
         ("sde" if hasattr(sde, "n") else f"sd.{sde!r}", sde, (_INDEX if hasattr(sde, "n") else _TIMES) + _NOISE, False)
         for sde in processes
     ]
     for values in ranges:
-        scale = float(f"{std * values.scale:.1g}")
+        scale, measured = float(f"{std * values.scale:.1g}"), float(f"{deviation * values.scale:.3g}")
         for line, sde, clocks, edm in [*own, *_processes(whole)]:
             for time in clocks:
-                scales = [None, *dict.fromkeys((0.5, 1.0, scale))] if edm else [None]
+                scales = [None, *dict.fromkeys((0.5, 1.0, scale, measured))] if edm else [None]
                 found += [Wiring(sde, line, time, sigma_data, values) for sigma_data in scales]
     return found

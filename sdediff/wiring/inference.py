@@ -71,7 +71,9 @@ def infer(
     shared = SharedRows(rows, blank, {**given.cond, **as_tensors(cond or {})}, seed, kind, place)
     mapped = isinstance(source, DataSet) and source.range is not None
     ranges = ranges_of(torch.cat([rows.x.flatten(), rows.others.flatten()]), (-1.0, 1.0) if mapped else None, rows.std)
-    trials = _stages(shared, lambda integers: candidates(ranges, rows.std, integers, processes), progress)
+    trials = _stages(
+        shared, lambda integers: candidates(ranges, rows.std, rows.deviation, integers, processes), progress
+    )
     best, group, clear = ranked(trials)
     values, model = best.wiring.values, best.wiring.model(blank)
     every = source if mapped and values.range is not None else values(_tensor(source))

@@ -126,7 +126,7 @@ def test_the_answer_is_shown_and_is_plain(tmp_path):
 
 def test_lines_and_names_of_the_list_are_right():
     values = ranges_of(torch.rand(100) * 2 - 1, None, 0.5)
-    found = candidates(values, 0.5)
+    found = candidates(values, 0.5, 0.5)
     assert len(found) > 450
     for line in {w.process: w for w in found}.values():
         assert eval(line.process, {"sd": sd, "torch": torch}) == line.sde
@@ -156,3 +156,10 @@ def test_what_cannot_be_inferred_is_refused(net, rows, words):
 def test_a_model_is_taken_by_its_network():
     model = dataclasses.replace(TARGET.model(sd.VP()), predicts="x0")
     assert sd.infer(model, data()).model.predicts == "v"
+
+
+def test_a_measured_sigma_data_is_found():
+    model = sd.load("digits-edm")
+    found = sd.infer(model.net, sd.data("digits"), progress=False)
+    assert found.right
+    assert abs(found.model.sigma_data - model.sigma_data) < 0.01
