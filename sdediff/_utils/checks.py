@@ -67,15 +67,13 @@ def flag(name: str, value: Any) -> None:
 
 def function(name: str, value: Any, arguments: int) -> None:
     """Refuse what cannot be called with so many arguments; callables that do not say what they take pass."""
+    many = f"{arguments} argument{'s' * (arguments > 1)}"
     if not callable(value):
-        raise InputTypeError(f"{name}={shown(value)} is a {type(value).__name__}: give a function of {arguments}")
+        raise InputTypeError(f"{name}={shown(value)} is no function: give one of {many}")
     try:
         inspect.signature(value).bind(*[None] * arguments)
     except TypeError as error:
-        plural = "s" * (arguments > 1)
-        raise InputTypeError(
-            f"{name}={shown(value)} is called with {arguments} argument{plural}, which it does not take ({error})"
-        ) from error
+        raise InputTypeError(f"{name}={shown(value)} does not take the {many} it is called with ({error})") from error
     except ValueError:  # of the interpreter's own, without a signature
         return
 

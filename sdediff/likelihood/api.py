@@ -14,7 +14,7 @@ from sdediff._utils.checks import real_tensor, shown, states
 from sdediff._utils.errors import InputError
 from sdediff.likelihood import bounds, ode, two_pass
 from sdediff.likelihood.ends import Prior
-from sdediff.likelihood.randomness import DREW, RandomWatch
+from sdediff.likelihood.randomness import DREW, generator_state
 from sdediff.likelihood.result import Likelihood, joined
 from sdediff.likelihood.settings import LikelihoodSettings, merged
 from sdediff.likelihood.task import Conditions, Task, micro_batches, place, prepare
@@ -87,15 +87,13 @@ def log_likelihood(
     task, conditions = prepare(model, chosen, x.shape, seed, cond, micro_batch)
     if task.discrete is not None:
         task.discrete.fits(DataCard.of(model.card)).checked(x)
-    watch = RandomWatch()
-    task = dataclasses.replace(
-        task, model=task.model.map_net(watch.wrap), progress=progress if len(x) <= micro_batch else False
-    )
+    task = dataclasses.replace(task, progress=progress if len(x) <= micro_batch else False)
     dtype, device = place(model, dtype, device, x)
     batches = micro_batches(len(x), micro_batch, index, conditions, "log likelihood", progress)
+    before = generator_state(device)
     parts = [_evaluate(task, x[rows].to(dtype).to(device), numbers, given) for rows, numbers, given in batches]
     result = joined(parts).with_(data=DataCard.of(model.card))
-    if watch.drew:
+    if not torch.equal(before, generator_state(device)):
         result = result.with_(status=tuple(DREW if word == "ok" else word for word in result.status))
     if term is None:
         return result

@@ -46,7 +46,9 @@ class DataCard(NamedTuple):
         if bounds is not None and not -math.inf < bounds[0] < bounds[1] < math.inf:
             raise ModelError(f"the card's range={bounds!r}: write two finite numbers, the lower first")
         dequantised = given.get("dequantised")
-        return cls(levels, bounds, shape, None if dequantised is None else bool(dequantised))
+        if dequantised is not None and not isinstance(dequantised, bool):
+            raise ModelError(f"the card's dequantised={dequantised!r}: write true or false, or leave it out")
+        return cls(levels, bounds, shape, dequantised)
 
     @property
     def bounds(self) -> Range:

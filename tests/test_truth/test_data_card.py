@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -220,3 +221,10 @@ def test_statistics_are_of_the_values_that_the_network_takes(model: sd.ScoreMode
 def test_a_card_that_cannot_be_read_is_refused(model: sd.ScoreModel, digits: DataSet, data: Any) -> None:
     with pytest.raises(sd.ModelError, match="the card's"):
         sd.log_likelihood(replace(model, stats=None, card={"data": data}), digits.dequantised(index=range(2)), **QUICK)
+
+
+def test_a_card_says_whether_data_were_dequantised_by_true_or_false():
+    assert sd.load("digits-iddpm").card["data"]["dequantised"] is False
+    model = dataclasses.replace(sd.load("digits-vp"), card={"data": {"levels": 17, "dequantised": "no"}})
+    with pytest.raises(sd.ModelError, match=r"the card's dequantised='no': write true or false"):
+        sd.check(model, sd.data("digits"))
