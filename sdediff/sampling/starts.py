@@ -15,7 +15,7 @@ from sdediff.grids.grids import make_grid
 from sdediff.grids.levels import Level
 from sdediff.model.ends import end_points, scale_of
 from sdediff.model.score_model import ScoreModel
-from sdediff.sampling.trial import growth, growth_of_mixes, trial_stds
+from sdediff.sampling.trial import growth, trial_stds
 from sdediff.sde.base import NOTHING_LEFT, linear
 from sdediff.solvers import Solver, SolverError
 from sdediff.solvers import solver as registered
@@ -90,9 +90,7 @@ def warn_of_size(solver: Solver, model: ScoreModel, times: Tensor, denoise: bool
     if steps > solver.tried or solver.adaptive or not solver.alone or times[0] < times[-1]:  # a rising run encodes
         return
     for std in trial_stds(model):
-        ratio = growth_of_mixes(solver, levels, denoise, std)
-        if ratio is None:
-            ratio = growth(solver, model.sde, times, denoise, std)
+        ratio = growth(solver, model.sde, times, denoise, std, levels)
         if ratio > _TOO_LARGE or (ratio < _TOO_SMALL and steps >= _FEW):
             warnings.warn(
                 f"{solver!r} is not accurate in {steps} step{'s' * (steps > 1)} as from t={times[0].item():.6g} to "

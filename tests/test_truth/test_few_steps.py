@@ -15,7 +15,7 @@ import sdediff as sd
 from sdediff.analysis.response import gaussian_model
 from sdediff.cli import main
 from sdediff.grids.levels import Evaluation
-from sdediff.sampling.trial import growth, growth_of_mixes, trial_stds
+from sdediff.sampling.trial import by_numbers, by_states, growth, trial_stds
 
 PROCESSES = {"VP": sd.VP(), "Cosine": sd.Cosine(), "VE": sd.VE(), "EDM": sd.EDM(), "Flow": sd.RectifiedFlow()}
 SOLVERS = [n for n, s in sd.list_solvers().items() if s.alone and not s.adaptive]
@@ -101,14 +101,14 @@ def test_a_trial_on_numbers_is_the_trial_on_states(name: str, process: str) -> N
     times = sd.grid("karras", sde, 6)
     levels = Evaluation(sde).at(times, 0)
     for std, denoise in ((0.5, True), (1.0, False)):
-        found = growth_of_mixes(solver, levels, denoise, std)
-        assert found == pytest.approx(growth(solver, sde, times, denoise, std), rel=1e-4)
+        found = by_numbers(solver, levels, denoise, std)
+        assert found == pytest.approx(by_states(solver, sde, times, denoise, std), rel=1e-4)
 
 
 def test_solvers_that_take_more_than_mixes_are_tried_on_states() -> None:
     levels = Evaluation(sd.VP()).at(sd.grid("karras", sd.VP(), 4), 0)
     for name in ("heun", "dpmpp_2m", "euler_maruyama", "ipndm"):
-        assert growth_of_mixes(sd.solver(name), levels, True, 1.0) is None
+        assert by_numbers(sd.solver(name), levels, True, 1.0) is None
 
 
 def test_a_trial_says_nothing_where_it_cannot_run() -> None:
@@ -123,7 +123,7 @@ def test_a_trial_says_nothing_where_it_cannot_run() -> None:
 
 def test_trials_are_of_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
-    monkeypatch.setattr("sdediff.sampling.starts.growth", lambda *_: tried.append(1) or 1.0)
+    monkeypatch.setattr("sdediff.sampling.trial.by_states", lambda *_: tried.append(1) or 1.0)
     for solver, steps, count in (
         ("heun", 10, 0),
         ("heun", 9, 2),

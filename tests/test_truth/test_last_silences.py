@@ -65,19 +65,25 @@ def test_counts_without_end_are_refused(name: str) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
-    "callback of none": (lambda: sd.sample(EXACT, (2, 2), steps=2, callback=lambda: None), "callback=.* 1 argument,"),
+    "callback of none": (
+        lambda: sd.sample(EXACT, (2, 2), steps=2, callback=lambda: None),
+        "callback=.* 1 argument it is called with",
+    ),
     "callback 5": (
         lambda: sd.sample(EXACT, (2, 2), steps=2, callback=5),
-        "callback=5 is no function: give one of 1 argument",
+        "callback=5 is no function",
     ),
-    "weighting of two": (lambda: sd.loss(EXACT, X, weighting=lambda a, b: 1.0), "weighting=.* 1 argument,"),
+    "weighting of two": (
+        lambda: sd.loss(EXACT, X, weighting=lambda a, b: 1.0),
+        "weighting=.* 1 argument it is called with",
+    ),
     "weighting nan": (lambda: sd.loss(EXACT, X, weighting=lambda t: torch.nan), "negative or not finite"),
     "weighting < 0": (lambda: sd.loss(EXACT, X, weighting=lambda t: -t.lam.abs()), "negative or not finite"),
     "objective": (
         lambda: sd.train(EXACT, X, SHORT, objective=5),
-        "objective=5 is no function: give one of 4 arguments",
+        "objective=5 is no function",
     ),
-    "report": (lambda: sd.train(EXACT, X, SHORT, report=lambda loss: None), "report=.* 2 arguments,"),
+    "report": (lambda: sd.train(EXACT, X, SHORT, report=lambda loss: None), "report=.* 2 arguments it is called with"),
     "validation": (lambda: sd.train(EXACT, X, SHORT, validation=X), r"validation=.*give sd\.training\.Validation"),
     "no weights": (lambda: sd.train(EXACT, X, SHORT), "has no weights: give a network to train"),
     "check cond": (lambda: sd.check(EXACT, cond=[1]), "cond="),
