@@ -14,8 +14,8 @@ from torch import Tensor
 
 from sdediff._utils.errors import InputError
 from sdediff._utils.progress import track
-from sdediff.analysis.candidates import Candidate, CandidateLike, NamedSolver, candidate_grids, grid_named
-from sdediff.analysis.gaussian import analyse
+from sdediff.analysis.candidates import Candidate, CandidateLike, NamedSolver, on_grids, wished
+from sdediff.analysis.gaussian import exact_distance
 from sdediff.analysis.measuring import LEAST, Ranked, with_distance
 from sdediff.analysis.model_paths import Errors, Paths
 from sdediff.analysis.recommendation import MeasuredCandidate
@@ -67,7 +67,8 @@ class DistanceSelection:
 
     def ranked(self, wanted: Sequence[CandidateLike] | None, calls: int) -> Ranked:
         """The measured candidates, best first, and `rows` of these and of those that were only screened."""
-        screened = [(self._exact(c), c) for c in self._track(self._candidates(wanted, calls), "screening")]
+        candidates = on_grids(self.on, calls, wished(wanted, solvers_with_noise(), _named), self.scale)
+        screened = [(self._exact(c), c) for c in self._track(candidates, "screening")]
         chosen, others = _best(screened)
         found = [self._measured(exact, c) for exact, c in self._track(chosen, "measuring")]
         finite = [entry for entry in found if entry is not None]
@@ -77,40 +78,12 @@ class DistanceSelection:
         self.rows = [finite[i][1] for i in order] + [self._row(c, exact, 0) for exact, c in others]
         return [(finite[i][0], finite[i][2]) for i in order]
 
-    def _candidates(self, wanted: Sequence[CandidateLike] | None, calls: int) -> list[Candidate]:
-        """Solvers on the fixed grids, also on those that end early."""
-        pairs: list[tuple[NamedSolver, str | None]]
-        if wanted is None:
-            pairs = [(named, None) for named in solvers_with_noise()]
-        else:
-            pairs = [(_named(w[0]), w[1]) if isinstance(w, tuple) else (_named(w), None) for w in wanted]
-        found, reason = [], "give candidates"
-        for named, wish in pairs:
-            try:
-                fitted, steps = self.on.fit(named.solver, calls)
-            except ValueError as error:  # too few calls for this solver
-                reason = str(error)
-                continue
-            named = named if fitted == named.solver else NamedSolver(fitted, None, {})
-            grids = candidate_grids(self.on, steps, self.scale)
-            if wish is not None and wish not in grids:
-                grids = {wish: grid_named(self.on, wish, steps)}
-            found += [Candidate(named, name, times) for name, times in grids.items() if wish in (None, name)]
-        if not found:
-            raise SolverError(f"no candidate can run: {reason}")
-        return found
-
     def _exact(self, candidate: Candidate) -> float | None:
-        """W2 over the root of the dimensions on Gaussian data; None for a solver that is not linear."""
-        try:
-            found = analyse(
-                candidate.named.solver, self.on.model.sde, candidate.times,  # type: ignore[arg-type]
-                self.spectrum, denoise=bool(self.on.options["denoise"]),
-            )  # fmt: skip
-        except (SolverError, InputError):
-            return None
-        distance = found.w2 / math.sqrt(len(self.spectrum))
-        return distance if math.isfinite(distance) else math.inf
+        """Its exact distance on Gaussian data, infinite where it diverges; None for a solver that is not linear."""
+        return exact_distance(
+            candidate.named.solver, self.on.model.sde, candidate.times, self.spectrum,
+            denoise=bool(self.on.options["denoise"]),
+        )  # fmt: skip
 
     def _measured(
         self, exact: float | None, candidate: Candidate

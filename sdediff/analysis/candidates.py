@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -93,16 +93,27 @@ def named_solver(kind: str | Solver, **options: Any) -> NamedSolver:
 
 def candidates_for(paths: Paths, calls: int, wanted: Sequence[CandidateLike] | None, scale: float) -> list[Candidate]:
     """The candidates that the budget allows: the default solvers, or those wanted, on the fixed or the named grids."""
-    stats = paths.model.stats
-    solvers: list[tuple[NamedSolver, str | None]]
+    known = paths.model.stats is not None
+    usual = default_solvers("auto" if known else scale, known)
+    return on_grids(paths, calls, wished(wanted, usual, named_solver), scale)
+
+
+def wished(
+    wanted: Sequence[CandidateLike] | None, usual: Iterable[NamedSolver], named: Callable[[str | Solver], NamedSolver]
+) -> list[tuple[NamedSolver, str | None]]:
+    """The solvers that are wanted, each with the name of its grid or None; by default the usual ones."""
     if wanted is None:
-        scale_option = "auto" if stats is not None else scale
-        solvers = [(named, None) for named in default_solvers(scale_option, stats is not None)]
-    else:
-        if not isinstance(wanted, Sequence) or isinstance(wanted, str | bytes):
-            raise InputTypeError(f"candidates={shown(wanted)}: give a list of solvers, or of pairs (solver, grid)")
-        pairs = [entry if isinstance(entry, tuple) else (entry, None) for entry in wanted]
-        solvers = [(named_solver(kind), grid_name) for kind, grid_name in pairs]
+        return [(solver, None) for solver in usual]
+    if not isinstance(wanted, Sequence) or isinstance(wanted, str | bytes):
+        raise InputTypeError(f"candidates={shown(wanted)}: give a list of solvers, or of pairs (solver, grid)")
+    pairs = [entry if isinstance(entry, tuple) else (entry, None) for entry in wanted]
+    return [(named(kind), grid_name) for kind, grid_name in pairs]
+
+
+def on_grids(
+    paths: Paths, calls: int, solvers: Sequence[tuple[NamedSolver, str | None]], scale: float
+) -> list[Candidate]:
+    """Solvers on the fixed grids, or on the named one, each in as many steps as the calls allow."""
     candidates: list[Candidate] = []
     reason = "give candidates"
     for named, grid_name in solvers:
@@ -115,7 +126,7 @@ def candidates_for(paths: Paths, calls: int, wanted: Sequence[CandidateLike] | N
         named = named if fitted == named.solver else NamedSolver(fitted, None, {})
         grids = candidate_grids(paths, steps, scale)
         if grid_name is not None and grid_name not in grids:
-            grids = {grid_name: grid_named(paths, grid_name, steps)}
+            grids = {grid_name: _grid_named(paths, grid_name, steps)}
         candidates += [Candidate(named, key, times) for key, times in grids.items() if grid_name in (None, key)]
     if not candidates:
         raise SolverError(f"no candidate can run: {reason}")
@@ -167,8 +178,7 @@ def command_line(paths: Paths, candidate: Candidate, calls: int) -> str | None:
     return f"sdediff sample {name} {candidate.named.command} --grid {candidate.grid} --calls {calls}{kind}"
 
 
-def grid_named(paths: Paths, name: str, steps: int) -> Tensor:
-    """The grid of that name between the ends of these paths; InputError for an unknown name."""
+def _grid_named(paths: Paths, name: str, steps: int) -> Tensor:
     if name not in GRIDS:
         raise InputError(nearest(name, GRIDS, "grid"))
     return grid(name, paths.model.sde, steps, paths.options["start"], paths.options["stop"])

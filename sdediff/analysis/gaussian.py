@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -11,13 +12,13 @@ import torch
 from torch import Tensor
 
 from sdediff._utils.checks import known, real_tensor, shown
-from sdediff._utils.errors import InputError
+from sdediff._utils.errors import Error, InputError, StepsWarning
 from sdediff._utils.tables import html_table
 from sdediff.analysis.figures import SpectrumCurve, draw_spectrum
 from sdediff.analysis.response import gaussian_model, impulse_response
 from sdediff.grids.grids import GridLike
 from sdediff.model.data_statistics import Statistics
-from sdediff.sde.base import LinearSDE
+from sdediff.sde.base import SDE, LinearSDE, linear
 from sdediff.sde.checks import check_process
 from sdediff.solvers import Solver, SolverError
 from sdediff.solvers import solver as resolve_solver
@@ -197,3 +198,26 @@ def eigenvalues(spectrum: Sequence[float] | Tensor) -> Tensor:
     if not len(values) or not bool((torch.isfinite(values) & (values > 0)).all()):
         raise InputError(f"spectrum={shown(spectrum)}: give the data's variances along its axes, all positive")
     return values
+
+
+def exact_distance(
+    solver: Solver,
+    sde: SDE,
+    grid: GridLike | None,
+    values: Sequence[float] | Tensor,
+    *,
+    calls: int | None = None,
+    denoise: bool = True,
+) -> float | None:
+    """The W2 distance of `analyse` over the root of the dimensions; infinite where it diverges, None of no linear map.
+
+    Adaptive solvers and those that scale by norms are no linear maps.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", StepsWarning)
+            found = analyse(solver, linear(sde), grid, values, calls=calls, denoise=denoise)
+    except (Error, ValueError):
+        return None
+    distance = found.w2 / math.sqrt(len(found.spectrum))
+    return distance if math.isfinite(distance) else math.inf

@@ -18,6 +18,7 @@ from sdediff.analysis.recommendation import MeasuredCandidate
 from sdediff.analysis.tuning import spectrum, tuned
 from sdediff.metrics import energy_distance
 from sdediff.model.data_statistics import Statistics
+from sdediff.sde.base import linear
 from sdediff.solvers import Solver, SolverError
 
 # The number of starts that every candidate is screened on, and of separate starts that grids are tuned on.
@@ -112,7 +113,7 @@ class Selection:
         start, solver = leader.times[0].item(), leader.named.solver
         try:
             times = tuned(
-                sde, len(leader.times) - 1 + early, start, self.on.stop,  # type: ignore[arg-type]
+                linear(sde), len(leader.times) - 1 + early, start, self.on.stop,
                 spectrum=spectrum(self.stats, 64), solver=solver,
             )  # fmt: skip
         except SolverError:  # not linear, or it needs what Gaussian data lack: tuning on paths remains

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
-from sdediff._utils.errors import Error, StepsWarning
-from sdediff.analysis import analyse, spectrum
+from sdediff.analysis import spectrum
+from sdediff.analysis.gaussian import exact_distance
 from sdediff.benchmark.entries import Entry, Point, SolverEntry
 from sdediff.benchmark.tasks import Task
 
@@ -34,16 +33,8 @@ class ExactBias:
             self._spectra[task.name] = tuple(spectrum(data, _EIGENVALUES).tolist())
         key = (task.name, entry.label, point)
         if key not in self._found:
-            self._found[key] = _of(entry, point, task.model.sde, self._spectra[task.name])
+            found = exact_distance(
+                entry.at(point), task.model.sde, point.grid, self._spectra[task.name], calls=point.budget
+            )  # fmt: skip
+            self._found[key] = None if found is None or math.isinf(found) else found
         return self._found[key]
-
-
-def _of(entry: SolverEntry, point: Point, sde: Any, values: tuple[float, ...]) -> float | None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", StepsWarning)
-            found = analyse(entry.at(point), sde, point.grid, values, calls=point.budget)
-    except (Error, ValueError):
-        return None
-    distance = found.w2 / math.sqrt(len(values))
-    return distance if math.isfinite(distance) else None
