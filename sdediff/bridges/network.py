@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sdediff._utils.errors import MissingPackageError
 from sdediff.bridges.conventions import channels_of, convention_of
 from sdediff.bridges.errors import BridgeError
+from sdediff.model.conditions import a_row_each
 from sdediff.model.prediction import ModelError
 
 # What reading weights raises where they are damaged, missing or of another shape.
@@ -87,19 +88,10 @@ class DiffusersNetwork(nn.Module):
             if not self.more:
                 raise ModelError("concat= has no effect on a network that reads the states alone: leave it out")
             x = torch.cat([x, concat.to(x.dtype)], dim=1)
-        cond = {name: self._a_sample_each(value, len(x)) for name, value in cond.items()}
+        cond = a_row_each(cond, len(x))  # which attention to tokens needs
         first, *_ = self.network(x, timestep=time, **cond, return_dict=False)
         output: Tensor = first
         return output
-
-    @staticmethod
-    def _a_sample_each(value: Any, batch: int) -> Any:
-        """A condition (1, ...) of all samples with a row a sample, as attention to tokens needs it, nested at will."""
-        if isinstance(value, dict):
-            return {name: DiffusersNetwork._a_sample_each(part, batch) for name, part in value.items()}
-        if isinstance(value, Tensor) and value.ndim > 1 and len(value) == 1 != batch:
-            return value.expand(batch, *value.shape[1:])
-        return value
 
 
 def plain(value: Any) -> Any:

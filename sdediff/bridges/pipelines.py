@@ -50,8 +50,9 @@ def from_diffusers(
     else:
         network, scheduler, parts, facts = _of_pipeline(source)
     model = _model(network, scheduler, parts, facts)
-    for module in (model.net, *modules_of(model)):
-        module.to(device=device, dtype=dtype)  # type: ignore[attr-defined]
+    modules: list[Any] = [model.net, *modules_of(model)]
+    for module in modules:
+        module.to(device=device, dtype=dtype)
     return model
 
 

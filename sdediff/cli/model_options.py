@@ -83,20 +83,14 @@ class ModelOptions:
 
 def prompted(model: ScoreModel, text: str, rows: int | None = None, flag: str = "--prompt") -> dict[str, Any]:
     """The condition that a text is for a model's network, with a row for each of `rows` samples."""
+    from sdediff.model.conditions import a_row_each
+
     if model.text_encoder is None:
         notes = "".join(f" ({note})" for note in model.card.get("notes") or () if "text" in note)
         raise BadInput(f"{flag}: the model has no text encoder{notes}: write its condition as --cond name=value")
     with naming(flag):
-        cond: dict[str, Any] = model.text_encoder(text)
-    return _rows_of(cond, rows or 1)
-
-
-def _rows_of(cond: dict[str, Any], rows: int) -> dict[str, Any]:
-    """Conditions (1, ...) with a row a sample, nested ones too."""
-    return {
-        name: _rows_of(value, rows) if isinstance(value, dict) else value.expand(rows, *value.shape[1:])
-        for name, value in cond.items()
-    }
+        cond: dict[str, Any] = a_row_each(model.text_encoder(text), rows or 1)
+    return cond
 
 
 def _adapted(model: ScoreModel, text: str) -> ScoreModel:

@@ -89,6 +89,15 @@ def _open(name: str, what: str, batch: int) -> str:
     )
 
 
+def a_row_each(value: Any, count: int) -> Any:
+    """A condition (1, M, ...) of all samples, nested at will, as one with a row for each of `count` samples."""
+    if isinstance(value, dict):
+        return {name: a_row_each(part, count) for name, part in value.items()}
+    if isinstance(value, Tensor) and value.ndim > 1 and len(value) == 1 != count:
+        return value.expand(count, *value.shape[1:])
+    return value
+
+
 def conditions_in_turn(cond: dict[str, Any] | None, rows: range, shared: Collection[str] = ()) -> dict[str, Any] | None:
     """The conditions of samples `rows` where tensors give their rows in turn, again from the first after the last.
 
