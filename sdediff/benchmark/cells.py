@@ -94,8 +94,7 @@ class Cell:
     @classmethod
     def of(cls, row: dict[str, Any], distances: Sequence[str], times: dict[str, Any]) -> Cell:
         """The cell of a row of columns and its times."""
-        values: dict[str, Any] = {name: row[name] for name in COLUMNS if name != "gaussian"}
-        values["gaussian"] = row.get("gaussian")  # results before 0.2 have no such column
+        values: dict[str, Any] = {name: row[name] for name in COLUMNS}
         clock: dict[str, Any] = {name: times.get(name) for name in TIMES}
         found = {}
         for name in distances:

@@ -137,7 +137,8 @@ class SolverEntry(Entry):
         """The solver with the tolerance of a point."""
         if point.tolerance is None:
             return self.solver
-        return dataclasses.replace(self.solver, rtol=point.tolerance, atol=point.tolerance)  # type: ignore[call-arg]
+        tolerances: dict[str, Any] = {"rtol": point.tolerance, "atol": point.tolerance}
+        return dataclasses.replace(self.solver, **tolerances)
 
     def prepare(self, task: Task, point: Point) -> Facts:
         model = task.model

@@ -71,8 +71,8 @@ class Report:
     @property
     def of_latents(self) -> list[str]:
         """The names of the tasks whose errors and distances are of latents, not of images."""
-        summaries = {name: str(about.get("summary")) for name, about in self.settings["model"].items()}
-        return [name for name in self.tasks if "states are latents" in summaries.get(name, "")]
+        models = self.settings["model"]
+        return [name for name in self.tasks if models.get(name, {}).get("of") == "latents"]
 
     def __repr__(self) -> str:
         done = f"{len(self.rows)} results on {', '.join(self.tasks)}; {len(self.skipped)} skipped"

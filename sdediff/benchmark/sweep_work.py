@@ -24,6 +24,7 @@ from sdediff.jobs import Batch, Work
 from sdediff.jobs.identity import described, model_parts
 from sdediff.jobs.tables import described_schema
 from sdediff.model.network import placement
+from sdediff.model.parts import states_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -102,7 +103,10 @@ class SweepWork(Work):
     @functools.cached_property
     def _described(self) -> dict[str, dict[str, Any]]:
         data = {t.name: {n: described(getattr(t, n)) for n in ("truth", "real", "cond", "modes")} for t in self.tasks}
-        models = {task.name: {"summary": task.describe(), **model_parts(task.model)} for task in self.tasks}
+        models = {
+            task.name: {"summary": task.describe(), "of": states_of(task.model), **model_parts(task.model)}
+            for task in self.tasks
+        }
         where = {
             name: {"dtype": str(kind).removeprefix("torch."), "device": place.type, "samples": self.samples[name]}
             for name, (kind, place) in self.places.items()

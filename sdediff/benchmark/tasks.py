@@ -16,7 +16,6 @@ from sdediff.datasets import DataSet
 from sdediff.model.conditions import as_tensors, conditions_in_turn
 from sdediff.model.data_card import DataCard
 from sdediff.model.data_check import check_data
-from sdediff.model.parts import states_of
 from sdediff.model.score_model import ScoreModel
 from sdediff.sde.processes import VP
 from sdediff.solvers import ODE, Solver, solver
@@ -79,8 +78,7 @@ class Task:
         size = sum(p.numel() for p in net.parameters()) if isinstance(net, torch.nn.Module) else 0
         name = type(net).__name__ + (f" of {size} parameters" if size else "")
         trained = f", trained on {model.trained!r}" if model.trained is not None else ""
-        of = ", states are latents" if states_of(model) == "latents" else ""
-        return f"ScoreModel({name}, {model.sde!r}, predicts={model.predicts!r}, time={model.time!r}{trained}{of})"
+        return f"ScoreModel({name}, {model.sde!r}, predicts={model.predicts!r}, time={model.time!r}{trained})"
 
 
 def resolve_task(
@@ -111,7 +109,8 @@ def target_task(name: str, device: Any = None, dtype: torch.dtype | None = None)
     """The task of a target of sdediff.targets, with its exact score, under VP."""
     distribution, dtype = target(name), dtype or torch.get_default_dtype()
     model = distribution.model(VP())
-    model.net.to(device or "cpu")  # type: ignore[attr-defined]
+    net: Any = model.net
+    net.to(device or "cpu")
     truth, real = (distribution.sample(_TRUTH_SIZE, index=first, dtype=dtype) for first in (0, _TRUTH_SIZE))
     reference = ReferenceSolver(ODE("DOP853", 1e-8, 1e-8), None, torch.float64)
     modes = distribution.means.reshape(-1, *distribution.shape)
