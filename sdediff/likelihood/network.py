@@ -17,6 +17,8 @@ from sdediff.likelihood.student import Spread
 from sdediff.likelihood.task import Conditions, Task
 from sdediff.likelihood.trace import Moments, check_gradient, forward_moments, moments, probe_vectors
 from sdediff.likelihood.whitened import per_row
+from sdediff.model.bound import BoundModel
+from sdediff.model.network import look
 from sdediff.model.prediction import Prediction
 from sdediff.model.score_model import Net
 
@@ -60,12 +62,13 @@ class Network:
         # Per number of sides (2 for central differences): the last states and clocks of the padded batch.
         self._padding: dict[int, tuple[Tensor, Tensor]] = {}
         self._slots = torch.arange(task.padded_size or len(x)).clamp(max=len(x) - 1)
+        self._dtypes = look(task.model.net).dtypes
         self._model = task.model.map_net(self._wrapped)
 
     def at(self, x: Tensor, level: Level, rows: Tensor) -> Prediction:
         """The prediction at states x (b, ...) of `rows`, without gradients."""
         self._rows = rows
-        prediction = self._model(x.to(self._dtype), level)
+        prediction = self._predicted(x.to(self._dtype), level)
         self._check_finite(prediction.raw, level, rows)
         return prediction
 
@@ -82,9 +85,9 @@ class Network:
         if task.autograd:
             with torch.enable_grad():
                 x = x if graph and x.requires_grad else x.detach().requires_grad_(True)
-                prediction = self._model(x, level)
+                prediction = self._predicted(x, level)
                 if not self._differentiable:
-                    check_gradient(prediction.raw, x, lambda other: self._model(other, level).raw)
+                    check_gradient(prediction.raw, x, lambda other: self._predicted(other, level).raw)
                     self._differentiable = True
                 found = moments(prediction.raw, x, vectors, graph, task.padded_size or len(x))
             raw, pair = prediction.raw, prediction.pair
@@ -119,12 +122,16 @@ class Network:
         if self.task.autograd:
             with torch.enable_grad():
                 x = output.x.requires_grad_(True)
-                raw = self._model(x, output.level).raw
+                raw = self._predicted(x, output.level).raw
                 found = moments(raw, x, vectors, bool(self.task.gradient), self.task.padded_size or len(x))
         else:
             _, found, _ = self._central_differences(output.x, output.level, vectors)
         trace, square = found.trace[0], found.square[0]
         return (trace, square) if self.task.gradient else (trace.detach(), square.detach())
+
+    def _predicted(self, x: Tensor, level: Level) -> Prediction:
+        """One evaluation; what the network's modules are was looked at once."""
+        return BoundModel(self._model, dtypes=self._dtypes)(x, level)
 
     def _probes(self, x: Tensor, rows: Tensor, node: int, probes: int, common: bool) -> Tensor | None:
         """The fresh probes of a node and the common one (P, b, ...); None for the exact trace."""
@@ -150,7 +157,7 @@ class Network:
         both = level if not isinstance(level.time, Tensor) else level_at(self._model.sde, level.time.repeat(2))
 
         def field(two: Tensor) -> Tensor:
-            last[:] = [self._model(two, both)]
+            last[:] = [self._predicted(two, both)]
             return last[0].raw
 
         found = forward_moments(field, x, vectors, self._difference_step(level, x))
