@@ -36,9 +36,10 @@ def trained(model: sd.ScoreModel, file: Path) -> dict[str, Any]:
     sd.train(adapted, rows, SETTINGS)
     seconds = time.process_time() - began
     sd.adapters.save_lora(adapted, file)
-    sizes = [sum(p.numel() for p in net.parameters()) for net in (model.net, adapted.net)]  # type: ignore[attr-defined]
-    back = sd.adapters.remove_lora(sd.adapters.unmerge_lora(sd.adapters.merge_lora(adapted))).net
-    before, after = model.net.state_dict(), back.state_dict()  # type: ignore[attr-defined]
+    back = sd.adapters.remove_lora(sd.adapters.unmerge_lora(sd.adapters.merge_lora(adapted)))
+    nets: list[Any] = [model.net, adapted.net, back.net]
+    sizes = [sum(p.numel() for p in net.parameters()) for net in nets[:2]]
+    before, after = nets[0].state_dict(), nets[2].state_dict()
     return {
         "digit": DIGIT, "settings": repr(SETTINGS), "cpu_seconds": round(seconds, 1), "images": len(rows),
         "weights": sizes[1] - sizes[0], "file_bytes": file.stat().st_size,

@@ -15,6 +15,7 @@ import math
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,10 +86,10 @@ class Moments:
 def together_trained(digits: sd.datasets.DataSet) -> dict[str, tuple[float, float]]:
     """Bound and variance of digits-vdm under the linear, its learned and the best schedule."""
     model = sd.load("digits-vdm")
-    ends = model.sde.ends.tolist()  # type: ignore[attr-defined]
-    moments = Moments(model, digits.dequantised(0, range(256)), ends)
+    learned: Any = model.sde
+    moments = Moments(model, digits.dequantised(0, range(256)), learned.ends.tolist())
     best = moments.bound(), moments.best()
-    return {"linear": moments.variance(), "learned": moments.variance(model.sde), "best": best}  # type: ignore[arg-type]
+    return {"linear": moments.variance(), "learned": moments.variance(learned), "best": best}
 
 
 def main() -> int:
