@@ -63,6 +63,22 @@ def draw_convergence(curves: Mapping[str, ConvergenceCurve], ticks: Sequence[int
     return _save(figure, axes, path)
 
 
+def with_room(figure: Figure) -> Figure:
+    """The same figure, in which every log axis that shows one number alone reaches from half to twice of it.
+
+    Matplotlib lets such an axis shrink to the rounding error of its limits, and divides by their difference, 0.
+    """
+    for axes in figure.axes:
+        for axis, limits, widen in (
+            (axes.xaxis, axes.get_xlim, axes.set_xlim),
+            (axes.yaxis, axes.get_ylim, axes.set_ylim),
+        ):
+            low, high = sorted(limits())
+            if axis.get_scale() == "log" and high < 1.001 * low:
+                widen(low / 2, high * 2)
+    return figure
+
+
 class _Style(NamedTuple):
     color: str
     marker: str
@@ -90,5 +106,5 @@ def _figure(columns: int) -> tuple[Figure, Sequence[Axes]]:
 def _save(figure: Figure, labelled: Axes, path: str | Path) -> Path:
     handles, labels = labelled.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", frameon=False, fontsize=9, ncols=2)
-    figure.savefig(path, format="png", dpi=130)
+    with_room(figure).savefig(path, format="png", dpi=130)
     return Path(path)

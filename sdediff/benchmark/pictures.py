@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sdediff.analysis.figures import COLOURS, MARKERS
+from sdediff.analysis.figures import COLOURS, MARKERS, with_room
 from sdediff.benchmark.ranking import Place, places
 from sdediff.benchmark.rows import Row
 from sdediff.benchmark.slopes import slope
@@ -88,7 +88,7 @@ def ranked(rows: Sequence[Row], distance: str) -> Figure:
             _ranking(panels[line][column], found[:_RANKED])
             panels[line][column].set_xlabel(("error against the exact flow", distance)[line])
         panels[0][column].set_title(f"{task}, {budget} calls", fontweight="bold")
-    return figure
+    return with_room(figure)
 
 
 def _ranking(axes: Axes, found: Sequence[Place]) -> None:
@@ -104,9 +104,6 @@ def _ranking(axes: Axes, found: Sequence[Place]) -> None:
         )  # fmt: skip
     axes.set_yticks(range(len(found)), [f"{place.label}  {place.places}" for place in found], fontsize=8)
     axes.set_ylim(max(len(found), 1) - 0.5, -0.5)
-    left, right = axes.get_xlim()
-    if positive and found and right < 1.001 * left:  # of one number, without an interval
-        axes.set_xlim(left / 2, right * 2)
 
 
 def orders(rows: Sequence[Row]) -> Figure:
@@ -131,7 +128,7 @@ def orders(rows: Sequence[Row]) -> Figure:
         axes.set_title(task, fontweight="bold")
         axes.legend(fontsize=6.5, ncols=2, title="slope of the last two", title_fontsize=7, loc="lower left")
     panels[0][0].set_ylabel("error against the exact flow\n(rms a dimension, median)")
-    return figure
+    return with_room(figure)
 
 
 def _guides(axes: Axes) -> None:
@@ -218,4 +215,4 @@ def _with_legend(figure: Figure, panels: Any, title: str) -> Figure:
         list(handles.values()), list(handles), loc="outside right upper", frameon=False, fontsize=8, title=title,
         title_fontsize=8, alignment="left", ncols=1 + len(handles) // 34,
     )  # fmt: skip
-    return figure
+    return with_room(figure)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from sdediff.analysis.figures import COLOURS, MARKERS
+from sdediff.analysis.figures import COLOURS, MARKERS, with_room
 from sdediff.benchmark.rows import Quality, Row
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def draw(rows: Sequence[Row], distance: str) -> Figure:
     axes[0][0].set_ylabel("error against the exact flow\n(rms a dimension, median)")
     axes[1][0].set_ylabel(f"distance to the truth\n({distance})")
     _legend(figure, styles)
-    return figure
+    return with_room(figure)
 
 
 def _lines(rows: Sequence[Row]) -> dict[str, list[Row]]:

@@ -2,10 +2,12 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from sdediff.benchmark import Quality
-from sdediff.benchmark.pictures import against_time, front, ranked
+from sdediff.benchmark.pictures import against_time, front, orders, ranked
+from sdediff.benchmark.plots import draw
 from sdediff.benchmark.ranking import places
 from sdediff.benchmark.slopes import slope
 
@@ -26,6 +28,16 @@ def test_every_picture_of_a_sweep_is_written(report, tmp_path):
     paths = report.pictures(tmp_path)
     assert [path.name for path in paths] == ["seconds.png", "ranking.png", "orders.png"]  # its samples are no pictures
     assert all(path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and path.stat().st_size > 10_000 for path in paths)
+
+
+def test_a_single_row_of_any_size_can_be_drawn(report):
+    for ms in 10 ** np.random.default_rng(0).uniform(-3, 3, 6):
+        quality = {name: Quality(float(ms) ** 0.7, None) for name in ("error_median", "energy")}
+        rows = [like(report, ms=float(ms), quality=quality)]
+        for figure in (against_time(rows, "energy"), orders(rows), ranked(rows, "energy"), draw(rows, "energy")):
+            figure.canvas.draw()  # a warning is an error in the tests
+            for low, high in (limits for axes in figure.axes for limits in (axes.get_xlim(), sorted(axes.get_ylim()))):
+                assert high > low
 
 
 def test_the_front_holds_what_nothing_as_fast_is_better_than():
