@@ -16,6 +16,7 @@ from tests.bridges.small import MARKS, diffusers
 from tests.bridges.tiny_pipeline import pipeline, start
 
 pytestmark = MARKS
+SPACINGS = ("leading", "trailing", "linspace")
 KINDS = ("DDIMScheduler", "DPMSolverMultistepScheduler", "EulerDiscreteScheduler")
 PROMPT, NEGATIVE, SCALE = "a red bag", "a bad hat", 4.0
 
@@ -36,9 +37,10 @@ def gap(ours: Tensor, theirs: Tensor) -> float:
     return ((ours - theirs).abs().max() / theirs.abs().max()).item()
 
 
+@pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_guidance_with_a_negative_prompt_is_the_librarys(kind):
-    pipe = pipeline(kind)
+def test_guidance_with_a_negative_prompt_is_the_librarys(kind, spacing):
+    pipe = pipeline(kind, timestep_spacing=spacing)
     model = sd.from_diffusers(pipe)
     theirs = pipe(
         PROMPT, negative_prompt=NEGATIVE, num_inference_steps=6, guidance_scale=SCALE, latents=start(1),
@@ -63,10 +65,11 @@ def test_rescaled_guidance_is_the_librarys():
     assert gap(sd.sample(both, x=start(1), **bridges.scheduler_options(model, 4)), theirs) < 1e-5
 
 
+@pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("strength", [0.5, 0.58])
-def test_an_image_is_changed_as_by_the_library(kind, strength):
-    plain = pipeline(kind)
+def test_an_image_is_changed_as_by_the_library(kind, spacing, strength):
+    plain = pipeline(kind, timestep_spacing=spacing)
     pipe = diffusers.StableDiffusionImg2ImgPipeline(**plain.components, requires_safety_checker=False)
     pipe.set_progress_bar_config(disable=True)
     model, calls = sd.from_diffusers(plain), 10
@@ -83,9 +86,10 @@ def test_an_image_is_changed_as_by_the_library(kind, strength):
     assert gap(sd.sample(guided(model), x=x, **options), theirs) < 1e-5
 
 
+@pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_network_trained_to_inpaint_is_given_mask_and_image(kind):
-    plain = pipeline(kind, channels=9)
+def test_a_network_trained_to_inpaint_is_given_mask_and_image(kind, spacing):
+    plain = pipeline(kind, channels=9, timestep_spacing=spacing)
     pipe = diffusers.StableDiffusionInpaintPipeline(**plain.components, requires_safety_checker=False)
     pipe.set_progress_bar_config(disable=True)
     model = sd.from_diffusers(plain)
@@ -107,8 +111,8 @@ def test_a_network_trained_to_inpaint_is_given_mask_and_image(kind):
         sd.sample(guided(model), x=x, **options)
 
 
+@pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("spacing", ["leading", "trailing"])
 def test_known_latents_are_put_back_after_each_step_as_by_the_library(kind, spacing):
     """A network that was not trained to inpaint: the known part is noised by the same normals at every level."""
     plain = pipeline(kind, timestep_spacing=spacing)
