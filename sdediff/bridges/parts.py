@@ -24,7 +24,10 @@ _SEVERAL = (
 
 
 def index_of(folder: Path) -> dict[str, Any]:
-    """The parts that model_index.json names, empty without one. BridgeError: a part whose folder is not there."""
+    """The parts that model_index.json names, empty without one. BridgeError: a part that is not there.
+
+    A part lies in a folder of its name; the network and the scheduler may lie beside the index instead.
+    """
     if not (folder / INDEX).is_file():
         return {}
     index = {
@@ -32,10 +35,18 @@ def index_of(folder: Path) -> dict[str, Any]:
         for name, entry in read_configuration(folder / INDEX).items()
         if isinstance(entry, list) and len(entry) == 2 and all(isinstance(part, str) for part in entry)
     }
-    for name in index:
-        if name != "safety_checker" and not (folder / name).is_dir():
+    for name, (_, kind) in index.items():
+        if name != "safety_checker" and not (folder / name).is_dir() and not _beside_the_index(folder, name, kind):
             raise BridgeError(f"{folder / INDEX}: it names {name}, and there is no folder {folder / name}")
     return index
+
+
+def _beside_the_index(folder: Path, name: str, kind: str) -> bool:
+    """Whether the pipeline's own folder holds a part: its scheduler, or its one network."""
+    if name == "scheduler":
+        return (folder / "scheduler_config.json").is_file()
+    config = folder / "config.json"
+    return config.is_file() and read_configuration(config).get("_class_name") == kind
 
 
 def folder_parts(folder: Path, dtype: torch.dtype | None) -> tuple[dict[str, nn.Module], dict[str, Any]]:
