@@ -26,8 +26,19 @@ def _model() -> sd.ScoreModel:
     return model.given(**model.text_encoder("a red bag"))
 
 
+def _small() -> sd.ScoreModel:
+    """A latent model whose network, ours, takes a millisecond."""
+    read = sd.from_diffusers(pipeline())
+    net = sd.training.build(lambda: sd.nets.UNet(channels_in=4, width=4, multiples=(1,), blocks=1, tokens=8)).eval()
+    text = sd.bridges.TransformersText(read.text_encoder.tokenizer, read.text_encoder.encoder, "tokens")
+    card = {"data": {"shape": [4, 8, 8]}}
+    return sd.ScoreModel(net, sd.VP(), autoencoder=read.autoencoder, text_encoder=text, card=card)
+
+
 def test_a_recommendation_is_of_latents() -> None:
-    found = sd.recommend(_model(), (4, 8, 8), calls=3, candidates=["ddim", "dpmpp_2m"], starts=4)
+    model = _small()
+    prompted = model.given(**model.text_encoder("a red bag"))
+    found = sd.recommend(prompted, calls=3, candidates=["ddim", "dpmpp_2m"], starts=4)
     assert found.of == "latents"
     assert "exact flow, of latents" in " ".join(str(found).split())
     assert repr(found).endswith("of latents)")
@@ -67,18 +78,7 @@ def test_a_log_density_is_of_latents_and_a_bound_of_images() -> None:
 
 
 def test_the_command_says_what_is_recommended_for(tmp_path, capsys) -> None:
-    pipeline().save_pretrained(tmp_path / "pipe")
-    words = [
-        "recommend",
-        str(tmp_path / "pipe"),
-        "--prompt",
-        "hat",
-        "--calls",
-        "2",
-        "--solver",
-        "ddim",
-        "--starts",
-        "4",
-    ]
+    folder = sd.save(_small(), tmp_path / "small")
+    words = ["recommend", str(folder), "--prompt", "hat", "--calls", "2", "--solver", "ddim", "--starts", "2"]
     assert main([*words, "--json", "--quiet"]) == 0
     assert json.loads(capsys.readouterr().out)["of"] == "latents"
