@@ -12,6 +12,7 @@ from torch import Tensor
 from sdediff._utils.checks import number
 from sdediff._utils.errors import InputError
 from sdediff._utils.files import expanded, read_tensors, whole
+from sdediff._utils.hub_files import hub_file, is_hub_id, snapshot
 from sdediff.adapters.lora import add_lora, lora_network
 from sdediff.adapters.network import ADAPTER
 from sdediff.model.score_model import ScoreModel
@@ -20,6 +21,9 @@ _METADATA = "lora_adapter_metadata"
 # Before a layer's name: what diffusers and peft write, and what wraps a network of diffusers here.
 _PREFIXES = ("unet.", "transformer.", "base_model.model.", "network.")
 _LARGEST_RANK = 4096
+# The file of an adapter in a folder, as diffusers and as peft call it, and where peft says its alpha.
+_NAMES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
+_BESIDE = "adapter_config.json"
 
 
 def save_lora(model: ScoreModel, file: str | Path) -> Path:
@@ -49,10 +53,11 @@ def save_lora(model: ScoreModel, file: str | Path) -> Path:
 def load_lora(model: ScoreModel, file: str | Path, scale: float = 1.0) -> ScoreModel:
     """The model with the adapter of a file, what it adds multiplied by scale; the model given is not changed.
 
-    file: of `save_lora`, diffusers or peft. Raises InputError: a file that is none, layers that the network has not,
-    matrices of other shapes.
+    file: of `save_lora`, diffusers or peft, a folder with one, or on the Hugging Face hub "org/name" or
+    "org/name/file.safetensors". Raises InputError: a file that is none, layers that the network has not, matrices of
+    other shapes, a scaling other than alpha/rank.
     """
-    path = expanded(file, "the adapter")
+    path = _place(file)
     parts, facts = _read(path)
     ranks = {int(a.shape[0]) for a, _ in parts.values()}
     if len(ranks) != 1 or not 1 <= min(ranks) <= _LARGEST_RANK:
@@ -81,6 +86,23 @@ def load_lora(model: ScoreModel, file: str | Path, scale: float = 1.0) -> ScoreM
     return adapted
 
 
+def _place(file: str | Path) -> Path:
+    """The adapter's file that a path or a name of the hub means."""
+    path = expanded(file, "the adapter")
+    if not path.exists() and isinstance(file, str):
+        named = hub_file(file)
+        if named is not None:
+            path = snapshot(named[0], [named[1], _BESIDE]) / named[1]
+        elif is_hub_id(file) and not file.endswith(".safetensors"):
+            path = snapshot(file, [*_NAMES, _BESIDE])
+    if not path.is_dir():
+        return path
+    held = [path / name for name in _NAMES if (path / name).is_file()]
+    if not held:
+        raise InputError(f"{file}: it holds neither {_NAMES[0]} nor {_NAMES[1]}: give the file itself")
+    return held[0]
+
+
 def _bare(name: str) -> str:
     """A layer's name without what libraries write before it."""
     for prefix in _PREFIXES:
@@ -93,10 +115,6 @@ def _read(path: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Any]]
     if not path.is_file():
         raise InputError(f"{path}: no such file: give the adapter's safetensors file")
     tensors, metadata = read_tensors(path)
-    try:
-        facts = json.loads(metadata.get(_METADATA, "{}"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: its {_METADATA} is not JSON ({error}): copy or download it again") from error
     found: dict[str, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         layer, dot, part = name.removesuffix(".weight").rpartition(".")
@@ -106,5 +124,20 @@ def _read(path: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Any]]
     lacking = [name for name, halves in found.items() if len(halves) < 2]
     if lacking or not found:
         raise InputError(f"{path}: {'no lora_A and lora_B' if not found else f'{lacking[0]} lacks one of its two'}")
+    return {name: (halves["lora_A"], halves["lora_B"]) for name, halves in found.items()}, _facts(path, metadata)
+
+
+def _facts(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    """What the file's metadata, or peft's configuration beside it, says of rank, alpha and scaling."""
+    where, text, beside = f"its {_METADATA}", metadata.get(_METADATA), path.with_name(_BESIDE)
+    try:
+        if text is None and beside.is_file():
+            where, text = _BESIDE, beside.read_text(encoding="utf-8")
+        facts = json.loads("{}" if text is None else text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: {where} is not JSON ({error}): copy or download it again") from error
     plain = {str(key).rpartition(".")[2]: value for key, value in facts.items()} if isinstance(facts, dict) else {}
-    return {name: (halves["lora_A"], halves["lora_B"]) for name, halves in found.items()}, plain
+    for name in ("use_rslora", "use_dora", "alpha_pattern"):
+        if plain.get(name):
+            raise InputError(f"{path}: {where} says {name}={plain[name]!r:.60}, which is not read: known is alpha/rank")
+    return plain

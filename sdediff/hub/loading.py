@@ -70,7 +70,8 @@ def load(
         module.requires_grad_(False)
         if device is not None or dtype is not None:
             module.to(device=device, dtype=dtype)
-    return replace(model, origin=Origin(source.reference, packages, source.kind))
+    card = {**model.card, "name": source.reference} if source.kind == "hub" else model.card
+    return replace(model, card=card, origin=Origin(source.reference, packages, source.kind))
 
 
 def read_folder(folder: Path, trust: Collection[str] = ()) -> ScoreModel:

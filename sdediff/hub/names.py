@@ -7,14 +7,20 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-from sdediff._utils.errors import NameWarning
+from sdediff._utils.errors import InputError, NameWarning
 from sdediff._utils.files import expanded
+from sdediff._utils.hub_files import is_hub_id, snapshot
 from sdediff._utils.references import is_reference, plugins
 from sdediff._utils.suggestions import meant
 from sdediff.hub.embedded import ASSETS, embedded_names
 from sdediff.hub.errors import HubError
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+# What a model is read from: weights in folders of parts or by the libraries' names, and what tokenizers are made of.
+_FILES = (
+    "*.json", "*/*.safetensors", "model*.safetensors", "diffusion_pytorch_model*.safetensors", "statistics.safetensors",
+    "*.txt", "*.model",
+)  # fmt: skip
+_LEFT = ("*.fp16*", "*.bf16*", "*non_ema*", "safety_checker/*")  # copies of weights, and a part that nothing here runs
 
 
 class Source(NamedTuple):
@@ -51,7 +57,7 @@ def source_of(name: str | Path, depth: int = 3) -> Source:
         raise HubError(f"{text}: a file: give the folder that holds config.json and model.safetensors")
     if is_reference(text):
         return Source("code", text)
-    if _HUB_ID.fullmatch(text):
+    if is_hub_id(text):
         return Source("hub", text, _snapshot(text))
     names = [*embedded_names(), *plugins("models")]
     near = meant(text, names) if len(text) < 200 else f"write one of {', '.join(names)}"
@@ -66,11 +72,6 @@ def _registered(text: str) -> str | None:
 
 def _snapshot(name: str) -> Path:
     try:
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise HubError(f"{name}: no such folder; to fetch it from the hub: pip install huggingface_hub") from error
-    try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
-    except Exception as error:  # the hub's client raises many kinds; each means the same here
-        reason = str(error).strip().split("\n")[0]
-        raise HubError(f"{name}: no such folder, and the hub does not give it ({reason}): check the name") from error
+        return snapshot(name, _FILES, _LEFT)
+    except InputError as error:
+        raise HubError(str(error)) from error

@@ -193,3 +193,13 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
             adapters.load_lora(base(), written(tensors))
     with pytest.raises(sd.Error, match="lora_alpha='big': write a number"):
         adapters.load_lora(base(), written({f"{name}.lora_A.weight": a, f"{name}.lora_B.weight": b}, lora_alpha="big"))
+    matrices = {f"{name}.lora_A.weight": a, f"{name}.lora_B.weight": b}
+    for facts in ({"use_rslora": True}, {"use_dora": True}, {"alpha_pattern": {name: 4}}):
+        with pytest.raises(sd.Error, match=rf"metadata says {next(iter(facts))}=.*, which is not read: known is alpha"):
+            adapters.load_lora(base(), written(matrices, **facts))
+    file = written(matrices)
+    file.with_name("adapter_config.json").write_text('{"r": 2, "lora_alpha": 6, "use_rslora": false}')
+    assert adapters.load_lora(base(), file).net.alpha == 6
+    file.with_name("adapter_config.json").write_text("{")
+    with pytest.raises(sd.Error, match=r"adapter_config.json is not JSON"):
+        adapters.load_lora(base(), file)

@@ -34,8 +34,9 @@ def test_hub_id_without_its_client(monkeypatch):
 def test_hub_id_with_its_client(monkeypatch, folder):
     class Client:
         @staticmethod
-        def snapshot_download(name, allow_patterns):
-            assert allow_patterns == ["*.json", "*.safetensors"]
+        def snapshot_download(name, allow_patterns, ignore_patterns):
+            assert {"*.json", "*/*.safetensors"} <= set(allow_patterns)
+            assert "*.fp16*" in ignore_patterns
             if name != "some/model":
                 raise OSError("404\nlong story")
             return str(folder)
