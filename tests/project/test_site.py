@@ -24,7 +24,8 @@ pytestmark = [
 
 LARGEST = 2_000_000  # bytes of a page with all that it loads
 
-# What is wrong on a page: overflow to the right, formulas left as text, pictures that do not load or have no text.
+# What is wrong on a page: overflow to the right, formulas left as text, pictures that do not load or have no text,
+# links that a screen reader has no words for.
 LOOK = """() => ({
     wide: document.documentElement.scrollWidth - window.innerWidth,
     raw: [...document.querySelectorAll('.math')].filter(m => !m.querySelector('mjx-container')).map(m => m.textContent),
@@ -32,6 +33,9 @@ LOOK = """() => ({
         .map(p => [...p.childNodes].filter(n => n.nodeType == 3).map(n => n.textContent).join(''))
         .filter(text => /\\$[^$]*[\\\\^_{][^$]*\\$/.test(text)),
     broken: [...document.images].filter(i => !i.naturalWidth).map(i => i.src),
+    nameless: [...document.querySelectorAll('article a[href]')]
+        .filter(a => !a.innerText.trim() && !a.ariaLabel && !a.title && !a.querySelector('img[alt]'))
+        .map(a => a.outerHTML),
     silent: [...document.querySelectorAll('article img')].filter(i => !i.alt || i.alt == i.src).map(i => i.src),
 })"""
 
