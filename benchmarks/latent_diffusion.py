@@ -4,7 +4,9 @@
 
 An autoencoder (KL, and VQ with --vq) trained with the patch-adversarial term from 30 % of its updates, then a U-Net
 with cross-attention on class words together with the small text encoder that reads them, then samples under
-classifier-free guidance, judged by a classifier of pictures that was fitted to the training images.
+classifier-free guidance, judged by a classifier of pictures that was fitted to the training images. The numbers of
+updates were chosen by a run with --seed 10; --seed 0, the default, is the one that is reported. The gates are those of
+the issue: both trainings within 20 minutes of two cores, and at scale 2 at most 20 % errors, two standard errors added.
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from record import RESULTS, Gate, judged, versions, write
 from torch import Tensor
 
 import sdediff as sd
+from sdediff.benchmark import machine
 from sdediff.bridges import DiffusersAutoencoder, TransformersText
 from sdediff.datasets import read, save_grid
 from sdediff.training import Objective, TrainingSettings, train_autoencoder, train_with_texts
@@ -54,13 +58,14 @@ def text_encoder() -> TransformersText:
     return TransformersText(tokenizer, encoder.eval().requires_grad_(False), "tokens")
 
 
-def trained_autoencoder(x: Tensor, kind: str, updates: int) -> tuple[DiffusersAutoencoder, dict[str, Any]]:
+def trained_autoencoder(x: Tensor, kind: str, updates: int, seed: int) -> tuple[DiffusersAutoencoder, dict[str, Any]]:
     """The autoencoder with shift and scale of its latents, and how its reconstructions are."""
     name, config = ("VQModel", {**CONFIG, "num_vq_embeddings": 256, "vq_embed_dim": 4}) if kind == "vq" else (
         "AutoencoderKL", CONFIG)  # fmt: skip
     autoencoder = sd.training.build(lambda: DiffusersAutoencoder(name, config))
     began = time.process_time()
-    log = train_autoencoder(autoencoder, x[:TRAINED], TrainingSettings(updates=updates, batch=32, rate=2e-3, seed=1))
+    settings = TrainingSettings(updates=updates, batch=32, rate=2e-3, seed=seed + 1)
+    log = train_autoencoder(autoencoder, x[:TRAINED], settings)
     seconds = time.process_time() - began
     autoencoder = autoencoder.scaled_to(x[:TRAINED])
     with torch.no_grad():
@@ -78,7 +83,7 @@ def trained_autoencoder(x: Tensor, kind: str, updates: int) -> tuple[DiffusersAu
 
 
 def trained_model(
-    x: Tensor, labels: Tensor, autoencoder: DiffusersAutoencoder, updates: int
+    x: Tensor, labels: Tensor, autoencoder: DiffusersAutoencoder, updates: int, seed: int
 ) -> tuple[sd.ScoreModel, dict[str, Any]]:
     """The latent model, its U-Net under the words of the classes."""
     with torch.no_grad():
@@ -98,7 +103,7 @@ def trained_model(
         stats=sd.statistics(z),
     )
     began = time.process_time()
-    settings = TrainingSettings(updates=updates, batch=64, rate=3e-3, seed=2)
+    settings = TrainingSettings(updates=updates, batch=64, rate=3e-3, seed=seed + 2)
     before = model.text_encoder(WORDS)["tokens"]
     log = train_with_texts(model, {"x": z, "texts": words}, settings, Objective(drop=0.1))
     seconds, loss = round(time.process_time() - began), float(np.mean(log.losses[-100:]))
@@ -110,55 +115,88 @@ def trained_model(
     }  # fmt: skip
 
 
-def judged(model: sd.ScoreModel, classifier: Any, scale: float, each: int, work: Path) -> dict[str, Any]:
+def accuracy(model: sd.ScoreModel, classifier: Any, scale: float, each: int, seed: int, work: Path) -> dict[str, Any]:
     """The accuracy of samples under guidance, by an independent classifier."""
     labels = np.repeat(np.arange(10), each)
     tokens = model.text_encoder([WORDS[k] for k in labels])["tokens"]
     guided = model.given(tokens=tokens)
     guided = guided if scale == 1 else sd.guidance.classifier_free(guided, scale)
     with torch.no_grad():
-        images = model.autoencoder.decode(sd.sample(guided, (len(labels), 4, 7, 7), calls=20))
+        images = model.autoencoder.decode(sd.sample(guided, (len(labels), 4, 7, 7), calls=20, seed=seed))
     save_grid(images.reshape(10, each, 1, 28, 28)[:, :10].flatten(0, 1), work / f"fashion-{scale:g}.png", range=(-1, 1))
     right = classifier.predict(images.flatten(1).clamp(-1, 1).numpy()) == labels
-    return {"scale": scale, "accuracy": float(right.mean()), "error": float(right.std() / len(right) ** 0.5)}
+    return {
+        "scale": scale, "accuracy": float(right.mean()), "error": float(right.std() / len(right) ** 0.5),
+        "samples": len(right), "by_class": dict(zip(WORDS, right.reshape(10, each).mean(1).tolist(), strict=True)),
+    }  # fmt: skip
 
 
-def main() -> None:
-    """Train, sample, judge, and write the record and the pictures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("images")
-    parser.add_argument("labels")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
-    parser.add_argument("--work", type=Path, default=Path("latent-diffusion"))
-    parser.add_argument("--updates", type=int, nargs=2, default=(500, 1000), help="of the autoencoder and of the U-Net")
-    parser.add_argument("--vq", type=int, default=0, help="updates of a VQ autoencoder, which is measured alone")
-    given = parser.parse_args()
-    x = read(given.images, 256, (0, 255)).tensor()
-    labels = torch.from_numpy(read(given.labels).x.reshape(-1).astype(np.int64))
-    given.work.mkdir(parents=True, exist_ok=True)
-    record: dict[str, Any] = {"split": f"images 0-{TRAINED - 1} to train, {TRAINED}-{len(x) - 1} to test"}
-    if given.vq:
-        record["vq_autoencoder"] = trained_autoencoder(x, "vq", given.vq)[1]
-        print(json.dumps(record, indent=1), flush=True)
-    autoencoder, record["autoencoder"] = trained_autoencoder(x, "kl", given.updates[0])
-    print(json.dumps(record, indent=1), flush=True)
-    with torch.no_grad():
-        pairs = torch.stack(
-            [x[TRAINED : TRAINED + 10], autoencoder.decode(autoencoder.encode(x[TRAINED : TRAINED + 10]))]
-        )
-    save_grid(pairs.flatten(0, 1), given.work / "reconstructions.png", range=(-1, 1))
-    model, record["model"] = trained_model(x, labels, autoencoder, given.updates[1])
-    print(json.dumps(record, indent=1), flush=True)
-    sd.save(model, given.work / "model")
+def fitted_classifier(x: Tensor, labels: Tensor) -> tuple[Any, float]:
+    """The classifier of pictures, fitted to the training images, and its accuracy on the test images."""
     from sklearn.decomposition import PCA
     from sklearn.pipeline import make_pipeline
     from sklearn.svm import SVC
 
-    classifier = make_pipeline(PCA(50), SVC(C=10)).fit(x[:TRAINED].flatten(1).numpy(), labels[:TRAINED])
-    record["accuracy_on_real_test_images"] = float(classifier.score(x[TRAINED:].flatten(1).numpy(), labels[TRAINED:]))
-    record["guided"] = [judged(model, classifier, scale, 40, given.work) for scale in (1.0, 2.0, 4.0)]
-    (given.out / "latent_diffusion.json").write_text(json.dumps(record, indent=1) + "\n")
-    print(json.dumps(record, indent=1))
+    pictures, classes = x.flatten(1).numpy(), labels.numpy()
+    classifier = make_pipeline(PCA(50, random_state=0), SVC(C=10)).fit(pictures[:TRAINED], classes[:TRAINED])
+    return classifier, float(classifier.score(pictures[TRAINED:], classes[TRAINED:]))
+
+
+def options() -> argparse.Namespace:
+    """What is typed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images")
+    parser.add_argument("labels")
+    parser.add_argument("--json", type=Path, default=RESULTS / "latent_diffusion.json")
+    parser.add_argument("--work", type=Path, default=Path("latent-diffusion"))
+    parser.add_argument(
+        "--updates", type=int, nargs=2, default=(1500, 3000), help="of the autoencoder and of the U-Net"
+    )
+    parser.add_argument("--vq", type=int, default=0, help="updates of a VQ autoencoder, which is measured alone")
+    parser.add_argument("--each", type=int, default=100, help="samples a class at each scale")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train, sample, judge, and write the record and the pictures."""
+    given = options()
+    torch.set_num_threads(1)
+    x = read(given.images, 256, (0, 255)).tensor()
+    labels = torch.from_numpy(read(given.labels).x.reshape(-1).astype(np.int64))
+    given.work.mkdir(parents=True, exist_ok=True)
+    record: dict[str, Any] = {
+        "split": f"images 0-{TRAINED - 1} to train, {TRAINED}-{len(x) - 1} to test", "seed": given.seed
+    }  # fmt: skip
+    if given.vq:
+        record["vq_autoencoder"] = trained_autoencoder(x, "vq", given.vq, given.seed)[1]
+    autoencoder, record["autoencoder"] = trained_autoencoder(x, "kl", given.updates[0], given.seed)
+    print(json.dumps(record, indent=1), flush=True)
+    with torch.no_grad():
+        shown = x[TRAINED : TRAINED + 10]
+        pairs = torch.cat([shown, autoencoder.decode(autoencoder.encode(shown))])
+    save_grid(pairs, given.work / "reconstructions.png", range=(-1, 1))
+    model, record["model"] = trained_model(x, labels, autoencoder, given.updates[1], given.seed)
+    print(json.dumps(record["model"], indent=1), flush=True)
+    sd.save(model, given.work / "model")
+    classifier, record["accuracy_on_real_test_images"] = fitted_classifier(x, labels)
+    record["guided"] = [
+        accuracy(model, classifier, scale, given.each, given.seed, given.work) for scale in (1.0, 2.0, 4.0)
+    ]
+    two = record["guided"][1]
+    gates = [
+        Gate(
+            "CPU seconds of both trainings",
+            sum(record[part]["cpu_seconds"] for part in ("autoencoder", "model")),
+            1200.0,
+        ),
+        Gate("errors at scale 2, two standard errors added", 1 - two["accuracy"] + 2 * two["error"], 0.2),
+    ]
+    record |= {
+        "gates": judged(gates), "machine": machine(),
+        "versions": versions(["torch", "diffusers", "transformers", "scikit-learn"]),
+    }  # fmt: skip
+    write(given.json, record)
 
 
 if __name__ == "__main__":

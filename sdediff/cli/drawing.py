@@ -12,7 +12,7 @@ from sdediff.cli.options import BadInput, naming
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sdediff.cli.guidance_options import ImageOptions
+    from sdediff.cli.image_options import ImageOptions
     from sdediff.cli.job_options import JobOptions
     from sdediff.jobs import Estimate, Samples
     from sdediff.model.score_model import ScoreModel

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sdediff.cli import drawing
-from sdediff.cli.guidance_options import GuidanceOptions, ImageOptions
+from sdediff.cli.guidance_options import GuidanceOptions
+from sdediff.cli.image_options import ImageOptions
 from sdediff.cli.job_options import JobOptions, print_estimate
 from sdediff.cli.model_options import Model, ModelOptions, StatisticsOf
 from sdediff.cli.options import (
