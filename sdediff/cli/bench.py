@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sdediff.cli.job_options import Address, EngineName, PartOf, Workers, job_errors
-from sdediff.cli.model_options import MODEL_HELP, Cond, Trust, conditioned, load_model
-from sdediff.cli.options import BadInput, Check, Device, Dtype, Json, Seed, make_solver, naming, placed, writable
+from sdediff.cli.model_options import MODEL_HELP, ModelOptions, conditioned, prompted
+from sdediff.cli.options import BadInput, Check, Json, Seed, make_solver, naming, writable
 from sdediff.cli.output import emit, show
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ _FOLDER = "bench-results"
 
 
 def bench(
+    network: ModelOptions,
     model: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help=MODEL_HELP)] = None,
     targets: Annotated[list[str] | None, typer.Option(help="Targets with an exact score: gmm64,ring, ...")] = None,
     data: Annotated[
@@ -43,8 +44,6 @@ def bench(
         list[str] | None, typer.Option(help="frechet[pca32], energy, mmd, sliced_wasserstein; the first is shown.")
     ] = None,
     likelihoods: Annotated[int, typer.Option(min=0, help="Rows of data for each network's likelihood.")] = 32,
-    cond: Cond = None,
-    trust: Trust = None,
     check: Check = True,
     skip_failed: Annotated[bool, typer.Option("--skip-failed", help="Go on where every run fails.")] = False,
     part: PartOf = None,
@@ -56,8 +55,6 @@ def bench(
         Path | None, typer.Option(help=f"Folder of the job; by default {_FOLDER}, or the next free.")
     ] = None,
     seed: Seed = 0,
-    device: Device = "cpu",
-    dtype: Dtype = None,
     as_json: Json = False,
 ) -> None:
     """Compare solvers for speed and quality: a table, bench.png and the cells as Parquet; a job that resumes."""
@@ -66,7 +63,7 @@ def bench(
     from sdediff.benchmark.measures import distance_functions
     from sdediff.benchmark.rounds import seconds_of
 
-    place, kind = placed(device, dtype)
+    place, kind = network.placed
     named = {
         text: text if text == "auto" else make_solver(*_solver(text), "--solvers", "--solvers")
         for text in _solvers(solvers)
@@ -79,12 +76,12 @@ def bench(
         resolve_contenders(_listed(contenders))
     with naming("--budget"):
         limit = None if budget is None else seconds_of(budget)
-    models, given = _models(model or (), data, cond, trust, place, kind)
+    models, given = _models(model or (), data, network)
     about: dict[str, Any] = {
         "contenders": _listed(contenders), "budget": limit, "targets": _targets(targets),
         "data": data, "grids": _grids(grids), "cond": given, "samples": samples,
         "seeds": seeds, "seed": seed, "distances": kinds, "check": check, "likelihoods": likelihoods,
-        "trust": trust or (),
+        "trust": network.trust or (),
         "skip_failed": skip_failed, "device": place, "dtype": kind, "num_threads": num_threads, "part": part,
         "engine": engine, "workers": workers, "address": address,
     }  # fmt: skip
@@ -132,14 +129,17 @@ def _print(report: Report, folder: Path, as_json: bool) -> None:
 
 
 def _models(
-    names: Sequence[str], data: str | None, cond: Any, trust: Any, place: Any, kind: Any
+    names: Sequence[str], data: str | None, network: ModelOptions
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """The models by the names that were typed, and their conditions."""
+    """The models by the names that were typed, under the prompt, and their conditions."""
     from sdediff.jobs.names import named_data
 
+    if not names and (network.prompt or network.lora):
+        raise BadInput(f"{'--prompt' if network.prompt else '--lora'}: it is of a model: name one")
     models, given = {}, None
     for name in names:
-        models[name], given = conditioned(load_model(name, place, kind, trust), cond)
+        loaded, given = conditioned(network.load(name), network.cond)
+        models[name] = loaded if network.prompt is None else loaded.given(**prompted(loaded, network.prompt))
     if data is not None:
         with naming("--data"):
             named_data(data)
