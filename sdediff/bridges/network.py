@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from logging import CRITICAL
 from pathlib import Path
 from typing import Any
 
@@ -31,28 +34,63 @@ def library() -> Any:
 def read_network(name: str, place: Path, what: str, dtype: torch.dtype | None = None) -> nn.Module:
     """A network of diffusers in a folder, by the name of its class. BridgeError: weights that do not fit it exactly."""
     try:
-        network, report = getattr(library(), name).from_pretrained(
-            str(place), use_safetensors=True, local_files_only=True, torch_dtype=dtype, low_cpu_mem_usage=False,
-            output_loading_info=True,
-        )  # fmt: skip
+        with quiet(library().utils.logging):
+            network, report = getattr(library(), name).from_pretrained(
+                str(place), use_safetensors=True, local_files_only=True, torch_dtype=dtype, low_cpu_mem_usage=False,
+                output_loading_info=True, ignore_mismatched_sizes=True,
+            )  # fmt: skip
     except FAULTS as error:
         if isinstance(error, BridgeError | ImportError):
             raise
         raise unread(place, what, error) from error
-    for key, said in (("missing_keys", "no weights of"), ("unexpected_keys", "the network has no")):
-        names = sorted(map(str, report.get(key) or []))
-        if names:
-            raise BridgeError(
-                f"{place}: {said} {names[0]} ({len(names)} such): copy or download the weights and config.json again"
-            )
+    check_fit(place, what, report, ("missing_keys", "unexpected_keys"))
     found: nn.Module = network
     return found
+
+
+def check_fit(place: Path, what: str, report: Mapping[str, Any], kinds: Sequence[str]) -> None:
+    """Refuse weights of a part that lack one, have one too many (by `kinds`) or have another shape."""
+    others = sorted(report.get("mismatched_keys") or [])
+    if others:
+        name, stored, needed = others[0]
+        raise BridgeError(
+            f"{_weights_in(place)}: {name} is {tuple(stored)}, needed by config.json is {tuple(needed)} ({len(others)} "
+            "such): copy or download the weights and config.json again"
+        )
+    said = {"missing_keys": "no weights of", "unexpected_keys": f"the {what} has no"}
+    for kind in kinds:
+        names = sorted(map(str, report.get(kind) or []))
+        if names:
+            raise BridgeError(
+                f"{place}: {said[kind]} {names[0]} ({len(names)} such): copy or download the weights and config.json "
+                "again"
+            )
+
+
+def _weights_in(place: Path) -> Path:
+    """The file of a folder's weights; the folder where there are several."""
+    files = sorted(place.glob("*.safetensors"))
+    return files[0] if len(files) == 1 else place
 
 
 def unread(place: Path, what: str, error: Exception) -> BridgeError:
     """The refusal of a part of a pipeline, in one sentence."""
     reason = " ".join((str(error).strip() or type(error).__name__).split())[:300]
     return BridgeError(f"{place}: the {what} cannot be read ({reason}): copy or download it again")
+
+
+@contextmanager
+def quiet(logging: Any) -> Iterator[None]:
+    """Without warnings and bars of diffusers or transformers, by its module of logging; what is wrong is raised."""
+    level, drawn = logging.get_verbosity(), getattr(logging, "is_progress_bar_enabled", lambda: True)()
+    logging.set_verbosity(CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if drawn:
+            logging.enable_progress_bar()
 
 
 class DiffusersNetwork(nn.Module):

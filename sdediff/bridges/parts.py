@@ -12,9 +12,9 @@ from sdediff._utils.errors import MissingPackageError
 from sdediff.bridges.autoencoder import AUTOENCODERS, DiffusersAutoencoder, shift_and_scale
 from sdediff.bridges.configurations import read_configuration
 from sdediff.bridges.errors import BridgeError
-from sdediff.bridges.network import FAULTS, read_network, unread
+from sdediff.bridges.network import FAULTS, check_fit, quiet, read_network, unread
 from sdediff.bridges.paired_texts import PairedTexts
-from sdediff.bridges.text import TransformersText, quiet, transformers
+from sdediff.bridges.text import TransformersText, transformers
 
 INDEX = "model_index.json"
 _SEVERAL = (
@@ -140,17 +140,26 @@ def read_text_encoder(
     if not words.is_dir():
         raise BridgeError(f"{folder}: it has a {place.name}, and no folder {words.name}: save the tokenizer there too")
     try:
-        with quiet():
+        with quiet(package.utils.logging):
             encoder, report = kind.from_pretrained(
-                str(place), use_safetensors=True, local_files_only=True, dtype=dtype or "auto", output_loading_info=True
-            )
+                str(place), use_safetensors=True, local_files_only=True, dtype=dtype or "auto",
+                output_loading_info=True, ignore_mismatched_sizes=True,
+            )  # fmt: skip
     except FAULTS as error:
         raise unread(place, "text encoder", error) from error
-    missing = sorted(map(str, report.get("missing_keys") or []))
-    if missing:
-        raise BridgeError(f"{place}: no weights of {missing[0]} ({len(missing)} such): copy or download it again")
+    check_fit(place, "text encoder", report, ("missing_keys",))
     try:
-        tokenizer = package.AutoTokenizer.from_pretrained(str(words), local_files_only=True)
+        with quiet(package.utils.logging):
+            tokenizer = package.AutoTokenizer.from_pretrained(str(words), local_files_only=True)
     except FAULTS as error:
         raise unread(words, "tokenizer", error) from error
+    _check_vocabulary(tokenizer, words)
     return TransformersText(tokenizer, encoder, where=str(words), **options).eval().requires_grad_(False)
+
+
+def _check_vocabulary(tokenizer: Any, words: Path) -> None:
+    """Refuse a tokenizer without the files of its vocabulary, which would be one of no words."""
+    files = [name for key, name in getattr(tokenizer, "vocab_files_names", {}).items() if key != "tokenizer_file"]
+    lacking = [name for name in files if not (words / name).is_file()]
+    if lacking and not (words / "tokenizer.json").is_file():
+        raise BridgeError(f"{words}: it holds neither tokenizer.json nor {lacking[0]}: save the tokenizer there again")

@@ -150,7 +150,10 @@ def _of_folder(folder: Path, dtype: torch.dtype | None) -> _Read:
             "scheduler.save_pretrained(folder)"
         )
     described = read_configuration(scheduler)
-    reading_of(described)  # before the weights are read
+    try:
+        reading_of(described)  # before the weights are read
+    except BridgeError as error:
+        raise BridgeError(f"{scheduler}: {error}") from error
     return _network(name, place, dtype), described, *folder_parts(folder, dtype)
 
 

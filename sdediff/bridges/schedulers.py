@@ -48,7 +48,7 @@ def reading_of(config: Config) -> Reading:
         raise BridgeError(f"{kind}Scheduler: {_REFUSED[kind]}")
     if kind not in SCHEDULERS:
         raise BridgeError(
-            f"{nearest(kind, SCHEDULERS, 'scheduler')}; for another one say what its network predicts: "
+            f"_class_name: {nearest(kind, SCHEDULERS, 'scheduler')}; for another one say what its network predicts: "
             "sd.ScoreModel(network, process, predicts=..., time=...)"
         )
     try:

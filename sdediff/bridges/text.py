@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,19 +22,6 @@ def transformers() -> Any:
     except ImportError as error:
         raise MissingPackageError("encoders of texts need transformers: pip install 'sdediff[bridges]'") from error
     return package
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without the bars that transformers draws while it reads weights."""
-    logging = transformers().utils.logging
-    drawn = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if drawn:
-            logging.enable_progress_bar()
 
 
 class TransformersText(nn.Module):

@@ -8,8 +8,9 @@ from typing import Any
 
 from sdediff._utils.errors import Error
 from sdediff.bridges import DiffusersAutoencoder, TransformersText
+from sdediff.bridges.network import quiet
 from sdediff.bridges.parts import read_autoencoder, read_text_encoder
-from sdediff.bridges.text import quiet
+from sdediff.bridges.text import transformers
 from sdediff.hub.errors import HubError
 from sdediff.hub.processes import section
 from sdediff.model.score_model import ScoreModel
@@ -39,7 +40,7 @@ def write_parts(model: ScoreModel, folder: Path) -> None:
     if model.autoencoder is not None:
         model.autoencoder.network.save_pretrained(folder / AUTOENCODER, safe_serialization=True)
     if model.text_encoder is not None:
-        with quiet():
+        with quiet(transformers().utils.logging):
             model.text_encoder.encoder.save_pretrained(folder / TEXT)
         model.text_encoder.tokenizer.save_pretrained(folder / "tokenizer")
 

@@ -138,7 +138,7 @@ def listed(folder):
         (unknown_scheduler, "unknown scheduler 'My'"),
         (pickled, "the network cannot be read"),
         (cut, "the network cannot be read"),
-        (other_size, "the network cannot be read"),
+        (other_size, r"unet.diffusion_pytorch_model.safetensors: .* is \(16,\), needed by config.json is \(32,\)"),
         (impossible, "cannot be read|cannot be made"),
         (nested, "cannot be read as JSON"),
         (listed, "named fields"),
