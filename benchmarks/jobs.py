@@ -1,9 +1,9 @@
 """What the layer of jobs costs: shards without work, a job beside its bare computation, engines beside one another.
 
 empty: 61,036 shards without work, as 10^9 rows in shards of 16,384 have; the gates are ten minutes and 1 GB.
-overhead: a likelihood of the digits as a job and without one, in processor seconds, start and loading left out; the
-gate is 3 %. engines: likelihoods, samples and a sweep by this process, workers, Ray and three parts: one hash a work,
-and the seconds of each.
+overhead: a likelihood of the digits as a job and without one, in processor seconds of pairs that take turns, start
+and loading left out; --rows 1024 is a minute on one core, and the gate is 3 %. engines: likelihoods, samples and a
+sweep by this process, workers, Ray and three parts: one hash a work, and the seconds of each.
 
     python benchmarks/jobs.py [empty] [overhead] [engines] [--rows 256] [--json benchmarks/results/jobs.json]
 """
@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import resource
+import statistics
 import sys
 import tempfile
 import time
@@ -22,6 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import torch
 from record import RESULTS, Gate, judged, versions, write
 
@@ -30,6 +32,7 @@ from sdediff.benchmark import machine
 from sdediff.jobs import Batch, Work, run
 
 SHARDS = 61_036
+PAIRS = 3
 QUICK: dict[str, Any] = {"trace": "hadamard", "probes": 4, "rtol": 1e-2, "atol": 1e-2}
 
 
@@ -73,31 +76,41 @@ def empty(shards: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-def overhead(rows: int) -> dict[str, float]:
-    """Processor seconds of a likelihood as a job and without one, by turns."""
+def overhead(rows: int) -> dict[str, Any]:
+    """Processor seconds of a likelihood as a job and without one, in pairs, and how many rows differ."""
     model, data = sd.load("digits-vp"), sd.data("digits")
-    settings = sd.LikelihoodSettings(**QUICK)
+    settings, micro_batch = sd.LikelihoodSettings(**QUICK), 64
 
-    def job(home: Path) -> None:
-        sd.likelihood_job(model, data, home, settings=settings, limit=rows, progress=False, say=quiet, num_threads=1)
+    def job(home: Path, count: int) -> Any:
+        sd.likelihood_job(
+            model, data, home, settings=settings, limit=count, micro_batch=micro_batch, num_threads=1,
+            progress=False, say=quiet,
+        )  # fmt: skip
+        return pq.read_table(home / "likelihood.parquet")["log_prob"].to_numpy()
 
-    def bare(home: Path) -> None:
-        chosen = sd.LikelihoodSettings(**QUICK, end="heat")
-        for start in range(0, rows, 64):
-            index = list(range(start, min(start + 64, rows)))
-            sd.log_likelihood(model, data.dequantised(index=index), settings=chosen, index=index, progress=False)
+    def bare(home: Path, count: int) -> Any:
+        chosen, parts = sd.LikelihoodSettings(**QUICK, end="heat"), []
+        for start in range(0, count, micro_batch):
+            index = list(range(start, min(start + micro_batch, count)))
+            x = data.dequantised(index=index)
+            parts.append(sd.log_likelihood(model, x, settings=chosen, index=index, progress=False).log_prob)
+        return torch.cat(parts).numpy()
 
     torch.set_num_threads(1)
     spent: dict[str, list[float]] = {"job": [], "bare": []}
-    for turn in range(3):
-        for name, measured in (("bare", bare), ("job", job)):
+    differ = 0
+    for turn in range(PAIRS + 1):
+        results = []
+        for name, measured in (("bare", bare), ("job", job))[:: 1 if turn % 2 else -1]:
             with tempfile.TemporaryDirectory() as home:
                 began = time.process_time()
-                measured(Path(home) / "out")
+                results.append(measured(Path(home) / "out", rows if turn else micro_batch))
                 if turn:  # the first turn loads what is imported on first use
                     spent[name].append(time.process_time() - began)
-    least = {name: min(values) for name, values in spent.items()}
-    return {**{name: round(value, 3) for name, value in least.items()}, "ratio": least["job"] / least["bare"] - 1}
+        differ += int((results[0] != results[1]).sum())
+    ratios = [a / b - 1 for a, b in zip(spent["job"], spent["bare"], strict=True)]
+    seconds = {name: [round(value, 2) for value in values] for name, values in spent.items()}
+    return {"rows": rows, **seconds, "ratio": round(statistics.median(ratios), 4), "differ": differ}
 
 
 def works(rows: int) -> dict[str, tuple[str, Callable[..., Any]]]:
@@ -152,6 +165,7 @@ def gates(record: dict[str, Any]) -> list[Gate]:
         found += [Gate("gigabytes of empty shards", record["empty"]["gigabytes"], 1.0)]
     if "overhead" in record:
         found += [Gate("share of the layer", record["overhead"]["ratio"], 0.03)]
+        found += [Gate("rows that the job changes", record["overhead"]["differ"], 0)]
     if "engines" in record:
         digests = [{row["sha256"] for row in rows.values()} for rows in record["engines"].values()]
         found += [Gate("results that differ", sum(len(of_work) - 1 for of_work in digests), 0)]
