@@ -155,8 +155,19 @@ def _pulled(
         (pulled,) = torch.autograd.grad(value, x, vectors[0], **options)
         pulled = pulled[None]
     else:
-        (pulled,) = torch.autograd.grad(value, x, vectors, is_grads_batched=True, **options)
+        pulled = _batched(value, x, vectors, options)
     return (pulled * vectors).flatten(2).sum(2), pulled.square().flatten(2).sum(2), pulled if whole else None
+
+
+def _batched(value: Tensor, x: Tensor, vectors: Tensor, options: dict[str, Any]) -> Tensor:
+    """J^T v for every vector (P, B, ...), one by one where an operation of the network has no batched derivative."""
+    try:
+        (pulled,) = torch.autograd.grad(value, x, vectors, is_grads_batched=True, **options)
+    except RuntimeError as error:
+        if "vmap" not in str(error):
+            raise
+        return torch.stack([torch.autograd.grad(value, x, vector, **options)[0] for vector in vectors])
+    return pulled
 
 
 def forward_divergence(field: Callable[[Tensor], Tensor], x: Tensor, vectors: Tensor | None, step: Any) -> Tensor:

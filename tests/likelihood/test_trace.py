@@ -44,6 +44,18 @@ def test_the_exact_trace_is_the_jacobians():
         assert found[0, i].item() == pytest.approx(jacobian.trace().item(), rel=1e-12)
 
 
+@pytest.mark.parametrize("probes", [None, 3])
+def test_the_trace_of_an_operation_without_a_batched_derivative(probes):
+    # Group normalisation of states that lie channels last, as attention of diffusers leaves them.
+    torch.manual_seed(0)
+    norm, x = torch.nn.GroupNorm(2, 4), torch.randn(2, 4, 3, 3, requires_grad=True)
+    vectors = None if probes is None else probe_vectors("rademacher", x, probes, 0, indices(0, 2))
+    value = norm((x * 1).contiguous(memory_format=torch.channels_last))
+    with pytest.raises(RuntimeError, match="vmap"):
+        torch.autograd.grad(value, x, torch.stack([value, value]), is_grads_batched=True, retain_graph=True)
+    torch.testing.assert_close(divergence(value, x, vectors), divergence(norm(x), x, vectors))
+
+
 def test_probes_are_signs_or_normals_and_follow_their_sample():
     x = torch.zeros(6, 2, 3, dtype=F64)
     signs = probe_vectors("rademacher", x, 4, seed=1, index=indices(0, 6))
