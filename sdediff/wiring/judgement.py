@@ -56,6 +56,8 @@ def judge(
             means = "the network is almost its own best linear reading"
             return Judgement("nearly", f"Wired right or nearly so: {means} ({figures}).")
         means = "The output knows the data but is read wrongly"
+        if gap.value <= NEARLY:
+            means = "The output knows the data, yet the network is no better than the best Gaussian denoiser"
         return Judgement("misread", f"{means} ({figures}, info {info:.2g}): {_mend(own, gap, best, write)}.")
     if abs(gain.value) <= TRAINED + 3 * gain.error and gap.value <= NEARLY + 3 * gap.error:
         means = "As good as the best Gaussian denoiser and no better"
@@ -72,6 +74,8 @@ def _mend(own: str, gap: Estimate, best: Reading, write: str | None) -> str:
     if write:
         return f"write {write}"
     where = "the data's range or levels, the schedule or the clock is wrong"
+    if gap.value <= NEARLY and best.predicts == own:
+        return f"{where}, or it is trained too little{SEARCH}"
     if best.predicts != own and best.gap < 0.5 * gap.value:
         return f'predicts="{best.predicts}" leaves a gap of {best.gap:.2g}, and {where} besides{SEARCH}'
     return where + SEARCH

@@ -8,6 +8,8 @@ import torch
 
 import sdediff as sd
 from sdediff.nets import UNet
+from sdediff.wiring.judgement import judge
+from sdediff.wiring.readings import Estimate, Reading
 from tests.wiring.networks import TARGET, data, labelled, network
 
 READINGS = ("x0", "eps", "score", "v", "velocity")
@@ -160,3 +162,11 @@ def test_the_check_is_repeatable_and_leaves_its_arguments_alone():
     assert first == again
     assert torch.equal(x, data())
     assert sd.check(model, x, seed=1).gap != first.gap
+
+
+def test_a_network_that_is_its_own_best_reading_without_gain_may_be_trained_too_little():
+    figures = Estimate(-0.037, 0.007), Estimate(0.005, 0.001)
+    judgement = judge("eps", *figures, 0.08, 128, Reading("eps", 0.005, -0.037), None)
+    assert judgement.status == "misread"
+    assert "read wrongly" not in judgement.verdict
+    assert "or it is trained too little: sd.infer" in judgement.verdict
