@@ -14,7 +14,7 @@ from sdediff.cli.options import BadInput, naming, pair
 if TYPE_CHECKING:
     from sdediff.datasets import DataSet
 
-DATA_HELP = "digits, or a file or folder of data."
+DATA_HELP = "digits, digits:train, or a file or folder of data."
 Split = Annotated[str, typer.Option(help="test or train, of data inside the package.")]
 Levels = Annotated[int | None, typer.Option(min=2, help="Number of integer levels of the data, such as 256.")]
 Range = Annotated[str | None, typer.Option("--range", help="low,high: values of the lowest and top level.")]
@@ -37,7 +37,7 @@ class DataOptions:
     def by_name(self, name: str) -> tuple[str, dict[str, Any]]:
         """The data and the keywords with which other processes read them: a file, or a name with its split."""
         about = {"levels": self.levels, "range": pair(self.range_, "--range"), "key": self.key}
-        return name if _is_path(name) else f"{name}:{self.split}", about
+        return name if _is_path(name) or ":" in name else f"{name}:{self.split}", about
 
 
 def data_set(

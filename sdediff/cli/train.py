@@ -109,7 +109,7 @@ def _data(given: str | None, labels: Path | None, settings: DataSettings) -> Dat
     if name is None:
         raise BadInput("--data: the configuration names no data: give a file, or digits")
     own = None if labels is None else read(labels).x[:, 0]
-    if name == "digits" and not Path(name).exists():
+    if name.partition(":")[0] == "digits" and not Path(name).exists():
         rows = hub.data(name, settings.split)
     else:
         with naming("--data"):

@@ -29,7 +29,14 @@ def models() -> dict[str, dict[str, Any]]:
 
 
 def data(name: str = "digits", split: str = "test") -> DataSet:
-    """A data set inside the package: "digits", 8x8 images (N, 1, 8, 8) of 17 levels, 3823 train, 1797 test."""
+    """A data set inside the package: "digits", 8x8 images (N, 1, 8, 8) of 17 levels, 3823 train, 1797 test.
+
+    The split may stand in the name, "digits:train". HubError: no such data set or split, or two splits.
+    """
+    name, _, own = name.partition(":") if isinstance(name, str) else (name, "", "")
+    if own and split not in ("test", own):
+        raise HubError(f"{name}:{own} with split={split!r}: name one of them")
+    split = own or split
     if not known(name, _DATA):
         raise HubError(f"no data set {name!r} in the package: {meant(name, _DATA)}")
     if not known(split, ("train", "test")):

@@ -75,8 +75,7 @@ def named_data(
 ) -> DataSet:
     """Data of any kind; a text that is no path may be data inside the package, as "digits:test"."""
     if isinstance(data, str) and not ("/" in data or Path(data).suffix or present(data)):
-        name, _, split = data.partition(":")
-        data = hub.data(name, split or "test")
+        data = hub.data(data)
     return data_set(data, levels, range, key, limit)
 
 

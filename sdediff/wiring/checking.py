@@ -43,10 +43,10 @@ def check(
 
     At ten levels of sigma/alpha, .1 to 5 times the data's standard deviation, the error of the denoised state is
     compared with the best Gaussian denoiser's (gain) and with that of the best linear reading x0 = a x + b F + c of
-    the network's own output (gap): a network that is wired right is its own best reading. data: a DataSet, a path, or
-    values (N, ...) as the network takes them; the Gaussian denoiser is fitted on other rows of them. cond:
-    conditions, those with N rows have a row a sample. model_range: the range of values that the network was trained
-    on, where its card has none. Below 50 rows, and without data, the data's range and the process's ends are compared
+    the network's own output (gap): a network that is wired right is its own best reading. data: a DataSet, a path, a
+    name such as "digits:train", or values (N, ...) as the network takes them; the Gaussian denoiser is fitted on
+    other rows of them. cond: conditions, those with N rows have a row a sample. model_range: the range of values that
+    the network was trained on, where its card has none. Below 50 rows, and without data, range and ends are compared
     alone. InputError: data of another shape, rows or outputs that are not finite.
     """
     began = time.perf_counter()

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from sdediff._utils.checks import samples
 from sdediff._utils.errors import InputError
-from sdediff.datasets import DataSet, read
+from sdediff._utils.suggestions import late
+from sdediff.datasets import DataSet
 from sdediff.datasets.readers import as_samples
 from sdediff.model.data_card import DataCard
 from sdediff.model.data_check import Extent, compare
@@ -79,7 +80,7 @@ def rows_of(model: ScoreModel, data: Any, most: int, seed: int) -> Rows:
 def data_of(data: Any) -> Any:
     """A DataSet, or a tensor of states."""
     if isinstance(data, str | Path):
-        return read(data)
+        return late("sdediff.jobs.names:named_data")(data)
     if isinstance(data, DataSet):
         return data
     x = samples("data", data)

@@ -17,6 +17,7 @@ def test_check_prints_the_verdict_and_writes_a_picture(run, tmp_path):
     report = sd.check(sd.load("digits-vp"), sd.data("digits"))
     assert said["status"] == report.status == "right"
     assert said["gap"]["value"] == pytest.approx(report.gap.value)
+    assert parsed(run("check", "digits-vp", "digits:test", "--json"))["gap"] == said["gap"]
 
 
 def test_a_network_that_does_not_fit_ends_with_1(run):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sdediff import hub, sampling
+from sdediff.hub.errors import HubError
 from sdediff.model.score_model import ScoreModel
 from sdediff.nets import UNet
 from sdediff.sde.processes import VP
@@ -85,6 +86,11 @@ def test_data():
     assert (len(train), len(test), train.shape, test.levels) == (3823, 1797, (1, 8, 8), 17)
     assert test.tensor().min() == pytest.approx(-1 + 1 / 17)
     assert set(test.labels.reshape(-1).tolist()) == set(range(10))
+    assert (hub.data("digits:train").x == train.x).all()
+    with pytest.raises(HubError, match="digits:test with split='train'"):
+        hub.data("digits:test", "train")
+    with pytest.raises(HubError, match="no split 'tset'"):
+        hub.data("digits:tset")
 
 
 def test_unet_folder(tmp_path):

@@ -22,6 +22,7 @@ def test_levels_are_compared_with_the_card():
         assert any("17 distinct numbers" in finding and "dequantised" in finding for finding in findings)
     assert not sd.check(model, DIGITS.tensor(), rows=50).findings
     assert not sd.check(model, DIGITS.dequantised(), rows=50).findings
+    assert sd.check(model, "digits:test", rows=50).gap == sd.check(model, DIGITS, rows=50).gap
 
 
 def test_few_rows_are_compared_by_range_and_ends_alone():
