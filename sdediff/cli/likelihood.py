@@ -31,6 +31,12 @@ def likelihood(
     network: ModelOptions,
     job: JobOptions,
     limit: Annotated[int | None, typer.Option(min=1, help="Score the first rows alone.")] = None,
+    of: Annotated[
+        str | None, typer.Option(metavar="latents|images", help="What DATA are to a latent model; of images a bound.")
+    ] = None,
+    decoder_std: Annotated[
+        float | None, typer.Option(help="Of --of images: the decoder's deviation, the rms error of reconstructions.")
+    ] = None,
     draws: Annotated[int, typer.Option(min=1, help="Dequantisations a sample, weighted: a tighter bound.")] = 1,
     skip_bad: Annotated[bool, typer.Option(help="Give means in spite of rows with NaN or Inf.")] = False,
     compare: Annotated[
@@ -58,7 +64,8 @@ def likelihood(
     named, about = (rows, {}) if local else read.by_name(data)
     options = {
         **about, "settings": settings, "limit": limit, "seed": seed, "draws": draws, "dtype": network.placed[1],
-        "device": str(network.placed[0]), "model_range": pair(model_range, "--model-range"),
+        "device": str(network.placed[0]), "model_range": pair(model_range, "--model-range"), "of": of,
+        "decoder_std": decoder_std,
     }  # fmt: skip
     works = []
     for _, one in scored:

@@ -15,6 +15,7 @@ from sdediff.datasets import DataSet
 from sdediff.jobs.errors import JobError
 from sdediff.jobs.fitting import fitted
 from sdediff.jobs.identity import described, model_parts
+from sdediff.jobs.latents import BOUNDS, check_of, first_states, image_rows
 from sdediff.jobs.launching import Launch
 from sdediff.jobs.names import NamedModel, as_model, named_data, recipe_for
 from sdediff.jobs.report import write_report
@@ -63,6 +64,8 @@ def likelihood_job(
     solver_error: str | None = None,
     max_steps: int | None = None,
     frozen: bool | None = None,
+    of: str | None = None,
+    decoder_std: float | None = None,
     cond: dict[str, Any] | None = None,
     levels: int | None = None,
     range: tuple[float, float] | None = None,
@@ -96,7 +99,9 @@ def likelihood_job(
     or on which the network failed. part: "i/n", the shards i modulo n, by default torchrun's rank; None is returned
     where other parts are not finished. workers: processes that compute, for a model and data given by name; engine,
     address: "ray" and its cluster. model_range: of the network, where its card has none. check: begin a new job by
-    `sdediff.check`, WiringWarning. Raises JobError, DataError, Stopped, and what fails on every row.
+    `sdediff.check`, WiringWarning. of: what the data of a latent model are, "latents", or "images" for the
+    encoder-decoder bound with the decoder's deviation decoder_std. Raises JobError, DataError, Stopped, and what fails
+    on every row.
     """
     chosen = merged(
         settings, method=method, preset=preset, integrator=integrator, variable=variable, rtol=rtol, atol=atol, t0=t0,
@@ -111,11 +116,13 @@ def likelihood_job(
     arguments: dict[str, Any] = {
         "model": model, "data": data, "settings": chosen, "cond": cond, "levels": levels, "range": range, "key": key,
         "limit": limit, "seed": seed, "draws": draws, "micro_batch": micro_batch, "threads": launch.threads,
-        "trust": trust, "dtype": dtype, "device": device, "model_range": model_range,
+        "trust": trust, "dtype": dtype, "device": device, "model_range": model_range, "of": of,
+        "decoder_std": decoder_std,
     }  # fmt: skip
     work = likelihood_work(**arguments, say=launch.say)
     if check and launch.first:
-        warn_of_misfit(work.model, work.data, cond, work.dtype, work.device)
+        seen = first_states(work.model, work.data) if of == "images" else work.data
+        warn_of_misfit(work.model, seen, cond, work.dtype, work.device)
     outcome = launch.outcome(work, recipe_for(launch.engine, MAKE, arguments))
     if outcome is None:
         return None
@@ -152,6 +159,8 @@ def likelihood_work(
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
     model_range: tuple[float, float] | None = None,
+    of: str | None = None,
+    decoder_std: float | None = None,
     say: Say = lambda _: None,
 ) -> LikelihoodWork:
     """The work of `likelihood_job`, with the same arguments, for `estimate` and for engines of one's own.
@@ -161,19 +170,24 @@ def likelihood_work(
     model = as_model(model, trust, device, dtype)
     model = model if model_range is None else ranged(model, model_range)
     check_eval(model)
-    rows = fitted(model, named_data(data, levels, range, key, limit), say)
+    check_of(model, of, decoder_std)
+    named, images = named_data(data, levels, range, key, limit), of == "images"
+    rows = image_rows(model, named, decoder_std) if images else fitted(model, named, say)
     Counter(seed)  # refuses a seed that is not an integer in [0, 2**64)
     dtype, device = placement(model, dtype, device)
-    bounds = DataCard.of(model.card).bounds
+    bounds = BOUNDS if images else DataCard.of(model.card).bounds
     _check_draws(rows, draws)
-    chosen = fit_settings(settings or LikelihoodSettings(), model, rows, bounds, draws, say)
+    chosen = settings or LikelihoodSettings()
+    chosen = chosen if images else fit_settings(chosen, model, rows, bounds, draws, say)
     described_settings = {
         "seed": seed, "draws": draws, "micro_batch": micro_batch, "threads": threads,
         "dtype": str(dtype).removeprefix("torch."), "device": device.type, "model_range": list(bounds),
         "cond": described(cond), **{name: described(value) for name, value in chosen.values().items()},
     }  # fmt: skip
+    described_settings |= {} if of is None else {"of": of, "decoder_std": decoder_std}
     about = {"model": model_parts(model), "settings": described_settings}
-    return LikelihoodWork(model, rows, bounds, seed, draws, dtype, device, chosen, as_tensors(cond or {}), about)
+    given = as_tensors(cond or {})
+    return LikelihoodWork(model, rows, bounds, seed, draws, dtype, device, chosen, given, about, of, decoder_std)
 
 
 def _check_draws(data: DataSet, draws: int) -> None:

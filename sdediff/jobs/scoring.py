@@ -18,8 +18,9 @@ from sdediff.grids.levels import level
 from sdediff.jobs.blocks import Blocks
 from sdediff.jobs.errors import JobError
 from sdediff.jobs.inputs import Range, states
+from sdediff.jobs.latents import scored
 from sdediff.jobs.work import Batch, Say, Taken, Work
-from sdediff.likelihood import Discrete, Likelihood, LikelihoodSettings, bits_per_dim, log_likelihood
+from sdediff.likelihood import Discrete, Likelihood, LikelihoodSettings, bits_per_dim
 from sdediff.likelihood.settings import ENDS, LEVEL_ENDS
 from sdediff.model.conditions import rows_of_conditions
 from sdediff.model.data_card import DataCard
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 BAD_ROW, FAILED = "bad row", "failed"
 # The fields of a Likelihood that are the same for all samples.
-_FACTS = ("dims", "t0", "end", "method", "prior", "scale", "mass")
+_FACTS = ("dims", "t0", "end", "method", "prior", "scale", "mass", "of")
 _COLUMNS = ("index", "log_prob", "std_error", "bits_per_dim", "status", "calls", "latent_norm", "solver_error")
 _DRAW_COLUMNS = ("dequantisation_error", "tightening")
 _BAD_ROW_VALUES = {"status": BAD_ROW, "calls": 0}
@@ -69,7 +70,10 @@ def fit_settings(
 
 @dataclass(eq=False)
 class LikelihoodWork(Work):
-    """The likelihood of every row of a data set. described: the settings and the model's parts for the manifest."""
+    """The likelihood of every row of a data set. described: the settings and the model's parts for the manifest.
+
+    of, decoder_std: of a latent model, as in `likelihood_job`.
+    """
 
     model: ScoreModel
     data: DataSet
@@ -81,6 +85,8 @@ class LikelihoodWork(Work):
     settings: LikelihoodSettings
     cond: dict[str, Any]
     described: dict[str, dict[str, Any]]
+    of: str | None = None
+    decoder_std: float | None = None
 
     name = "likelihood"
     unit = "row"
@@ -138,9 +144,9 @@ class LikelihoodWork(Work):
             x = states(content, rows, self.bounds, dequantise, self.dtype)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DataWarning)  # the whole set has been compared with the card
-                result = log_likelihood(
-                    self.model, x, settings=self.settings, seed=seed, index=rows, cond=cond, micro_batch=len(rows),
-                    dtype=self.dtype, device=self.device, progress=False,
+                result = scored(
+                    self.model, x, self.of, self.decoder_std, settings=self.settings, seed=seed, index=rows, cond=cond,
+                    micro_batch=len(rows), dtype=self.dtype, device=self.device, progress=False,
                 )  # fmt: skip
             results.append(result)
         values = over_draws(results)

@@ -32,7 +32,8 @@ class Summary:
     the samples' estimates; dequantisation_error: standard error of the mean by the K draws, tightening: their gain
     over one draw, in nats. statuses: the number of samples with each status. refused: why there are no means.
     bad_rows hold NaN or infinity; on failed_rows the network or its input raised an error.
-    difference: from the literature's protocol, in words, with the settings that undo it.
+    difference: from the literature's protocol, in words, with the settings that undo it. of: whose density,
+    "samples", "latents" or "images".
     """
 
     model: str | None
@@ -67,6 +68,7 @@ class Summary:
     notes: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
+    of: str = "samples"
 
     def __repr__(self) -> str:
         if self.log_prob is None:
@@ -127,7 +129,7 @@ def summarise(
         calls=rows.mean("calls"), micro_batch=manifest.notes.get("micro_batch", settings["micro_batch"]),
         seconds=round(result.get("seconds", 0.0), 2), refused=refused, bad_rows=tuple(rows.bad),
         failed_rows=tuple(rows.failed), settings=settings, notes=manifest.notes, versions=versions(),
-        machine=machine(device),
+        machine=machine(device), of=result.get("of", "samples"),
     )  # fmt: skip
 
 
@@ -146,6 +148,7 @@ _DENSITIES = {
     "heat": "p at 0",
     "noised": "p of the {data}, through x at t0",
     "data": "p of the {data}",
+    "image": "p of the {data}, by encoder and decoder",
 }
 
 
@@ -154,8 +157,10 @@ def _density(result: dict[str, Any], levels: int | None) -> str | None:
     if "end" not in result:
         return None
     bound = "vlb" in result["method"] or result["end"] == "noised"
-    data = "data" if result.get("mass") or levels is None else "dequantised data"
-    return ("a bound on " if bound else "") + _DENSITIES[result["end"]].format(data=data)
+    data = "images" if result["end"] == "image" else "data"
+    data = data if result.get("mass") or levels is None else f"dequantised {data}"
+    of = ", of latents" if result.get("of") == "latents" else ""
+    return ("a bound on " if bound else "") + _DENSITIES[result["end"]].format(data=data) + of
 
 
 _MEANS = (

@@ -116,7 +116,8 @@ def _latent_term(model: ScoreModel, autoencoder: Any, size: int) -> Tensor | Non
         raise InputError(
             f"{said} this network models the latents of an autoencoder: log p of a latent is not that of an image, "
             "and changes with the latents' scale. Give autoencoder=, E_q[log p(image | x) - log q(x | image)] in nats, "
-            "for a bound on log p(image); zeros of shape (B,) for the density of the latents alone"
+            "for a bound on log p(image); zeros of shape (B,) for the density of the latents alone. In a job: "
+            "of='latents' or of='images', on the command line --of"
         )
     return None
 

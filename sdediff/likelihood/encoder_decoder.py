@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,29 +30,34 @@ def encoder_decoder_bound(
     std: float,
     draws: int | str = 4,
     seed: int = 0,
+    index: int | Sequence[int] = 0,
     cond: dict[str, Any] | None = None,
+    device: torch.device | str | None = None,
     **settings: Any,
 ) -> Likelihood:
     """E_q[log N(x; decode(z), std^2)] + E_q[log p(z)] + entropy of q(z | x), at most log p(x): nats an image, float64.
 
     model: of latents, its autoencoder with posterior(images) -> mean and deviation of q, decode(z). images: (B, C, H,
     W); std: the decoder's deviation, `decoder_std` of training images. draws: of z an image, in pairs mean +- d; or
-    "cubature", the points mean +- sqrt(D) std_i on every axis, exact where the integrand is quadratic in z. settings:
-    of `log_likelihood`. The result has the terms "decoder", "latent" and "entropy"; std_error is that of the draws, of
-    the trace in them, and solver_error the mean one of log p(z). Kingma and Welling 2014, eq. 3; Vahdat et al. 2021.
+    "cubature", the points mean +- sqrt(D) std_i on every axis, exact where the integrand is quadratic in z. seed,
+    index: of draws and probes, as in `log_likelihood`, of which the settings are. The result has the terms "decoder",
+    "latent" and "entropy"; std_error is that of the draws, of the trace in them, and solver_error the mean one of
+    log p(z). Kingma and Welling 2014, eq. 3; Vahdat et al. 2021.
     """
     model, x = check_model(model), states("images", images)
-    coder = _coder(model)
+    coder, x = _coder(model), x if device is None else x.to(device)
+    numbers = range(index, index + len(x)) if isinstance(index, int) else index
     with torch.no_grad():
         mean, deviation = (part.double() for part in coder.posterior(x))
-        points = _points(mean, draws, seed)
+        points = _points(mean, draws, seed, numbers)
         results, decoder = [], []
         for unit in points:
             z = mean + deviation * unit
             decoded = coder.decode(z.to(x.dtype)).double()
             decoder.append(_log_normal(x.double() - decoded, number("std", std)))
+            run = {**settings, "seed": seed, "index": numbers, "cond": cond, "device": device}
             zeros = torch.zeros(len(x), dtype=torch.float64)
-            results.append(log_likelihood(model, z.to(mean), autoencoder=zeros, seed=seed, cond=cond, **settings))
+            results.append(log_likelihood(model, z.to(mean), autoencoder=zeros, **run))
     dims = mean[0].numel()
     entropy = deviation.log().flatten(1).sum(1) + dims * (math.log(2 * math.pi) + 1) / 2
     latent = torch.stack([result.log_prob for result in results])
@@ -88,7 +94,7 @@ def _coder(model: ScoreModel) -> Any:
     return model.autoencoder
 
 
-def _points(mean: Tensor, draws: int | str, seed: int) -> Tensor:
+def _points(mean: Tensor, draws: int | str, seed: int, numbers: Sequence[int]) -> Tensor:
     """Deviations from the mean in units of q's: (K, B, ...), whose mean is 0."""
     shape, dims = tuple(mean.shape[1:]), mean[0].numel()
     if draws == "cubature":
@@ -99,7 +105,7 @@ def _points(mean: Tensor, draws: int | str, seed: int) -> Tensor:
     if whole("draws", draws, 2) % 2:
         raise InputError(f"draws={draws}: they come in pairs, give an even number")
     half = [
-        torch.from_numpy(normals(seed, np.arange(len(mean)), (_STREAM[0], _STREAM[1] + k), shape))
+        torch.from_numpy(normals(seed, np.asarray(numbers), (_STREAM[0], _STREAM[1] + k), shape))
         for k in range(draws // 2)
     ]
     units = torch.stack(half).to(mean)
