@@ -13,16 +13,16 @@ from sdediff.likelihood.network import Network
 from sdediff.likelihood.panels import Panels
 from sdediff.likelihood.path_steps import PathSteps
 from sdediff.likelihood.quadrature import Indicator, indicator
+from sdediff.likelihood.quadrature_error import quadrature_error
 from sdediff.likelihood.student import Spread
 from sdediff.likelihood.task import Task
 from sdediff.likelihood.trace import most_probes
 from sdediff.likelihood.whitened import Whitened
 
 _ROUNDS = 8
-# At which tolerances: what the path's correction leaves, of its size summed a step at a time, and the power by which it
-# and the error of the quadrature add. A network's score is not quite the gradient of the density of its flow; on a
-# coarse path both errors are of few steps and have one sign, on a fine one their squares add.
-_TOLERANCES, _LEFT, _POWERS = (1e-4, 1e-3, 1e-2), (3.2, 1.35, 6.0), (2.0, 1.0, 1.0)
+# What the path's correction leaves at most, of its size summed a step at a time, and the tolerance at which the second
+# order of the path's error doubles it: a network's score is not quite the gradient of the density of its flow.
+_LEFT, _DOUBLES = 1.6, 2.5e-3
 
 
 class Integrals(NamedTuple):
@@ -92,12 +92,13 @@ def _integrals(panels: Panels, values: _Values, compared: Indicator, size: int, 
         np.zeros(panels.step.max(initial=-1) + 1, dtype=np.int64),
     )
     step_row[panels.step] = panels.row
-    left, power = (float(np.interp(np.log(rtol), np.log(_TOLERANCES), v)) for v in (_LEFT, _POWERS))
-    path_error = left * _sums(step_row, np.abs(corrections), size)
+    path_error = _LEFT * (1 + rtol / _DOUBLES) * _sums(step_row, np.abs(corrections), size)
+    smooth = quadrature_error(panels, values.common - values.along, size)
+    error = np.sqrt(smooth**2 + compared.total(compared.singular) ** 2 + path_error**2)
     return Integrals(
         total(weight * values.divergence), total(weight * values.common),
         Spread(total(weight**2 * values.variance), total(weight**4 * values.squares)), -total(along),
-        torch.from_numpy((compared.reported**power + path_error**power) ** (1 / power)),
+        torch.from_numpy(error),
     )  # fmt: skip
 
 

@@ -11,11 +11,6 @@ from sdediff.likelihood.panels import Panels
 
 # The factor of q1/q2 that turns the indicator into the error to refine by.
 _REFINE = 2.0
-# The factor in the error that is reported, over the nodes of a panel: the more there are, the higher the order of their
-# sum above that of the indicator. And the most that it may be of q1, and of the error where the integrand is singular.
-_REPORT, _REPORT_MOST, _REPORT_SINGULAR = 8.0, 1.5, 1.0
-# A ratio below the inverse of this counts by its square: the integrand is smooth.
-_REPORT_SMOOTH = 3.0
 # The factor of the difference to the integral in u that bounds the error of a singular integrand.
 _CURVED = 2.0
 # The most of the ratio of a singular error to its indicator, and towards pi/2, where a smooth integrand would be
@@ -27,7 +22,7 @@ class Indicator(NamedTuple):
     """Of every pair of neighbouring panels: its sample, its first panel, and its indicator (m,).
 
     singular (m,): the error were the integrand a multiple of 1/(sin phi cos phi), as where data are narrow. q1, q2
-    (b,): the roots of the sum of squares over each sample, of e1 and of that of lower order. nodes: of a panel.
+    (b,): the roots of the sum of squares over each sample, of e1 and of that of lower order.
     """
 
     row: np.ndarray
@@ -36,31 +31,23 @@ class Indicator(NamedTuple):
     singular: np.ndarray
     q1: np.ndarray
     q2: np.ndarray
-    nodes: int
 
-    def errors(self, factor: float, most: float = 1.0, singular: float = 1.0, smooth: float = math.inf) -> np.ndarray:
+    def errors(self) -> np.ndarray:
         """The error of each pair (m,): e1 times the ratio q1/q2, or that of a singular integrand if it is larger.
 
-        Where the indicators fall with the order, the error is smaller than both. The ratio is at most `most`; below
-        1/smooth it counts by its square.
+        Where the indicators fall with the order, the error is smaller than both.
         """
         with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.minimum(most, np.where(self.q2 > 0, factor * self.q1 / self.q2, most))
-        share = share * np.minimum(1.0, smooth * share)
-        return np.maximum(singular * self.singular, np.abs(self.e1) * share[self.row])
+            share = np.minimum(1.0, np.where(self.q2 > 0, _REFINE * self.q1 / self.q2, 1.0))
+        return np.maximum(self.singular, np.abs(self.e1) * share[self.row])
 
     def total(self, errors: np.ndarray) -> np.ndarray:
         """The root of the sum of squares of the pairs' errors, (b,); NaN without pairs."""
         return np.where(np.isnan(self.q1), np.nan, np.sqrt(np.bincount(self.row, errors**2, len(self.q1))))
 
-    @property
-    def reported(self) -> np.ndarray:
-        """The error of the quadrature (b,), from above."""
-        return self.total(self.errors(_REPORT / self.nodes, _REPORT_MOST, _REPORT_SINGULAR, _REPORT_SMOOTH))
-
     def flags(self, panels: Panels, tolerance: float) -> np.ndarray:
         """The panels (n,) to split, until no sample's error exceeds the tolerance."""
-        errors = self.errors(_REFINE)
+        errors = self.errors()
         active = self.total(errors) > tolerance
         bar = tolerance**2 / (2 * np.maximum(np.bincount(self.row, minlength=len(active)), 1))
         worst = np.zeros(len(active))
@@ -98,7 +85,7 @@ def indicator(panels: Panels, integrand: np.ndarray, size: int) -> Indicator:
     row = panels.row[first]
     q1, q2 = (np.sqrt(np.bincount(row, e**2, size)) for e in (e1, e2))
     pairs = np.bincount(row, minlength=size)
-    return Indicator(row, first, e1, singular, np.where(pairs > 0, q1, np.nan), np.where(pairs > 0, q2, np.nan), q)
+    return Indicator(row, first, e1, singular, np.where(pairs > 0, q1, np.nan), np.where(pairs > 0, q2, np.nan))
 
 
 class _Rule(NamedTuple):
@@ -127,18 +114,22 @@ def _rule(panels: Panels, integrand: np.ndarray, first: np.ndarray, over_log: bo
 
 def _residual(rule: _Rule, out: tuple[int, ...]) -> np.ndarray:
     """The sums over the nodes less the integral of the polynomial through all nodes but those of `out`, (m,)."""
-    z, weight, values, points, weights = rule
-    rest = [k for k in range(z.shape[1]) if k not in out]
-    scale = np.abs(z[:, -1:] - z[:, :1])
-    gaps = (z[:, rest, None] - z[:, None, rest]) / scale[:, :, None] + np.eye(len(rest))
-    lagrange = values[:, rest] / gaps.prod(2)
-    total = (weight * values).sum(1)
-    for point in range(z.shape[1]):
-        away = (points[:, point, None] - z[:, rest]) / scale
+    rest = [k for k in range(rule.z.shape[1]) if k not in out]
+    smooth = integral(rule.z[:, rest], rule.values[:, rest], rule.points, rule.weights)
+    return np.asarray((rule.weight * rule.values).sum(1) - smooth)
+
+
+def integral(z: np.ndarray, values: np.ndarray, points: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The integral (m,), by points and weights (m, p), of the polynomial through values at nodes z (m, k)."""
+    scale, own = np.abs(z[:, -1:] - z[:, :1]), np.eye(z.shape[1], dtype=bool)
+    lagrange = values / ((z[:, :, None] - z[:, None, :]) / scale[:, :, None] + own).prod(2)
+    total = np.zeros(len(z))
+    for point in range(points.shape[1]):
+        away = (points[:, point, None] - z) / scale
         # Row b of the products leaves out the factor of b, whose place the identity holds.
-        others = np.where(np.eye(len(rest), dtype=bool), 1.0, away[:, None, :])
-        total = total - weights[:, point] * (others.prod(2) * lagrange).sum(1)
-    return np.asarray(total)
+        others = np.where(own, 1.0, away[:, None, :])
+        total = total + weights[:, point] * (others.prod(2) * lagrange).sum(1)
+    return total
 
 
 def _singular(panels: Panels, rule: _Rule, first: np.ndarray) -> np.ndarray:
