@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,26 @@ def flag(name: str, value: Any) -> None:
         raise InputTypeError(f"{name}={shown(value)}: write True or False")
 
 
+def is_list(value: Any) -> bool:
+    """Whether a value has entries in an order: a list, a tuple, a range or an array, and no text."""
+    if isinstance(value, np.ndarray | Tensor):
+        return value.ndim > 0
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def listed(name: str, value: Any, such_as: str) -> tuple[Any, ...]:
+    """The entries of a list; refuses all else."""
+    if not is_list(value):
+        raise InputTypeError(f"{name}={shown(value)}: give a list, such as {name}={such_as}")
+    return tuple(value)
+
+
+def mapping(name: str, value: Any, such_as: str) -> None:
+    """Refuse what is no dict."""
+    if not isinstance(value, Mapping):
+        raise InputTypeError(f"{name}={shown(value)}: give a dict, such as {such_as}")
+
+
 def function(name: str, value: Any, arguments: int) -> None:
     """Refuse what cannot be called with so many arguments; callables that do not say what they take pass."""
     many = f"{arguments} argument{'s' * (arguments > 1)}"
@@ -103,7 +123,7 @@ def _first_line(error: Exception) -> str:
 
 def pair(name: str, value: Any) -> tuple[float, float]:
     """Two rising numbers, low and high."""
-    if not isinstance(value, Sequence | np.ndarray) or isinstance(value, str | bytes) or np.shape(value) != (2,):
+    if not is_list(value) or len(value) != 2:
         raise InputTypeError(f"{name}={shown(value)}: give two numbers, low and high, such as (-1.0, 1.0)")
     low, high = (number(f"{name}[{i}]", end) for i, end in enumerate(value))
     if not low < high:
@@ -113,7 +133,7 @@ def pair(name: str, value: Any) -> tuple[float, float]:
 
 def state_shape(shape: Any) -> tuple[int, ...]:
     """A shape (B, ...) of at least two whole numbers, each at least 1."""
-    if not isinstance(shape, Sequence | np.ndarray) or isinstance(shape, str | bytes) or np.ndim(shape) == 0:
+    if not is_list(shape) or isinstance(shape, Tensor):
         raise InputTypeError(f"shape={shown(shape)}: give whole numbers, the batch first, e.g. (64, 1, 8, 8)")
     sizes = tuple(whole(f"shape[{i}]", size) for i, size in enumerate(shape))
     if len(sizes) < 2 or min(sizes) < 1:

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff._utils.checks import shown, state_shape, whole
-from sdediff._utils.errors import InputError, InputTypeError
+from sdediff._utils.checks import listed, state_shape, whole
+from sdediff._utils.errors import InputError
 from sdediff.analysis.by_distance import DistanceSelection
 from sdediff.analysis.candidates import Candidate, CandidateLike, command_line, python_line
 from sdediff.analysis.kept import Kept
@@ -173,9 +173,7 @@ def _has_name(reference: Paths, candidate: Candidate, calls: int) -> bool:
 
 def _sample_shape(model: ScoreModel, data: Tensor | Statistics | None, given: Sequence[int] | None) -> tuple[int, ...]:
     if given is not None:
-        if not isinstance(given, Sequence) or isinstance(given, str | bytes):
-            raise InputTypeError(f"sample_shape={shown(given)}: give the shape of one sample, such as (1, 8, 8)")
-        return state_shape((1, *given))[1:]
+        return state_shape((1, *listed("sample_shape", given, "(1, 8, 8)")))[1:]
     shape: Any = (model.card.get("data") or {}).get("shape")
     for source in (data, model.stats):
         if shape is None and source is not None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from sdediff._utils.checks import whole
-from sdediff._utils.errors import InputError, InputTypeError
+from sdediff._utils.checks import listed, number, whole
+from sdediff._utils.errors import InputError
 from sdediff.benchmark.chosen import AutoEntry
 from sdediff.benchmark.contended import contender_entries
 from sdediff.benchmark.entries import Entry, RealData, SolverEntry
@@ -69,7 +69,11 @@ def make_sweep(
     device: Any = None,
 ) -> SweepWork:
     """The sweep of `sdediff.bench`. raced: cells that get further seeds, one for each mention; racing: some may."""
-    counts = [whole("calls", count, 1) for count in calls]
+    counts = [whole("calls", count, 1) for count in listed("calls", calls, "[5, 10]")]
+    tolerances = [number("tolerances", tolerance) for tolerance in listed("tolerances", tolerances, "[1e-2, 1e-3]")]
+    grids = None if grids is None else listed("grids", grids, "['karras']")
+    if not counts:
+        raise InputError("calls=[]: give numbers of network evaluations, such as calls=[5, 10]")
     seeds, batch = whole("seeds", seeds, 1), whole("batch", batch, 1)
     tasks = _tasks(models, targets, data, cond, trust, dtype, device)
     entries: list[Entry] = [*_entries(solvers), *contender_entries(contenders)]
@@ -102,11 +106,10 @@ def _tasks(
     models: Models | None, targets: Sequence[str] | None, data: Any, cond: Any, trust: Any, dtype: Any, device: Any
 ) -> list[Task]:
     """The tasks of models and targets, without any of both the default ones."""
-    for name, given in (("models", models), ("targets", targets)):
-        if isinstance(given, str) or (given is not None and not isinstance(given, Sequence | Mapping)):
-            raise InputTypeError(f"{name}={given!r:.60}: give a list of them, e.g. {name}=['{given!s:.40}']")
     if models is None and targets is None:
         models, targets = DEFAULT_MODELS if data is None else (), DEFAULT_TARGETS
+    if models is not None and not isinstance(models, Mapping):
+        models = _list("models", models)
     labelled = models.items() if isinstance(models, Mapping) else [(None, model) for model in models or ()]
     rows = named_data(data) if isinstance(data, str) else data
     tasks = []
@@ -115,7 +118,7 @@ def _tasks(
             model = as_model(model, device=device, dtype=dtype)
         task = resolve_task(model, device, dtype, rows, cond, trust)
         tasks.append(task if label is None else replace(task, name=label))
-    tasks += [target_task(name, device, dtype) for name in targets or ()]
+    tasks += [target_task(name, device, dtype) for name in _list("targets", targets or ())]
     if not tasks:
         raise InputError("nothing to sample from: give models, or targets")
     names = [task.name for task in tasks]
@@ -130,16 +133,24 @@ def _entries(solvers: Solvers | None) -> list[Entry]:
     """Entries of solvers by name or object, or by a label of the caller's; "auto" chooses by measurement."""
     if solvers is None:
         return [SolverEntry(name, solver(name, **options)) for name, options in DEFAULT_SOLVERS.items()]
-    named = solvers if isinstance(solvers, Mapping) else {s if isinstance(s, str) else repr(s): s for s in solvers}
+    if isinstance(solvers, Mapping):
+        named: Mapping[str, str | Solver] = solvers
+    else:
+        named = {s if isinstance(s, str) else repr(s): s for s in _list("solvers", solvers)}
     return [AutoEntry(label) if s == "auto" else SolverEntry(label, solver(s)) for label, s in named.items()]
+
+
+def _list(name: str, given: Any) -> tuple[Any, ...]:
+    """A list of names or objects; a name alone is refused with the list of it."""
+    return listed(name, given, f"[{given!r}]" if isinstance(given, str) else "[...]")
 
 
 def further(planned: list[PlannedCell], raced: Sequence[int], seed: int) -> list[PlannedCell]:
     """Cells with further seeds, for each its own next one."""
     more, times = [], dict.fromkeys(raced, 0)
-    for number in raced:
-        more.append(planned[number]._replace(seed=seed + times[number]))
-        times[number] += 1
+    for cell in raced:
+        more.append(planned[cell]._replace(seed=seed + times[cell]))
+        times[cell] += 1
     return more
 
 

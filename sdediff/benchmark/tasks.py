@@ -136,7 +136,7 @@ def _network_task(name: str, model: ScoreModel, data: Any, cond: dict[str, Any] 
 
 def _of_rows(cond: dict[str, Any] | None, count: int, stride: int, model: ScoreModel) -> dict[str, Any] | None:
     """The conditions of every stride-th of `count` rows of data; None unless each has a row a row or is shared."""
-    own = {name: value for name, value in as_tensors(cond or {}).items() if name not in model.shared}
+    own = {name: value for name, value in as_tensors({} if cond is None else cond).items() if name not in model.shared}
     if not own or not all(isinstance(v, Tensor) and v.ndim and len(v) == count for v in own.values()):
         return None
     return conditions_in_turn(cond, range(0, count, stride), model.shared)

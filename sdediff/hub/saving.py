@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from sdediff._utils.checks import mapping
 from sdediff._utils.files import expanded
 from sdediff.hub import config as configs
 from sdediff.hub import weights
@@ -49,6 +50,9 @@ def save(
             f"the model carries the conditions {', '.join(model.cond)}, which a folder does not hold: save it without, "
             "and give cond= where it is used"
         )
+    for name, value in (("card", card), ("data", data), ("config", config)):
+        if value is not None:
+            mapping(name, value, f"{name}={{}}")
     card = model.card if card is None else card
     data = card.get("data") if data is None else data
     network = unwrapped(model.net)

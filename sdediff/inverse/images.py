@@ -74,7 +74,7 @@ def invert(
     """
     model, image = check_model(model), states("image", image)
     whole("iterations", iterations, 0)
-    bound = model.given(**cond) if cond else model
+    bound = model._under(cond)
     plan = make_plan(bound, DDIM(), steps=None if _fixed(grid) else steps, grid=grid)
     check_eval(model)
     with torch.no_grad():

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.checks import samples, shown, whole
 from sdediff.datasets import DataError, DataSet, as_samples, read
 
 Range = tuple[float, float]
@@ -24,7 +25,7 @@ def data_set(
     levels unless levels or range are given, values (N,) become (N, 1), images of levels (N, H, W) (N, 1, H, W). A
     torch Dataset, whose items are x or (x, ...), is gathered in memory.
     """
-    if limit is not None and limit < 1:
+    if limit is not None and whole("limit", limit) < 1:
         raise DataError(f"limit={limit}: give the number of rows to score, at least 1")
     if isinstance(data, DataSet):
         if (levels, range, key) != (None, None, None):
@@ -34,7 +35,9 @@ def data_set(
         return read(data, levels, range, key, limit, allow_bad=True)
     if key is not None:
         raise DataError(f"key={key!r} is for .npz and .parquet files: leave it out")
-    x = data if isinstance(data, Tensor | np.ndarray) else _gathered(data, limit)
+    x = samples("data", data) if isinstance(data, Tensor | np.ndarray) else _gathered(data, limit)
+    if x.ndim == 0:
+        raise DataError(f"data={shown(data)}: give rows (N, ...)")
     x = x.detach().cpu().numpy() if isinstance(x, Tensor) and x.dtype != torch.bfloat16 else x
     if isinstance(x, Tensor):  # bfloat16, which numpy lacks
         x = x.detach().float().cpu().numpy()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
+from sdediff._utils.checks import whole
 from sdediff.datasets import DataSet
 from sdediff.jobs.errors import JobError
 from sdediff.jobs.fitting import fitted
@@ -173,10 +174,9 @@ def likelihood_work(
     check_of(model, of, decoder_std)
     named, images = named_data(data, levels, range, key, limit), of == "images"
     rows = image_rows(model, named, decoder_std) if images else fitted(model, named, say)
-    Counter(seed)  # refuses a seed that is not an integer in [0, 2**64)
+    seed, draws = Counter(seed).seed, _checked_draws(rows, draws)
     dtype, device = placement(model, dtype, device)
     bounds = BOUNDS if images else DataCard.of(model.card).bounds
-    _check_draws(rows, draws)
     chosen = settings or LikelihoodSettings()
     chosen = chosen if images else fit_settings(chosen, model, rows, bounds, draws, say)
     described_settings = {
@@ -186,13 +186,15 @@ def likelihood_work(
     }  # fmt: skip
     described_settings |= {} if of is None else {"of": of, "decoder_std": decoder_std}
     about = {"model": model_parts(model), "settings": described_settings}
-    given = as_tensors(cond or {})
+    given = as_tensors({} if cond is None else cond)
     return LikelihoodWork(model, rows, bounds, seed, draws, dtype, device, chosen, given, about, of, decoder_std)
 
 
-def _check_draws(data: DataSet, draws: int) -> None:
-    """Refuse numbers of draws that cannot be."""
+def _checked_draws(data: DataSet, draws: int) -> int:
+    """A number of draws that can be."""
+    draws = whole("draws", draws)
     if draws < 1:
         raise JobError(f"draws={draws}: give at least 1")
     if draws > 1 and data.levels is None:
         raise JobError(f"draws={draws}: {data.name} is continuous and has nothing to dequantise: leave draws out")
+    return draws

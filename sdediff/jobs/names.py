@@ -16,7 +16,7 @@ from sdediff.datasets import DataSet
 from sdediff.jobs.errors import JobError
 from sdediff.jobs.inputs import Range, data_set
 from sdediff.jobs.work import Recipe
-from sdediff.model.score_model import ScoreModel
+from sdediff.model.score_model import ScoreModel, check_model
 
 # The fields of a model that may be set after it was loaded and that travel with its name.
 _SET = ("cond", "per_sample", "shared", "stats", "output", "changes", "card")
@@ -63,7 +63,7 @@ def as_model(
     """The model itself, or that of a name, folder, hub id or reference to code."""
     if isinstance(model, NamedModel):
         return model.load(device, dtype)
-    return hub.load(model, device, dtype, trust) if isinstance(model, str | Path) else model
+    return hub.load(model, device, dtype, trust) if isinstance(model, str | Path) else check_model(model)
 
 
 def named_data(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from sdediff._utils.checks import shown
 from sdediff.jobs.errors import JobError
 
 
@@ -32,8 +33,10 @@ class Part:
             text = f"{rank}/{size}" if rank and size else "0/1"
         try:
             i, n = (int(number) for number in text.split("/"))
-        except ValueError:
-            raise JobError(f"part={text!r}: write the part and their number, such as 0/8 for the first of 8") from None
+        except (AttributeError, TypeError, ValueError):
+            raise JobError(
+                f"part={shown(text)}: write the part and their number, such as 0/8 for the first of 8"
+            ) from None
         return cls(i, n)
 
     def mine(self, count: int) -> range:

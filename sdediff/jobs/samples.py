@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from sdediff import guidance
+from sdediff._utils.checks import listed, state_shape
 from sdediff._utils.checks import whole as whole_number
 from sdediff._utils.files import whole
 from sdediff.datasets import needed, save_grid
@@ -127,18 +128,19 @@ def samples_work(
 
     JobError, InputError as there.
     """
-    whole_number("samples", samples, 1)
+    samples = whole_number("samples", samples, 1)
     model = as_model(model, trust, device, dtype)
     check_eval(model)
     model = guidance.clip(model, *clip) if clip else model
     model = guidance.threshold(model, *threshold) if threshold else model
-    size = tuple(shape) if shape is not None else DataCard.of(model.card).shape
+    given_shape = None if shape is None else state_shape((1, *listed("shape", shape, "(1, 8, 8)")))[1:]
+    size = DataCard.of(model.card).shape if given_shape is None else given_shape
     if not size:
         raise JobError("the model's card does not say the shape of a sample: give shape, such as (1, 8, 8)")
-    Counter(seed)
+    seed, index = Counter(seed).seed, whole_number("index", index, 0)
     dtype, device = placement(model, dtype, device)
     batch = min(micro_batch, samples)
-    given = as_tensors(cond or {})
+    given = as_tensors({} if cond is None else cond)
     few = rows_of_conditions(given, torch.arange(batch), samples, model.per_sample, model.shared) or None
     planned = Sampler(model, solver=solver, steps=steps, calls=calls, grid=grid).plan((batch, *size), cond=few)
     settings = {

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff._utils.checks import known
-from sdediff._utils.errors import InputError
+from sdediff._utils.checks import known, shown
+from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.suggestions import nearest
 from sdediff.grids.levels import Level
 from sdediff.grids.levels import level as level_at
@@ -53,7 +53,10 @@ def log_prior(prior: Prior, model: ScoreModel, x: Tensor) -> Tensor:
         log_prob[finite] = log_prior(prior, model, x[finite]) if bool(finite.any()) else log_prob[finite]
         return log_prob
     if callable(prior):
-        return prior(x).double()
+        values = prior(x)
+        if not isinstance(values, Tensor) or values.shape != (len(x),) or values.is_complex():
+            raise InputTypeError(f"prior(x) is {shown(values)}: give log densities in nats, a tensor ({len(x)},)")
+        return values.double()
     sde = linear(model.sde)
     name = prior_name(prior, model, tuple(x.shape[1:]))
     if name in ("sigma", "unit"):

@@ -128,7 +128,7 @@ class LikelihoodSettings:
             values.update(rtol=_EXACT_TOLERANCE, atol=_EXACT_TOLERANCE)
         if method == "two_pass" and given.get("rtol", _FINE) < _FINE:
             values.update(_ORDER_5)
-        if method == "vlb" and given.get("end") == "t0":
+        if method == "vlb" and known(given.get("end"), ("t0",)):
             values.update(variance="large")
         return {**values, **preset, **given, "method": method}
 
@@ -175,6 +175,8 @@ def _check_kinds(s: LikelihoodSettings) -> None:
     for name in ("autograd", "fresh", "frozen"):
         if getattr(s, name) is not None:
             flag(name, getattr(s, name))
+    if s.discrete is not None and not isinstance(s.discrete, Discrete):
+        raise InputTypeError(f"discrete={shown(s.discrete)}: give sd.Discrete(levels, range)")
     for name, most in _MOST.items():
         if getattr(s, name) is not None and whole(name, getattr(s, name), 1) > most:
             raise InputError(f"{name}={getattr(s, name):.3g}: at most {most:,} are possible")

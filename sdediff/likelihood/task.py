@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff._utils.checks import state_device, state_dtype, whole
+from sdediff._utils.checks import whole
 from sdediff._utils.errors import InputError
 from sdediff._utils.progress import track
 from sdediff.likelihood.ends import Prior, prior_name
@@ -112,10 +112,6 @@ def place(
     model: ScoreModel, dtype: torch.dtype | None, device: torch.device | str | None, like: Tensor | None = None
 ) -> tuple[torch.dtype, torch.device]:
     """Dtype and device of the states, as `placement` finds them; refuses what states cannot have."""
-    if dtype is not None:
-        state_dtype(dtype)
-    if device is not None:
-        state_device(device)
     return placement(model, dtype, device, like)
 
 

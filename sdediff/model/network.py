@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sdediff._utils.checks import state_device, state_dtype
 from sdediff.model.casts import WIDER, Types, apart, attempts, cast, fit, fit_integers, ours, tensors_of, versions_of
 from sdediff.model.holders import HOLDS_NOTHING, MOST, held, of_function
 from sdediff.model.mode import refuse_training
@@ -80,8 +81,12 @@ def placement(
     """Dtype and device of the states: as asked, else the network's, else those of `like`, else torch's defaults.
 
     Where that is half precision, the states are float32: the network's input and output are cast. seen: what was seen
-    of the network.
+    of the network. InputError for a dtype or device that states cannot have.
     """
+    if dtype is not None:
+        state_dtype(dtype)
+    if device is not None:
+        state_device(device)
     _, dtypes, place = look(model.net) if seen is None else seen
     if not dtypes and like is not None:
         dtypes, place = (like.dtype,), like.device

@@ -126,6 +126,10 @@ class ScoreModel:
         """The same model under conditions, passed to the network as keyword arguments."""
         return self._with(cond={**self.cond, **as_tensors(cond)})
 
+    def _under(self, cond: Any) -> ScoreModel:
+        """The model under the conditions of an argument `cond`; itself for None."""
+        return self if cond is None else self._with(cond={**self.cond, **as_tensors(cond)})
+
     def map_net(self, wrap: Callable[[Net], Net]) -> ScoreModel:
         """The same model around wrap(net): counting; a network that a change evaluates beside it is wrapped as well."""
         changes = tuple(change.map_net(wrap) if hasattr(change, "map_net") else change for change in self.changes)

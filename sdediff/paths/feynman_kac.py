@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff._utils.checks import number, shown, state_shape
+from sdediff._utils.checks import function, number, shown, state_shape
 from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.progress import track
 from sdediff._utils.tensors import finite
@@ -63,6 +63,7 @@ def smc(
     plan = make_plan(model, solver, steps=steps, grid=grid, start=start, stop=stop, denoise=denoise)
     if not 0 <= number("threshold", threshold) <= 1:
         raise InputError(f"threshold={threshold}: give a share of the particles, 0 for no resampling")
+    function("log_tilt", log_tilt, 1)
     x = plan.prior(model, size, Counter(seed), placement(model, dtype, device))
     chains = [make_chain(model, plan, x, cond, warn=True)]
     if proposal is not None:

@@ -7,13 +7,14 @@ from typing import Any, Literal
 import torch.utils.checkpoint
 from torch import Tensor
 
-from sdediff._utils.checks import shown
+from sdediff._utils.checks import flag, known, shown
 from sdediff._utils.errors import InputError, InputTypeError
 from sdediff.model.score_model import ScoreModel, check_model
 from sdediff.paths.transitions import Chain, make_chain
 from sdediff.sampling import SampleRecord
 from sdediff.sampling.compatibility import refuse_stateful
 from sdediff.sampling.run import Plan
+from sdediff.solvers import SolverError
 
 
 def replay(
@@ -30,8 +31,8 @@ def replay(
     over the dimensions of a state. grad: gradients flow to what the network has of them, "checkpoint" in less memory.
     Black et al. 2023, eq. 5; Liu et al. 2025.
     """
-    if grad not in (True, False, "checkpoint"):
-        raise InputError(f"grad={shown(grad)}: write True, False or 'checkpoint'")
+    if not known(grad, ("checkpoint",)):
+        flag("grad", grad)
     chain, path = _chain(record, model, cond)
     if grad == "checkpoint":
         refuse_stateful(check_model(model), "steps that are computed again would change")
@@ -50,7 +51,7 @@ def replay(
             else:
                 row, history = density(i, history)
             rows.append(row)
-        return torch.stack(rows)
+        return _numbers(torch.stack(rows))
 
 
 def path_kl(
@@ -67,6 +68,7 @@ def path_kl(
     bounds that of their samples. For an ancestral step it is (SNR_s - SNR_t) |D - D'|^2 / 2, the term of VDM's loss
     (Kingma et al. 2021, eq. 14).
     """
+    flag("grad", grad)
     (one, path), (two, _) = _chain(record, model, cond), _chain(record, other, cond)
     rows, histories = list[Tensor](), (None, None)
     with torch.set_grad_enabled(grad):
@@ -74,7 +76,15 @@ def path_kl(
             p, q = one.kernel(x, step_one, histories[0]), two.kernel(x, step_two, histories[1])
             rows.append(p.divergence(q))
             histories = p.history, q.history
-        return torch.stack(rows)
+        return _numbers(torch.stack(rows))
+
+
+def _numbers(rows: Tensor) -> Tensor:
+    """The figures (n, B) of the steps; refused where a network gave NaN."""
+    bad = rows.detach().isnan().any(1)
+    if bool(bad.any()):
+        raise SolverError(f"the network gave NaN in step {int(bad.nonzero()[0])} of the record: look at its output")
+    return rows
 
 
 def _chain(record: Any, model: ScoreModel | str, cond: dict[str, Any] | None) -> tuple[Chain, Tensor]:

@@ -45,7 +45,7 @@ def make_chain(
     check_kernel(plan.solver)
     check_card(model, x.shape)
     seen = check_eval(model)
-    levels, _, bound = make_table(model.given(**cond) if cond else model, plan, x, seen.dtypes, warn)
+    levels, _, bound = make_table(model._under(cond), plan, x, seen.dtypes, warn)
     stays = plan.solver.corrector
     return Chain(plan.solver, bound, [(t, t) for t in levels] if stays else list(itertools.pairwise(levels)))
 

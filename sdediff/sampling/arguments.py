@@ -58,6 +58,8 @@ def set_up(
 def check_run(model: ScoreModel, shape: Any, x: Any, cond: Any) -> None:
     """Refuse a shape, states or conditions that no run can have."""
     if x is not None:
+        if shape is not None and state_shape(shape) != tuple(states("x", x).shape):
+            raise InputError(f"given x of shape {tuple(x.shape)} and shape={tuple(shape)}: leave one out")
         shape = states("x", x).shape
     elif shape is None:
         raise InputError("give the states' shape, e.g. (64, 1, 8, 8), or x= to begin from")

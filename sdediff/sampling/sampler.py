@@ -136,8 +136,6 @@ class Sampler:
         if x is None:
             x = plan.prior(model, shape, noise, placement(model, self._dtype, self._device, seen=seen))
             return Run(bound, plan, x, noise, dtypes=seen.dtypes)
-        if shape is not None and tuple(shape) != tuple(x.shape):
-            raise InputError(f"given x of shape {tuple(x.shape)} and shape={tuple(shape)}: leave one out")
         dtype = self._dtype or x.dtype
         x = x.to(dtype=WIDER.get(dtype, dtype), device=self._device or x.device)
         return Run(bound, plan, x, noise, dtypes=seen.dtypes)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sdediff._utils.checks import state_device
 from sdediff.datasets import needed
 from sdediff.training.settings import TrainingError, TrainingSettings
 
@@ -21,7 +22,7 @@ class OneProcess:
     rank, processes = 0, 1
 
     def __init__(self, device: str | torch.device = "cpu") -> None:
-        self.device = torch.device(device)
+        self.device = state_device(device)
 
     def prepare(self, net: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[nn.Module, Any]:
         """The network as it is called in training, and the optimiser as it is stepped."""

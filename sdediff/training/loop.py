@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sdediff._utils.checks import function, shown
+from sdediff._utils.checks import flag, function, mapping, shown
 from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.files import expanded
 from sdediff.model.data_card import DataCard
@@ -76,6 +76,10 @@ def train(
         raise InputTypeError(f"validation={shown(validation)}: give sd.training.Validation(...)")
     if not isinstance(settings, TrainingSettings):
         raise InputTypeError(f"settings={shown(settings)}: give TrainingSettings(updates=...)")
+    flag("resume", resume)
+    flag("tensorboard", tensorboard)
+    if config is not None:
+        mapping("config", config, "config={}")
     if tensorboard and out is None:
         raise InputError("tensorboard=True writes to a folder: give out=")
     run = _Run(check_model(model), batches, settings, objective or Objective(), device, config or {})

@@ -68,7 +68,7 @@ def infer(
     if len(rows.x) + len(rows.others) < _FEWEST or not rows.std > 0:
         raise InputError(f"{rows.total} rows are too few to tell wirings apart: give {_FEWEST} that differ, or more")
     kind, place = placement(blank, dtype, device)
-    shared = SharedRows(rows, blank, {**given.cond, **as_tensors(cond or {})}, seed, kind, place)
+    shared = SharedRows(rows, blank, {**given.cond, **as_tensors({} if cond is None else cond)}, seed, kind, place)
     mapped = isinstance(source, DataSet) and source.range is not None
     ranges = ranges_of(torch.cat([rows.x.flatten(), rows.others.flatten()]), (-1.0, 1.0) if mapped else None, rows.std)
     trials = _stages(

@@ -12,10 +12,13 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 import sdediff as sd
-from tests.test_truth.fuzz_cases import FUNCTIONS, NAN_NET, RIGHT, WRONG, WRONG_OF
+from tests.test_truth import fuzz_cases
+from tests.test_truth.fuzz_cases import NAN_NET, WRONG, WRONG_OF
+from tests.test_truth.fuzz_longer import LONGER, NAMES, POOLS
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 EXAMPLES = 1000
+FUNCTIONS = {**fuzz_cases.FUNCTIONS, **LONGER}
 
 
 @st.composite
@@ -30,13 +33,16 @@ def cases(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     if "calls" in names and "steps" in names:
         names.remove("steps")
     wrong = draw(st.lists(st.sampled_from(names), max_size=2, unique=True))
-    pools = {arg: WRONG_OF.get(arg, WRONG) if arg in wrong else RIGHT.get(arg, WRONG) for arg in names}
-    if name in (
-        "loss",
-        "log_likelihood",
-    ):  # nan with its status, and a network that returns NaN has a loss of NaN, which training refuses
+    right = {**fuzz_cases.RIGHT, **(POOLS if name in LONGER else {})}
+    pools = {arg: WRONG_OF.get(arg, WRONG) if arg in wrong else right.get(arg, WRONG) for arg in names}
+    if name == "loss":  # a network that returns NaN has a loss of NaN, which training refuses
         pools["model"] = [model for model in pools["model"] if getattr(model, "net", None) is not NAN_NET]
     return name, {arg: draw(st.sampled_from(pool)) for arg, pool in pools.items()}
+
+
+def _good(result: sd.Likelihood) -> torch.Tensor:
+    """The samples (B,) whose status says nothing of a failure."""
+    return torch.tensor([status == "ok" for status in result.status])
 
 
 def _tensors(result: Any) -> list[torch.Tensor]:
@@ -44,9 +50,11 @@ def _tensors(result: Any) -> list[torch.Tensor]:
     if isinstance(result, torch.Tensor):
         return [result]
     if isinstance(result, sd.Likelihood):
-        return [result.log_prob]
+        return [result.log_prob[_good(result)]]
     if dataclasses.is_dataclass(result) and type(result).__name__ in ("Statistics", "Analysis"):
         return [v for f in dataclasses.fields(result) if isinstance(v := getattr(result, f.name), torch.Tensor)]
+    if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], sd.Likelihood):
+        return [result[0][_good(result[1])], *_tensors(result[1])]
     if isinstance(result, list | tuple):
         return [tensor for part in result for tensor in _tensors(part)]
     return []
@@ -55,7 +63,8 @@ def _tensors(result: Any) -> list[torch.Tensor]:
 def outcome(name: str, arguments: dict[str, Any]) -> str | None:
     """What is wrong with the outcome of a call, or None."""
     try:
-        result = FUNCTIONS[name][0](**arguments)
+        called = {NAMES.get(name, {}).get(arg, arg): value for arg, value in arguments.items()}
+        result = FUNCTIONS[name][0](**called)
     except sd.Error as error:
         return None if str(error).strip() and "\n" not in str(error) else f"not one sentence: {error}"
     except Exception as error:
