@@ -50,9 +50,7 @@ def save(
             f"the model carries the conditions {', '.join(model.cond)}, which a folder does not hold: save it without, "
             "and give cond= where it is used"
         )
-    for name, value in (("card", card), ("data", data), ("config", config)):
-        if value is not None:
-            mapping(name, value, f"{name}={{}}")
+    _check_dicts(card=card, data=data, config=config)
     card = model.card if card is None else card
     data = card.get("data") if data is None else data
     network = unwrapped(model.net)
@@ -79,6 +77,12 @@ def save(
     write_parts(model, folder)
     write_config(folder, written)
     return folder
+
+
+def _check_dicts(**given: Any) -> None:
+    for name, value in given.items():
+        if value is not None:
+            mapping(name, value, f"{name}={{}}")
 
 
 def _further(model: ScoreModel) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff._utils.checks import number
+from sdediff._utils.checks import known, number
 from sdediff._utils.suggestions import nearest
 from sdediff.datasets import DataError, DataSet
 from sdediff.jobs.errors import JobError
@@ -25,7 +25,7 @@ _FIRST, _BEYOND = 128, 0.05
 
 def check_of(model: ScoreModel, of: str | None, std: float | None) -> None:
     """Refuse what a latent model's data cannot be; None leaves it to the likelihood, which refuses latents then."""
-    if of is not None and of not in OF:
+    if of is not None and not known(of, OF):
         raise JobError(f"of: {nearest(of, OF, 'kind of data')}")
     if of is not None and states_of(model) != "latents":
         raise JobError(f"of={of!r}: the model has no autoencoder, its states are the data: leave it out")
