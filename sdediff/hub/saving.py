@@ -50,9 +50,7 @@ def save(
             f"the model carries the conditions {', '.join(model.cond)}, which a folder does not hold: save it without, "
             "and give cond= where it is used"
         )
-    _check_dicts(card=card, data=data, config=config)
-    card = model.card if card is None else card
-    data = card.get("data") if data is None else data
+    card, data = _card_and_data(model, card, data, config)
     network = unwrapped(model.net)
     written: dict[str, Any] = {
         "format": configs.FORMAT,
@@ -79,10 +77,13 @@ def save(
     return folder
 
 
-def _check_dicts(**given: Any) -> None:
-    for name, value in given.items():
+def _card_and_data(model: ScoreModel, card: Any, data: Any, config: Any) -> tuple[dict[str, Any], Any]:
+    """The card, by default the model's, and what it says of the data, unless given; refuses what is no dict."""
+    for name, value in (("card", card), ("data", data), ("config", config)):
         if value is not None:
             mapping(name, value, f"{name}={{}}")
+    card = model.card if card is None else card
+    return card, card.get("data") if data is None else data
 
 
 def _further(model: ScoreModel) -> dict[str, Any]:
