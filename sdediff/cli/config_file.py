@@ -143,4 +143,4 @@ def _argument(param: Any, value: Any, where: str) -> Any:
     if any(isinstance(row, list | dict) for row in rows):
         raise BadInput(f"--config: {where} holds lists or tables inside of one another: write plain values")
     texts = [str(row) for row in rows]
-    return texts if param.multiple else ",".join(texts)
+    return texts if param.multiple or param.nargs != 1 else ",".join(texts)

@@ -40,6 +40,15 @@ def test_shared_keys_reach_the_commands_that_take_them(run, home):
     assert json.loads(out)["samples"] == 2
 
 
+@pytest.mark.parametrize("model", ['"digits-vp"', '["digits-vp"]'])
+def test_arguments_that_may_be_many_are_a_list_or_one(run, home, model):
+    text = 'solvers = ["ddim"]\ncalls = [3]\nsamples = 20\nseeds = 1\ndistances = ["energy"]\n'
+    more = 'json = true\nlikelihoods = 0\ncheck = false\nout = "many"\n'
+    code, out, error = run("bench", "--config", _written(home, f"model = {model}\n{text}{more}"))
+    assert code == 0, error
+    assert {row["task"] for row in json.loads(out)["rows"]} == {"digits-vp"}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
