@@ -18,7 +18,8 @@ def expanded(path: str | Path, what: str = "the path") -> Path:
     """A path with ~ filled in. InputError where no file can have it: an unknown user, too long, a NUL inside."""
     try:
         full = Path(path).expanduser()
-        full.exists()
+        with suppress(FileNotFoundError, NotADirectoryError):
+            full.lstat()  # from Python 3.14 on `exists` does not say why there is none
     except TypeError as error:
         raise InputTypeError(f"{what} is a {type(path).__name__}: give a text or a Path") from error
     except (RuntimeError, OSError, ValueError) as error:
