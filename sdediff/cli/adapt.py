@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,10 @@ from sdediff.cli.data import DATA_HELP, DataOptions
 from sdediff.cli.model_options import Model, ModelOptions
 from sdediff.cli.options import Json, Seed, naming
 from sdediff.cli.output import emit
+
+if TYPE_CHECKING:
+    from sdediff.datasets import DataSet
+    from sdediff.model.score_model import ScoreModel
 
 
 def adapt(
@@ -33,7 +37,10 @@ def adapt(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Fit a low-rank adapter (LoRA) of a model's network to data: writes its small file, for --lora."""
+    """Fit a low-rank adapter (LoRA) of a model's network to data: writes its small file, for --lora.
+
+    Images given to a latent model are encoded.
+    """
     import sdediff as sd
     from sdediff.training import Objective, TrainingSettings
 
@@ -49,8 +56,9 @@ def adapt(
             updates=updates, batch=batch, rate=rate, warmup=min(20, updates - 1), average=0.98, seed=seed
         )
         log = sd.train(
-            adapted.given(**(cond or {})), rows, settings, Objective(weighting), device=str(network.placed[0])
-        )
+            adapted.given(**(cond or {})), _states(loaded, rows), settings, Objective(weighting),
+            device=str(network.placed[0]),
+        )  # fmt: skip
     with naming("--out"):
         file = sd.adapters.save_lora(adapted, out)
     counts = [sum(p.numel() for p in net.parameters()) for net in (loaded.net, adapted.net)]  # type: ignore[attr-defined]
@@ -68,3 +76,16 @@ def adapt(
     )
     typer.echo(f"{facts['weights']:,} weights, {facts['share']:.1%} of the network's")
     typer.echo(facts["file"])
+
+
+def _states(model: ScoreModel, rows: DataSet) -> Any:
+    """What the network is trained on: the rows, or of a latent model the latents of rows that are images."""
+    import torch
+
+    from sdediff.model.data_card import DataCard
+
+    if model.autoencoder is None or rows.shape == DataCard.of(model.card).shape:
+        return rows
+    images = rows.tensor(range=(-1.0, 1.0)).float()
+    with naming("DATA"), torch.no_grad():
+        return torch.cat([model.autoencoder.encode(part) for part in images.split(16)])

@@ -101,3 +101,22 @@ def test_what_is_neither_image_nor_latents_is_one_line(run: Any, place: Path, tm
         assert code == 2
         assert len(err.strip().splitlines()) == 1, err
         assert re.search(message, err), err
+
+
+def test_an_adapter_is_fitted_to_the_latents_of_images(run: Any, place: Path, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    from safetensors.torch import load_file
+
+    images = IMAGE * torch.tensor([1.0, 0.5])[:, None, None, None]
+    np.save(tmp_path / "images.npy", images.numpy())
+    np.save(tmp_path / "z.npy", sd.load(place / "plain").autoencoder.encode(images).numpy())
+    files = []
+    for data in ("images", "z"):
+        files.append(tmp_path / f"{data}.safetensors")
+        words = ("adapt", place / "plain", tmp_path / f"{data}.npy", "--prompt", PROMPT, "--updates", 3, "--batch", 2)
+        code, _, err = run(*words, "--out", files[-1], "--quiet")
+        assert code == 0, err
+    first, second = map(load_file, files)
+    for name, value in first.items():
+        torch.testing.assert_close(value, second[name], rtol=1e-3, atol=1e-5)
+    assert max(value.abs().max().item() for name, value in first.items() if "lora_B" in name) > 1e-4
