@@ -73,6 +73,8 @@ def invert(
     round trip is of order 1. `sd.encode` follows the flow with any solver. Mokady et al. 2023; Pan et al. 2023.
     """
     model, image = check_model(model), states("image", image)
+    if image.requires_grad and torch.is_grad_enabled():
+        raise InputError("image requires a gradient, which invert does not keep: write image.detach()")
     whole("iterations", iterations, 0)
     bound = model._under(cond)
     plan = make_plan(bound, DDIM(), steps=None if _fixed(grid) else steps, grid=grid)

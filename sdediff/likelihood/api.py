@@ -81,6 +81,11 @@ def log_likelihood(
         max_steps=max_steps, frozen=frozen,
     )  # fmt: skip
     x = states("x", x)
+    if x.requires_grad and torch.is_grad_enabled() and chosen.gradient is None:
+        raise InputError(
+            "x requires a gradient, which this likelihood would drop: write method='ode' with gradient='direct' or "
+            "'adjoint', or x.detach()"
+        )
     model = check_model(model)
     check_data(model, x)
     term = _latent_term(model, autoencoder, len(x))

@@ -124,6 +124,11 @@ def check_gradient(output: Tensor, x: Tensor, call: Callable[[Tensor], Tensor]) 
     with torch.no_grad():
         other = call(x.detach() + 0.1)
     if not torch.equal(other, output.detach()):
+        if torch.is_inference_mode_enabled():
+            raise InputError(
+                "torch.inference_mode() records no gradients, of which the divergence is made: score outside of it, or "
+                "write autograd=False, which takes differences of two forwards"
+            )
         raise InputError(
             "the network's output changes with x but carries no gradient to it (detach(), no_grad() or NumPy inside?): "
             "write autograd=False, which takes differences of two forwards"

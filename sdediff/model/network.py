@@ -112,7 +112,7 @@ class Border:
     # Defaults of the class: a run makes one of these, and a constructor would be one call more.
     dtypes: tuple[torch.dtype, ...] | None = None
     plain = tried = False
-    _copies = _clones = False
+    _copies = _clones = _unseen = False
     _types: Types = (None, None)
     _returned: Any = None
 
@@ -132,8 +132,11 @@ class Border:
             raise ModelError("the network wrote into one of its conditions: let it write into a copy (clone())")
         try:
             # A fresh copy has version 0, and a tensor of inference mode has none.
+            seen = bool(not given.is_inference() and given._version)
+            self._unseen = not seen and not torch.equal(given, x.to(given.dtype)) and not bool(x.isnan().any())
             self._copies = (
-                bool((not given.is_inference() and given._version) or (not read.is_inference() and read._version))
+                seen
+                or bool(not read.is_inference() and read._version)
                 or (given.requires_grad and not x.requires_grad)
                 or (self._types[0] is None and not torch.equal(given, x))
                 or (read.is_inference() and self._types[1] is None and not torch.equal(read, clock))
@@ -147,6 +150,7 @@ class Border:
                 self._clones = sys.getrefcount(output) > 2 or _owners(output.untyped_storage()._cdata) > _ALONE
         except RuntimeError:  # under torch.func and the like, where tensors have neither memory nor values
             self._clones = True
+        self._refuse_unseen(x)
         self.tried, self._returned = True, output
         if type(output) is Tensor and output.dtype is x.dtype:
             return output.clone()
@@ -154,6 +158,7 @@ class Border:
 
     def later(self, net: Callable[..., Any], x: Tensor, clock: Tensor, cond: dict[str, Any]) -> Any:
         """The output of a later evaluation, in memory of our own."""
+        self._refuse_unseen(x)
         given, read = (x.clone(), clock.clone()) if self._copies else (x, clock)
         if self._types != (None, None):
             given, read = cast(given, read, self._types)
@@ -174,6 +179,14 @@ class Border:
         if self._types != (None, None):
             return ours(output, x.dtype)
         return ours(output, None) if self._clones else output
+
+    def _refuse_unseen(self, x: Tensor) -> None:
+        """Refuse gradients of a network that writes into its input where autograd does not see it."""
+        if self._unseen and x.requires_grad and torch.is_grad_enabled():
+            raise ModelError(
+                "the network writes into its input past autograd, as by x.data or NumPy, so that its gradients are "
+                "wrong: let it write into x.clone()"
+            )
 
 
 def wrote() -> ModelError:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 import sdediff as sd
-from tests.test_truth.odd_networks import DIMS, PLAIN, halved, writes
+from tests.test_truth.odd_networks import DIMS, PLAIN, halved, writes, writes_unseen
 
 START = torch.randn(2, DIMS, generator=torch.Generator().manual_seed(3))
 SOLVERS = list(sd.list_solvers())
@@ -96,6 +96,60 @@ def test_a_network_that_writes_later_on_past_the_version_is_refused(view: str) -
 
     with pytest.raises(sd.ModelError, match=r"wrote into its input.*let it write into x.clone\(\)"):
         sd.sample(sd.ScoreModel(net, sd.VP()), x=START, solver="ddim", steps=6)
+
+
+# What the gradient of a network's output is taken for.
+OF_THE_NETWORK = {
+    "a prediction": lambda model: model(START.clone().requires_grad_(), 0.5),
+    "a run": lambda model: sd.sample(model, x=START.clone().requires_grad_(), steps=3, grad=True),
+    **{
+        kind: lambda model, kind=kind, more=more: sd.log_likelihood(model, START, trace=kind, **more)
+        for kind, more in {"exact": {}, "hadamard": {}, "rademacher": {"method": "ode"}}.items()
+    },
+    "statistics": lambda model: sd.path_statistics(model, START, kappa=4),
+}
+
+
+@pytest.mark.parametrize("use", OF_THE_NETWORK)
+def test_gradients_of_a_network_that_writes_past_autograd_are_refused(use: str) -> None:
+    """Autograd takes its output for a function of the halved states, so that every derivative is twice too large."""
+    with pytest.raises(sd.ModelError, match=r"past autograd.*let it write into x\.clone\(\)"):
+        OF_THE_NETWORK[use](sd.ScoreModel(writes_unseen, sd.VP()))
+
+
+def test_differences_see_what_a_network_writes_past_autograd() -> None:
+    found, exact = (
+        sd.log_likelihood(sd.ScoreModel(net, sd.VP()), START, autograd=False).log_prob
+        for net in (writes_unseen, halved)
+    )
+    assert torch.equal(found, exact)
+
+
+# Functions of states that keep no gradient of them, and the one way in which a likelihood does.
+WITHOUT: dict = {
+    **{
+        str(options): lambda x, options=options: sd.log_likelihood(MODEL, x, **options)
+        for options in ({}, {"method": "ode"}, {"method": "vlb", "steps": 3}, {"preset": "literature"})
+    },
+    "statistics": lambda x: sd.path_statistics(MODEL, x),
+    "invert": lambda x: sd.inverse.invert(MODEL, x, steps=60),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+def test_a_gradient_that_would_be_dropped_is_refused(name: str) -> None:
+    with pytest.raises(sd.Error, match=r"requires a gradient, which .*write .*\.detach\(\)"):
+        WITHOUT[name](START.clone().requires_grad_())
+    with torch.no_grad():
+        WITHOUT[name](START.clone().requires_grad_())
+
+
+def test_a_likelihood_in_inference_mode_says_so() -> None:
+    with torch.inference_mode():
+        with pytest.raises(sd.Error, match=r"inference_mode.*records no gradients.*autograd=False"):
+            sd.log_likelihood(MODEL, START)
+        found = sd.log_likelihood(MODEL, START, autograd=False).log_prob
+    assert torch.allclose(found, sd.log_likelihood(MODEL, START).log_prob, atol=1e-3)
 
 
 def test_a_network_that_writes_into_its_condition_is_refused() -> None:
