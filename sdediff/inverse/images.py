@@ -13,6 +13,7 @@ from sdediff._utils.errors import InputError
 from sdediff.grids.grids import GridLike
 from sdediff.grids.levels import Level, levels
 from sdediff.model.bound import BoundModel
+from sdediff.model.data_check import check_data
 from sdediff.model.score_model import ScoreModel, check_model
 from sdediff.noise.counter import Counter
 from sdediff.sampling.api import sample
@@ -39,6 +40,7 @@ def image_to_image(
     image. seed, index: of the noise, as in `sample`. Meng et al. 2022 (SDEdit).
     """
     model, image = check_model(model), states("image", image)
+    check_data(model, image, "image")
     if not 0 < number("strength", strength) <= 1:
         raise InputError(f"strength={strength}: give a number in (0, 1]")
     plan = Sampler(model, solver=solver, steps=steps, grid=grid).plan(image.shape, cond)
@@ -75,6 +77,7 @@ def invert(
     model, image = check_model(model), states("image", image)
     if image.requires_grad and torch.is_grad_enabled():
         raise InputError("image requires a gradient, which invert does not keep: write image.detach()")
+    check_data(model, image, "image")
     whole("iterations", iterations, 0)
     bound = model._under(cond)
     plan = make_plan(bound, DDIM(), steps=None if _fixed(grid) else steps, grid=grid)

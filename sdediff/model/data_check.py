@@ -77,6 +77,12 @@ def check_data(model: ScoreModel, x: Tensor, name: str = "x", depth: int = 3) ->
     warnings.warn(sentence, DataWarning, stacklevel=depth)
 
 
+def check_range(model: ScoreModel, x: Tensor, name: str = "x", depth: int = 3) -> None:
+    """`check_data` where the model's card states a range; nothing under torch.func, where numbers have no truth."""
+    if DataCard.of(model.card).range is not None and not torch._C._functorch.is_functorch_wrapped_tensor(x):
+        check_data(model, x, name, depth + 1)
+
+
 def ranged(model: ScoreModel, bounds: Range) -> ScoreModel:
     """The model with the range of values that its network was trained on. ModelError: its card says another."""
     bounds = pair("model_range", bounds)

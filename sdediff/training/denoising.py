@@ -13,6 +13,7 @@ from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import per_sample
 from sdediff.grids.levels import Level, level
+from sdediff.model.data_check import check_range
 from sdediff.model.prediction import Prediction
 from sdediff.model.score_model import ScoreModel, check_card, check_model
 from sdediff.sde.base import linear
@@ -42,6 +43,7 @@ def loss(
     """
     model = check_model(model)
     check_card(model, states("x0", x0).shape)
+    check_range(model, x0, "x0")
     check_weighting(weighting)
     _check(model, x0, t, eps, spread, generator)
     sde, batch = linear(model.sde), x0.shape[0]

@@ -20,6 +20,7 @@ from sdediff._utils.checks import flag, function, mapping, shown
 from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.files import expanded
 from sdediff.model.data_card import DataCard
+from sdediff.model.data_check import check_range
 from sdediff.model.score_model import ScoreModel, check_card, check_model
 from sdediff.training import checkpoints
 from sdediff.training.averages import Average, decay_of
@@ -132,6 +133,7 @@ class _Run:
             self.modules, self.average.modules, optimiser, getattr(objective, "state", None)
         )
         self.out: Path | None = None
+        self.unseen = True
 
     def begin(self, out: Path | None, resume: bool) -> int:
         """Go on from the newest checkpoint of the folder, else write the first: the number of the first update."""
@@ -175,6 +177,9 @@ class _Run:
 
     def _losses(self, update: int, rows: range) -> Tensor:
         share, device = self.batches.take(update, self.settings.batch, rows), self.backend.device
+        if self.unseen:
+            check_range(self.model, share.x, "batches", 5)
+            self.unseen = False
         check_card(self.model, share.x.shape)
         cond = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in share.cond.items()}
         draws = Draws(self.settings.seed, update, share.first, share.total)

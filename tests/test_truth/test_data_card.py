@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import warnings
 from dataclasses import replace
@@ -42,10 +43,16 @@ def _consumers(model: sd.ScoreModel, x: torch.Tensor) -> dict[str, Any]:
         "path_statistics": lambda: sd.path_statistics(model, x, kappa=2, **QUICK),
         "encode": lambda: sd.encode(model, x, solver="ddim", steps=2),
         "recommend": lambda: sd.recommend(model, data=x, calls=2, candidates=["ddim"], starts=2, check=False),
+        "loss": lambda: sd.loss(model, x, generator=torch.Generator().manual_seed(0)),
+        "train": lambda: sd.train(copy.deepcopy(model), iter([x]), sd.training.TrainingSettings(1, 2), progress=False),
+        "invert": lambda: sd.inverse.invert(model, x, steps=3, iterations=0),
+        "image_to_image": lambda: sd.inverse.image_to_image(model, x, 0.5, steps=2),
     }
 
 
-CONSUMERS = ["log_likelihood", "path_statistics", "encode", "recommend"]
+CONSUMERS = [
+    "log_likelihood", "path_statistics", "encode", "recommend", "loss", "train", "invert", "image_to_image",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CONSUMERS)
