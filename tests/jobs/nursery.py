@@ -40,7 +40,7 @@ def child(arguments, log, env, pause, limit, die):
     out = os.open(log, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
     os.dup2(out, 1), os.dup2(out, 2)
     os.environ.update(env)
-    scoring.log_likelihood = slowed(pause, scoring.log_likelihood)
+    scoring.scored = slowed(pause, scoring.scored)
     if die:
         os.replace = dying(*die, os.replace)
     if limit:
