@@ -108,8 +108,9 @@ def _likelihood(
 def _measured_error(
     task: Task, coordinates: Whitened, net: Network, y: Tensor, result: Likelihood, integrals: Integrals
 ) -> Tensor:
-    """The difference (b,) to a second run at a larger tolerance beside the estimate, which sees what both runs share.
+    """The root mean square (b,) of the estimate and the difference to a second run at a larger tolerance.
 
+    The difference sees what no single path shows, the estimate what both runs share.
     Both runs take the probe that a sample has at all of its nodes, so that their difference has no noise of probes.
     """
     coarse = task.coarser()
@@ -119,7 +120,7 @@ def _measured_error(
     fine = result.prior_log_prob + (integrals.common + integrals.correction).to(y.device)
     difference = fine - prior - (other.common + other.correction).to(y.device)
     estimate = integrals.error.to(y.device)
-    return torch.hypot(difference, estimate) + (result.solver_error - estimate)
+    return torch.hypot(difference, estimate) / math.sqrt(2) + (result.solver_error - estimate)
 
 
 def _statuses(codes: np.ndarray, log_prob: Tensor, net: Network) -> tuple[str, ...]:
