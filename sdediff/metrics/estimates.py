@@ -36,7 +36,7 @@ class Estimate:
     """A measured distance, the standard error of its value over draws of both sets, and its full name.
 
     interval: of 95 % confidence. Of energy and mmd it is not symmetric: near equal laws a low value has a low standard
-    error, and value +- 1.96 std_error would miss the distance in up to a fifth of all draws.
+    error, and value +- 1.96 std_error would miss the distance in up to a quarter of all draws.
     """
 
     value: float
