@@ -62,8 +62,8 @@ def check_fit(place: Path, what: str, report: Mapping[str, Any], kinds: Sequence
         names = sorted(map(str, report.get(kind) or []))
         if names:
             raise BridgeError(
-                f"{place}: {said[kind]} {names[0]} ({len(names)} such): copy or download the weights and config.json "
-                "again"
+                f"{_weights_in(place)}: {said[kind]} {names[0]} ({len(names)} such): copy or download the weights and "
+                "config.json again"
             )
 
 
