@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from sdediff._utils.checks import listed, number, whole
+from sdediff._utils.checks import listed, number, state_device, state_dtype, whole
 from sdediff._utils.errors import InputError
 from sdediff.benchmark.chosen import AutoEntry
 from sdediff.benchmark.contended import contender_entries
@@ -20,6 +20,7 @@ from sdediff.jobs import JobError, Recipe
 from sdediff.jobs.names import NamedModel, as_model, named_data
 from sdediff.model.network import check_eval
 from sdediff.model.score_model import ScoreModel
+from sdediff.noise.counter import Counter
 from sdediff.solvers import Solver, solver
 
 Model = str | ScoreModel | Task
@@ -74,7 +75,11 @@ def make_sweep(
     grids = None if grids is None else listed("grids", grids, "['karras']")
     if not counts:
         raise InputError("calls=[]: give numbers of network evaluations, such as calls=[5, 10]")
-    seeds, batch = whole("seeds", seeds, 1), whole("batch", batch, 1)
+    if dtype is not None:
+        state_dtype(dtype)
+    if device is not None:
+        state_device(device)
+    seed, seeds, batch = Counter(seed).seed, whole("seeds", seeds, 1), whole("batch", batch, 1)
     tasks = _tasks(models, targets, data, cond, trust, dtype, device)
     entries: list[Entry] = [*_entries(solvers), *contender_entries(contenders)]
     if not entries:
@@ -118,7 +123,7 @@ def _tasks(
             model = as_model(model, device=device, dtype=dtype)
         task = resolve_task(model, device, dtype, rows, cond, trust)
         tasks.append(task if label is None else replace(task, name=label))
-    tasks += [target_task(name, device, dtype) for name in _list("targets", targets or ())]
+    tasks += [target_task(name, device, dtype) for name in _list("targets", () if targets is None else targets)]
     if not tasks:
         raise InputError("nothing to sample from: give models, or targets")
     names = [task.name for task in tasks]

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from sdediff._utils.checks import shown, whole
+from sdediff._utils.checks import listed, shown, whole
 from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.progress import track
 from sdediff.datasets import DataSet
 from sdediff.model.conditions import as_tensors
 from sdediff.model.network import check_eval, placement
 from sdediff.model.score_model import ScoreModel
-from sdediff.sde.base import LinearSDE
+from sdediff.sde.base import LinearSDE, linear
 from sdediff.sde.processes import VP
 from sdediff.wiring.candidates import Wiring, candidates
 from sdediff.wiring.checking import check
@@ -59,6 +59,7 @@ def infer(
     began = time.perf_counter()
     if not callable(network) or isinstance(network, type):
         raise InputTypeError(f"network={shown(network)}: give a callable (x, clock) -> tensor like x")
+    processes = [linear(sde) for sde in listed("processes", processes, "[sd.VP(0.1, 10)]")]
     given = network if isinstance(network, ScoreModel) else ScoreModel(network, VP())
     fields: Any = {name: getattr(given, name) for name in ("cond", "per_sample", "shared", "output")}
     blank = ScoreModel(given.net, VP(), **fields)

@@ -8,11 +8,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import sdediff as sd
-from tests.test_truth.fuzz_cases import MODELS, TABLE, X, net
+from tests.test_truth.fuzz_cases import MODELS, TABLE, X
 
 _FOLDER = tempfile.TemporaryDirectory()
 _NUMBERS = itertools.count()
+# As many rows as a check and an inference need.
+_ROWS = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
 _RECORD = sd.sample(MODELS[0], (4, 2), steps=3, solver="ancestral", full=True, log_prob="steps")
 _LOOSE = {"rtol": 0.3, "atol": 0.3}
 _QUIET: dict[str, Any] = {"check": False, "progress": False, "say": lambda line: None}
@@ -77,7 +81,7 @@ LONGER: dict[str, tuple[Any, str, str]] = {
         "seed start stop denoise cond dtype device by",
     ),
     "train": (_trained, "batches training", "device config resume tensorboard"),
-    "bench": (_bench, "models solvers budgets", "targets grids tolerances distances cond seed dtype device"),
+    "bench": (_bench, "models solvers budgets data", "targets grids tolerances distances cond seed dtype device"),
     "save": (_saved, "trainable", "card data config"),
     "load": (sd.load, "reference", "device dtype trust"),
     "likelihood_job": (
@@ -111,5 +115,5 @@ POOLS: dict[str, list[Any]] = {
     "card": [{}, {"data": {"shape": [2]}}], "reference": ["digits-vp", "nope", Path("no/folder")], "trust": [(), ["a"]],
     "limit": [1, 3], "draws": [1, 2], "part": [None, "0/1"], "engine": [None, "local"], "workers": [None],
     "samples": [1, 3], "other": MODELS, "log_tilt": [lambda x: -x.square().sum(1).double()], "threshold": [0.5, 0],
-    "network": [net],
+    "data": [_ROWS, _ROWS.double(), _ROWS.numpy()],
 }  # fmt: skip

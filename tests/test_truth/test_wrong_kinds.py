@@ -35,6 +35,7 @@ CASES: dict[str, tuple[Any, str, list[Any]]] = {
     "bench, solvers": (lambda v: _bench(solvers=v), "solvers", NO_LIST),
     "bench, models": (lambda v: _bench(models=v), "models", NO_LIST),
     "bench, grids": (lambda v: _bench(grids=v), "grids", NO_LIST),
+    "bench, seed": (lambda v: _bench(seed=v), "seed", ["x", None, X, 2.5, -1]),
     "bench, device": (lambda v: _bench(device=v), "device", ["nonsense", "meta", sd.VP(), 10**30]),
     "recommend": (lambda v: sd.recommend(MODEL, v), "shape", [*NO_LIST, [X], [TWO, 1]]),
     "save, card": (lambda v: sd.save(NETWORK, "unused", card=v), "card", NO_DICT),
@@ -55,6 +56,13 @@ CASES: dict[str, tuple[Any, str, list[Any]]] = {
     "replay, grad": (lambda v: sd.replay(RECORD, MODEL, grad=v), "grad", [1, TWO, "x", np.ones(2)]),
     "path_kl, grad": (lambda v: sd.path_kl(RECORD, MODEL, MODEL, grad=v), "grad", [1, TWO, np.array(2)]),
     "smc": (lambda v: sd.smc(MODEL, (4, 2), v, steps=2), "log_tilt", [1, None, "x", TWO]),
+    "bench, targets": (lambda v: sd.bench(targets=v, solvers=["ddim"], calls=[2]), "targets", NO_LIST),
+    "bench, device of targets": (
+        lambda v: sd.bench(targets=["ring"], solvers=["ddim"], calls=[2], device=v),
+        "device",
+        ["nonsense", "cuda:99", sd.VP()],
+    ),
+    "infer, processes": (lambda v: sd.infer(MODEL, X.repeat(20, 1), processes=v), "processes|alpha", [*NO_LIST, [1]]),
     "infer, cond": (lambda v: sd.infer(MODEL, X, cond=v), "cond|rows", NO_DICT),
 }
 
