@@ -93,7 +93,8 @@ def _integrals(panels: Panels, values: _Values, compared: Indicator, size: int, 
     )
     step_row[panels.step] = panels.row
     path_error = _LEFT * (1 + rtol / _DOUBLES) * _sums(step_row, np.abs(corrections), size)
-    smooth = quadrature_error(panels, values.common - values.along, size)
+    # Where neighbours differ much in width the polynomial goes astray, and the indicator of lower order is less.
+    smooth = np.minimum(quadrature_error(panels, values.common - values.along, size), compared.q2)
     error = np.sqrt(smooth**2 + compared.total(compared.singular) ** 2 + path_error**2)
     return Integrals(
         total(weight * values.divergence), total(weight * values.common),
