@@ -6,7 +6,8 @@ t. A row gives |mean - exact mean| and trace cov / exact trace of each measureme
 record. "exact score" is the posterior's own score: the solver's bias, which no method is to be blamed for. The gate:
 with the ancestral solver every figure within 0.05 of those that were computed independently. DPS at scale 1 misses it:
 over 60 runs its trace at y = 0 is 3.319 +- 0.009, by its formulas in plain code 3.317 +- 0.010, and a run spreads by
-0.07 about that; the independent figure is 3.15 of one run (tests/inverse/test_dps_statistics.py).
+0.07 about that; the independent figure is 3.15 of one run (tests/inverse/test_dps_statistics.py). Other ends of
+the times give 3.25 to 4.16, other tables of beta 2.93 to 3.54 (24 runs each, +- 0.02).
 
     python benchmarks/inverse.py [--samples 4000] [--json benchmarks/results/inverse.json]
 """
