@@ -43,5 +43,5 @@ def refused(folder, match):
     assert str(folder) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert seconds < 1
-    assert peak < 2_000_000
+    assert peak < 8_000_000  # from Python 3.14 on json reads brackets until the stack is used up, with 4 MB
     return str(caught.value)
