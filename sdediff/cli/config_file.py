@@ -23,7 +23,7 @@ _MOST = 1 << 20  # bytes
 
 def with_config(command: Callable[..., Any]) -> Callable[..., Any]:
     """The command with `--config`, whose file gives what was not typed, and `--quiet` or `--verbose`."""
-    quiet = with_quiet(command)
+    quiet = _with_quiet(command)
 
     @functools.wraps(quiet)
     def run(config: Path | None = None, **options: Any) -> Any:
@@ -32,7 +32,7 @@ def with_config(command: Callable[..., Any]) -> Callable[..., Any]:
     return _taking(run, quiet, config=_Config)
 
 
-def with_quiet(command: Callable[..., Any]) -> Callable[..., Any]:
+def _with_quiet(command: Callable[..., Any]) -> Callable[..., Any]:
     """The command with `--quiet` or `--verbose`.
 
     A quiet command writes nothing on stderr but the line of an error; a verbose one draws its progress bars where

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sdediff.cli.config_file import with_quiet
+from sdediff.cli.config_file import with_config
 from sdediff.cli.options import BadInput, Json, naming
 from sdediff.cli.output import emit, listed
 
@@ -17,7 +17,7 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The --out of a job.
 
 
 @jobs.command()
-@with_quiet
+@with_config
 def status(folder: Folder, as_json: Json = False) -> None:
     """Say how far a job is."""
     from sdediff.jobs import job_status
@@ -42,7 +42,7 @@ def status(folder: Folder, as_json: Json = False) -> None:
 
 
 @jobs.command()
-@with_quiet
+@with_config
 def verify(folder: Folder, as_json: Json = False) -> None:
     """Compare every file of a job with its hash; exits with 1 where one is damaged."""
     from sdediff.jobs import verify_job
@@ -58,7 +58,7 @@ def verify(folder: Folder, as_json: Json = False) -> None:
 
 
 @jobs.command()
-@with_quiet
+@with_config
 def merge(
     folder: Folder,
     others: Annotated[

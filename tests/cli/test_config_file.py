@@ -26,6 +26,18 @@ def test_a_file_gives_what_is_not_typed(run, home):
     assert np.array_equal(*(np.load(home / folder / "samples.npz")["x"] for folder in ("from-file", "typed")))
 
 
+@pytest.mark.parametrize("command", ["status", "verify", "merge"])
+def test_commands_on_jobs_take_a_file_too(run, home, command):
+    typed, read = (
+        run("jobs", command, "nowhere"),
+        run("jobs", command, "--config", _written(home, 'folder = "nowhere"\n')),
+    )
+    assert read == typed
+    assert typed[0] == 2
+    assert "nowhere" in typed[2]
+    assert "did you mean 'folder'" in run("jobs", command, "--config", _written(home, 'foldr = "x"\n'))[2]
+
+
 def test_what_is_typed_comes_first(run, home):
     code, out, _ = run("sample", "pictures", "--config", _written(home, SHARED + "[sample]\nn = 5\n"), "-n", "2")
     found = json.loads(out)
