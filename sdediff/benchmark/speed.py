@@ -15,6 +15,7 @@ from sdediff.benchmark.clocks import Clock, clock_of
 from sdediff.model.network import placement
 from sdediff.model.score_model import ScoreModel, check_model
 from sdediff.sampling.api import Sampler
+from sdediff.sampling.watch import CallCounter
 from sdediff.solvers import Solver, solver
 
 if TYPE_CHECKING:
@@ -129,7 +130,9 @@ class _Bare:
             return model.net(*args, **options)
 
         with torch.no_grad():
-            given.map_net(lambda _: noted)(torch.randn(shape, dtype=kind, device=place), model.sde.t_max / 2)
+            given.map_net(lambda net: noted if net is model.net else net)(
+                torch.randn(shape, dtype=kind, device=place), model.sde.t_max / 2
+            )
         self.net, (self.args, self.options) = model.net, seen[0]
 
     def run(self, count: int) -> None:
@@ -150,14 +153,10 @@ class _Run:
         if spent is None:
             raise InputError(f"{label} chooses its network evaluations itself: compare its time by sd.bench")
         self.label, self.mode, self.shape, self.cond, self.place = label, mode, shape, cond, place
-        self.counted = 0
-
-        def counts(*args: Any, **options: Any) -> Any:
-            self.counted += 1
-            return model.net(*args, **options)
-
+        counter = CallCounter()
         options: dict[str, Any] = {"solver": used, "calls": calls, "dtype": kind, "device": place}
-        Sampler(model.map_net(lambda _: counts), **options)(shape, cond=cond, progress=False)
+        Sampler(model.map_net(counter.wrap), **options)(shape, cond=cond, progress=False)
+        self.counted = counter.calls
         self.make: Callable[[], Sampler] = lambda: Sampler(model, **options, compile=mode == "compiled")
         self.kept = None if mode == "eager" else self.make()
         self.times: list[tuple[float, float]] = []

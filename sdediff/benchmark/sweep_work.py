@@ -19,7 +19,7 @@ from sdediff.benchmark.exact_bias import ExactBias
 from sdediff.benchmark.measures import Distance
 from sdediff.benchmark.references import ExactFlows, flow_errors
 from sdediff.benchmark.tasks import Task
-from sdediff.benchmark.watching import WatchedNetwork
+from sdediff.benchmark.watching import NetworkWatch
 from sdediff.jobs import Batch, Work
 from sdediff.jobs.identity import described, model_parts
 from sdediff.jobs.tables import described_schema
@@ -195,8 +195,8 @@ class SweepWork(Work):
             torch.cuda.reset_peak_memory_stats(device)
         for first in range(0, total, self.batch_size):
             starts = Starts(task, seed, first, min(self.batch_size, total - first), dtype, device)
-            watched = WatchedNetwork(task.model.net, device)
-            model = task.model.map_net(lambda _, watched=watched: watched)  # type: ignore[misc]
+            watched = NetworkWatch(device)
+            model = task.model.map_net(watched.wrap)
             began = watched.clock.mark()
             drawn = entry.draw(model, starts, point)
             taken = watched.clock.total([(began, watched.clock.mark())])

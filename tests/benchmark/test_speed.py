@@ -9,7 +9,7 @@ import torch
 import sdediff as sd
 from sdediff.benchmark import speeds
 from sdediff.benchmark.clocks import Clock, EventClock
-from sdediff.benchmark.watching import WatchedNetwork
+from sdediff.benchmark.watching import NetworkWatch
 from sdediff.cli import main
 
 
@@ -93,10 +93,11 @@ class Cuda:
 def test_on_cuda_a_network_is_timed_by_events_without_waiting_in_between():
     Event.log.clear()
     clock = EventClock(torch.device("cuda"), Cuda)
-    watched = WatchedNetwork(lambda x, t: x, torch.device("cuda"), clock)
+    watched = NetworkWatch(torch.device("cuda"), clock)
+    net = watched.wrap(lambda x, t: x)
     began = clock.mark()
     for _ in range(3):
-        watched(torch.zeros(2, 1), 0.5)
+        net(torch.zeros(2, 1), 0.5)
     end = clock.mark()
     assert [kind for kind, _ in Event.log] == ["record"] * 8
     assert watched.seconds == 3.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +31,13 @@ class WatchedNetwork:
         self.first_input: Tensor | None = None
 
     def __call__(self, *args: Any, **cond: Any) -> Any:
+        return self._evaluated(self.net, *args, **cond)
+
+    def wrap(self, net: Callable[..., Any]) -> Callable[..., Any]:
+        """This network for its own, and one counted and timed with it for another that guidance evaluates beside."""
+        return self if net is self.net else functools.partial(self._evaluated, net)
+
+    def _evaluated(self, net: Callable[..., Any], *args: Any, **cond: Any) -> Any:
         if self.calls >= self.limit:
             self.exceeded = True
             raise CallsSpent(f"more than the {self.limit} network evaluations that were given")
@@ -37,7 +45,7 @@ class WatchedNetwork:
             self.first_input = args[0].detach().clone()
         self.calls += 1
         began = self.now()
-        out = self.net(*args, **cond)
+        out = net(*args, **cond)
         self.seconds += self.now() - began
         return out
 
@@ -63,8 +71,8 @@ class Watch:
         self.first: tuple[Tensor, float] | None = None
         self.lowest: float | None = None
         self.predictions = 0
-        watched = model.map_net(lambda _: self.network)
-        self.model = watched._with(changes=(*model.changes, self._seen))
+        watched = model.map_net(self.network.wrap)
+        self.model = watched._with(changes=(*watched.changes, self._seen))
 
     @property
     def calls(self) -> int:
