@@ -18,7 +18,7 @@ from sdediff.benchmark.sweep_work import PlannedCell, SweepWork
 from sdediff.benchmark.tasks import Task, resolve_task, target_task
 from sdediff.jobs import JobError, Recipe
 from sdediff.jobs.names import NamedModel, as_model, named_data
-from sdediff.model.network import check_eval
+from sdediff.model.network import check_eval, parameter_count
 from sdediff.model.score_model import ScoreModel
 from sdediff.noise.counter import Counter
 from sdediff.solvers import Solver, solver
@@ -161,11 +161,8 @@ def further(planned: list[PlannedCell], raced: Sequence[int], seed: int) -> list
 
 def default_threads(tasks: Sequence[Task]) -> int:
     """One thread where all networks are small, else as many as torch has: a rule, so that runs give equal numbers."""
-    sizes = [
-        sum(p.numel() for p in task.model.net.parameters()) if isinstance(task.model.net, torch.nn.Module) else 0
-        for task in tasks
-    ]
-    return torch.get_num_threads() if max(sizes) > _SMALL else 1
+    largest = max(parameter_count(task.model.net) for task in tasks)
+    return torch.get_num_threads() if largest > _SMALL else 1
 
 
 def sweep_recipe(engine: str, arguments: dict[str, Any], work: SweepWork) -> Recipe | None:

@@ -16,6 +16,7 @@ from sdediff.datasets import DataSet
 from sdediff.model.conditions import as_tensors, conditions_in_turn
 from sdediff.model.data_card import DataCard
 from sdediff.model.data_check import check_data
+from sdediff.model.network import parameter_count
 from sdediff.model.score_model import ScoreModel
 from sdediff.sde.processes import VP
 from sdediff.solvers import ODE, Solver, solver
@@ -75,7 +76,7 @@ class Task:
     def describe(self) -> str:
         """The model in one line: the network by class and size, the process and parametrisation by value."""
         net, model = self.model.net, self.model
-        size = sum(p.numel() for p in net.parameters()) if isinstance(net, torch.nn.Module) else 0
+        size = parameter_count(net)
         name = type(net).__name__ + (f" of {size} parameters" if size else "")
         trained = f", trained on {model.trained!r}" if model.trained is not None else ""
         return f"ScoreModel({name}, {model.sde!r}, predicts={model.predicts!r}, time={model.time!r}{trained})"

@@ -42,6 +42,7 @@ def adapt(
     Images given to a latent model are encoded.
     """
     import sdediff as sd
+    from sdediff.model.network import parameter_count
     from sdediff.training import Objective, TrainingSettings
 
     loaded, rows = network.load(model), read.read(data)
@@ -61,7 +62,7 @@ def adapt(
         )  # fmt: skip
     with naming("--out"):
         file = sd.adapters.save_lora(adapted, out)
-    counts = [sum(p.numel() for p in net.parameters()) for net in (loaded.net, adapted.net)]  # type: ignore[attr-defined]
+    counts = [parameter_count(net) for net in (loaded.net, adapted.net)]
     last = log.losses[-min(len(log.losses), 100) :]
     facts = {
         "model": model, "data": data, "rows": len(rows), "updates": updates, "seconds": round(log.seconds, 1),
@@ -80,12 +81,10 @@ def adapt(
 
 def _states(model: ScoreModel, rows: DataSet) -> Any:
     """What the network is trained on: the rows, or of a latent model the latents of rows that are images."""
-    import torch
-
+    from sdediff.cli.latents import encoded
     from sdediff.model.data_card import DataCard
 
     if model.autoencoder is None or rows.shape == DataCard.of(model.card).shape:
         return rows
-    images = rows.tensor(range=(-1.0, 1.0)).float()
-    with naming("DATA"), torch.no_grad():
-        return torch.cat([model.autoencoder.encode(part) for part in images.split(16)])
+    with naming("DATA"):
+        return encoded(model, rows.tensor(range=(-1.0, 1.0)).float())

@@ -150,13 +150,14 @@ def _written(folder: Path, x: Tensor, model: ScoreModel, path: SampleRecord | No
     import numpy as np
 
     from sdediff._utils.files import whole
+    from sdediff.cli.latents import decoded
     from sdediff.datasets import save_grid
     from sdediff.model.data_card import DataCard
 
     values = x if x.dtype.itemsize > 2 else x.float()
     arrays = {"x": values}
     if model.autoencoder is not None:
-        values = _decoded(model, values)
+        values = decoded(model, values)
         arrays = {"x": values, "z": arrays["x"]}
     if path is not None and path.log_prob is not None:
         arrays |= {"log_prob": path.log_prob.cpu(), "times": path.times.cpu(), "trajectory": path.trajectory.cpu()}
@@ -166,14 +167,3 @@ def _written(folder: Path, x: Tensor, model: ScoreModel, path: SampleRecord | No
     if values.ndim == 4 and values.shape[1] in (1, 3):
         files["png"] = save_grid(values[:_SHOWN], folder / "samples.png", range=DataCard.of(model.card).bounds)
     return {kind: str(path) for kind, path in files.items()}
-
-
-def _decoded(model: ScoreModel, latents: Tensor) -> Tensor:
-    """The images of latents, a few at a time."""
-    import torch
-
-    from sdediff.model.network import look
-
-    device = look(model.autoencoder).device or latents.device
-    with torch.no_grad():
-        return torch.cat([model.autoencoder.decode(part.to(device)).cpu() for part in latents.split(16)])

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from sdediff.sampling.run import Plan
 
 _PICTURES = (".png", ".jpg", ".jpeg")
-_AT_ONCE = 16  # images that an autoencoder is given
 _Size = tuple[int, ...]
 
 
@@ -124,28 +123,18 @@ def _sizes(model: ScoreModel, size: _Size) -> list[_Size]:
     """What an image may be: a state, or of a latent model first the image that a state is decoded to."""
     import torch
 
+    from sdediff.cli.latents import decoded
+
     if model.autoencoder is None:
         return [size]
-    with torch.no_grad():
-        zeros = torch.zeros(1, *size, device=_device_of(model))
-        return [tuple(model.autoencoder.decode(zeros).shape[1:]), size]
+    return [tuple(decoded(model, torch.zeros(1, *size)).shape[1:]), size]
 
 
 def _latents(model: ScoreModel, images: Tensor, size: _Size) -> Tensor:
     """States (B, *size) of images; of states themselves what they are."""
-    import torch
+    from sdediff.cli.latents import encoded
 
-    if model.autoencoder is None or tuple(images.shape[1:]) == size:
-        return images
-    device = _device_of(model)
-    with torch.no_grad():
-        return torch.cat([model.autoencoder.encode(part.to(device)).cpu() for part in images.split(_AT_ONCE)])
-
-
-def _device_of(model: ScoreModel) -> Any:
-    from sdediff.model.network import look
-
-    return look(model.autoencoder).device or "cpu"
+    return images if model.autoencoder is None or tuple(images.shape[1:]) == size else encoded(model, images)
 
 
 def _rows(images: Tensor, n: int) -> Tensor:

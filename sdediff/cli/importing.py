@@ -159,8 +159,9 @@ def _data(shape: str | None, range_: str | None, levels: int | None) -> dict[str
 
 def _facts(model: ScoreModel, kind: str, data: dict[str, Any]) -> dict[str, Any]:
     """What was read, for people and for programs."""
+    from sdediff.model.network import parameter_count
+
     net: Any = model.net
-    parameters = sum(weight.numel() for weight in net.parameters())
     notes = list(model.card.get("notes") or [])
     package = type(net).__module__.partition(".")[0]
     if package != "sdediff":
@@ -172,7 +173,7 @@ def _facts(model: ScoreModel, kind: str, data: dict[str, Any]) -> dict[str, Any]
     about = ", ".join(f"{key} {value}" for key, value in data.items())
     return {
         "kind": kind,
-        "network": f"{type(net).__name__}, {parameters:,} parameters, {next(net.parameters()).dtype}",
+        "network": f"{type(net).__name__}, {parameter_count(net):,} parameters, {next(net.parameters()).dtype}",
         "process": repr(model.sde),
         "predicts": model.predicts + (f", sigma_data {model.sigma_data:g}" if "edm" in model.predicts else ""),
         "clock": model.time if isinstance(model.time, str) else repr(model.time),

@@ -58,6 +58,11 @@ def look(net: Callable[..., Any]) -> Seen:
     return Seen(tuple(modules), tuple(dtypes), device)
 
 
+def parameter_count(net: Any) -> int:
+    """The number of a network's parameters; 0 of what is no module."""
+    return sum(p.numel() for p in net.parameters()) if isinstance(net, nn.Module) else 0
+
+
 def constants(module: nn.Module) -> Iterator[Tensor]:
     """The tensors that freezing turned into constants of a scripted module's graph."""
     if isinstance(module, torch.jit.ScriptModule) and hasattr(module, "graph"):

@@ -21,6 +21,7 @@ from sdediff._utils.errors import InputError, InputTypeError
 from sdediff._utils.files import expanded
 from sdediff.model.data_card import DataCard
 from sdediff.model.data_check import check_range
+from sdediff.model.network import parameter_count
 from sdediff.model.score_model import ScoreModel, check_card, check_model
 from sdediff.training import checkpoints
 from sdediff.training.averages import Average, decay_of
@@ -237,7 +238,7 @@ class _Run:
         about = self.model.card.get("training")
         facts: dict[str, Any] = dict(about) if isinstance(about, dict) else {}
         facts |= {"objective": repr(self.objective), "settings": repr(self.settings)}
-        facts["parameters"] = sum(p.numel() for p in self.model.net.parameters())  # type: ignore[attr-defined]
+        facts["parameters"] = parameter_count(self.model.net)
         with suppress(TypeError, ValueError):
             facts["config"] = json.loads(json.dumps(self.config))
         return facts
