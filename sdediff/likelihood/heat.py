@@ -14,8 +14,9 @@ from sdediff.likelihood.student import Spread
 
 # The node number of the heat term: no node of a path reaches it.
 NODE = 1 << 20
-# A share of the noise in the variance of a direction above which it is not extrapolated further.
-_MOST = 0.99
+# A share of the noise in the variance of a direction above which it is not extrapolated further: 1 - r is not known
+# there, and the error is that of directions ten thousand times narrower than the noise.
+_MOST, _WORST = 0.99, 1 - 1e-8
 
 
 class Heat(NamedTuple):
@@ -44,19 +45,23 @@ def heat(net: Network, x: Tensor, level: Level, rows: Tensor) -> Heat:
     trace = output.trace.mean(0)
     first = -variance * (p * dims + q * trace)
     second = variance**2 * (p**2 * dims + 2 * p * q * trace + q**2 * output.square.mean(0)).clamp(min=0)
-    spectrum = second * _log_beyond(_ratio(second, first))
     along, along_square = net.along_score(output, rows)
     once = -variance * (p + q * along / dims)
     twice = variance**2 * (p**2 + 2 * p * q * along / dims + q**2 * along_square / dims)
-    line = -variance / 2 * square * once / (1 - _ratio(twice, once))
+
+    share, share_along = _ratio(second, first), _ratio(twice, once)
+    spectrum = second * _log_beyond(share.clamp(max=_MOST))
+    line = -variance / 2 * square * once / (1 - share_along.clamp(max=_MOST))
     curvature = spectrum + line
-    error = torch.maximum(curvature.abs(), (spectrum.abs() + line.abs()) / 2)
+    more = torch.where(share > _MOST, second * _log_beyond(torch.full_like(share, _WORST)) - spectrum, 0.0)
+    more = more + (variance / 2 * square * once / (1 - share_along) + line).abs()
+    error = torch.maximum(torch.maximum(curvature.abs(), (spectrum.abs() + line.abs()) / 2), more)
     return Heat(estimates.mean(0), output.spread.scaled(variance / 2 * q), curvature, error)
 
 
 def _ratio(second: Tensor, first: Tensor) -> Tensor:
     """The share r of the noise from the moments of r, between 0 and its greatest value."""
-    return torch.where(first > 0, second / first, 0.0).nan_to_num(0.0).clamp(0, _MOST)
+    return torch.where(first > 0, second / first, 0.0).nan_to_num(0.0).clamp(0, _WORST)
 
 
 def _log_beyond(r: Tensor) -> Tensor:

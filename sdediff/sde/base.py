@@ -214,10 +214,16 @@ class LinearSDE(SDE):
         return Kernel(self.alpha(late) / self.alpha(early), std)
 
     def prior_std(self, prior: str = "sigma") -> float:
-        """Standard deviation of the prior: "sigma" is N(0, sigma_T^2 I), "unit" score_sde's N(0, I)."""
+        """Standard deviation of the prior: "sigma" is N(0, sigma_T^2 I), "unit" score_sde's N(0, I).
+
+        `Error` for "unit" where sigma_T is beyond .5 to 2, as of VE.
+        """
         if not known(prior, ("sigma", "unit")):
             raise SDEError(f'prior={shown(prior)}: write "sigma" for N(0, sigma_T^2 I) or "unit" for N(0, I)')
-        return 1.0 if prior == "unit" else self.sigma(times64([self.T])).item()
+        std = self.sigma(times64([self.T])).item()
+        if prior == "unit" and not 0.5 <= std <= 2:
+            raise SDEError(f'prior="unit" is N(0, I), and {self!r} ends at N(0, {std:.4g}^2 I): write prior="sigma"')
+        return 1.0 if prior == "unit" else std
 
     def prior_sample(self, z: Tensor, prior: str = "sigma") -> Tensor:
         """Prior states from unit normals z (B, ...)."""

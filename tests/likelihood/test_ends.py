@@ -34,6 +34,22 @@ def test_data_narrower_than_the_noise_at_t0(name, trace, rotated):
         assert first.mean() > 8
 
 
+@pytest.mark.parametrize("share", [0.03, 0.01, 0.003, 0.001, 3e-4])
+@pytest.mark.parametrize("trace", ["exact", "hadamard"])
+@pytest.mark.parametrize("narrow", [3, 16])
+@pytest.mark.parametrize("sde", [sd.VP(), sd.EDM(), sd.Table.from_betas(torch.linspace(1e-4, 0.02, 1000))])
+def test_the_error_of_data_too_narrow_to_tell_how_narrow_they_are(sde, narrow, trace, share):
+    first = sd.level(sde, sde.t0)
+    data = Narrow([share * first.sigma / first.alpha] * narrow + [0.5] * (32 - narrow), rotated=True)
+    x = data.sample(16)
+    found = sd.log_likelihood(data.model(sde), x, trace=trace, rtol=1e-4, atol=1e-4, dtype=F64)
+    error = (found.log_prob - data.log_prob(x)).abs()
+    # 16 at .95: fewer than 10 by chance in 1e-6.
+    assert (error <= torch.hypot(1.96 * found.std_error, found.solver_error)).sum() >= 10
+    # Up to log(1/share) nats a direction are missing where 1 - r is not known.
+    assert found.solver_error.median() < 15 * narrow
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_ode_has_both_orders_of_the_heat_term_too(name):
     sde, std = CASES[name]

@@ -103,6 +103,26 @@ def test_the_plain_priors_mismatch_is_in_the_budget():
     assert (error <= measured.solver_error).double().mean() >= 0.9
 
 
+@pytest.mark.parametrize("prior", ["std", "diagonal"])
+@pytest.mark.parametrize("beta_max", [1.0, 5.0])
+def test_a_prior_of_a_part_of_the_covariance_has_its_mismatch_in_the_budget(prior, beta_max):
+    data, sde = Narrow([0.3, 0.5, 1.0, 2.0], rotated=True), sd.VP(beta_max=beta_max)
+    x = data.noised(32, sde, sde.t0)
+    options = {"rtol": 1e-6, "atol": 1e-6, "trace": "exact", "end": "t0", "dtype": F64}
+    found = sd.log_likelihood(data.model(sde, stats=True), x, prior=prior, **options)
+    error = (found.log_prob - data.log_prob(x, sde, sde.t0)).abs()
+    assert error.max() > 1e-3
+    assert (error <= found.solver_error).all()
+    assert found.solver_error.median() < 10 * error.median()
+
+
+@pytest.mark.parametrize("sde", [sd.VE.exponential(50), sd.EDM()])
+def test_a_unit_prior_is_refused_where_the_noise_ends_elsewhere(sde):
+    data = Narrow([0.3, 0.5])
+    with pytest.raises(sd.Error, match=r'prior="unit" is N\(0, I\), and .* write prior="sigma"'):
+        sd.log_likelihood(data.model(sde), data.sample(2), prior="unit", dtype=F64)
+
+
 def test_fixed_steps_are_not_measured_by_a_tolerance():
     with pytest.raises(ValueError, match="compares tolerances, and the steps of rk4 are fixed"):
         sd.LikelihoodSettings(method="ode", integrator="rk4", solver_error="measure")
