@@ -19,7 +19,7 @@ from sdediff.likelihood.ends import Prior, prior_name
 from sdediff.likelihood.settings import NODES, LikelihoodSettings
 from sdediff.likelihood.trace import TRACES, most_probes
 from sdediff.likelihood.units import Discrete
-from sdediff.model.conditions import as_tensors, rows_of_conditions
+from sdediff.model.conditions import as_tensors, check_names, rows_of_conditions
 from sdediff.model.score_model import ScoreModel
 from sdediff.model.velocity_only import WHY
 from sdediff.model.wrappers import uncompiled
@@ -90,6 +90,7 @@ def prepare(
     micro_batch = whole("micro_batch", micro_batch, 1)
     Counter(seed)  # refuses a seed that is not an integer in [0, 2**64)
     every = {**model.cond, **as_tensors({} if cond is None else cond)}
+    check_names(model.net, every)
     values = settings.values()
     named = {f.name: values[f.name] for f in fields(Task) if values.get(f.name) is not None}
     padded_size = micro_batch if values["frozen"] else 0

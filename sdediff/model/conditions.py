@@ -6,7 +6,8 @@ A row a sample means a first size of B, or the name's being in `per_sample`; a n
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import inspect
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,24 @@ def _numbers(value: Any) -> bool:
     if isinstance(value, list):
         return bool(value) and all(map(_numbers, value))
     return isinstance(value, int | float)
+
+
+def check_names(net: Callable[..., Any], names: Collection[str]) -> None:
+    """Refuse conditions other than those that the signature of a network (x, clock, conditions) has."""
+    try:
+        given = inspect.signature(net.forward if isinstance(net, torch.nn.Module) else net).parameters.values()
+    except (TypeError, ValueError):
+        return  # a function of C, or an object that hides what it takes
+    if any(p.kind is p.VAR_KEYWORD for p in given):
+        return
+    own = [p for p in list(given)[2:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    takes = f"its conditions are {', '.join(p.name for p in own)}" if own else "it takes none"
+    for name in names:
+        if name not in [p.name for p in own]:
+            raise InputError(f"the network has no condition {name!r}: {takes}")
+    for p in own:
+        if p.default is p.empty and p.name not in names:
+            raise InputError(f"the network needs the condition {p.name!r}: write cond={{{p.name!r}: ...}}")
 
 
 def rows_of_conditions(

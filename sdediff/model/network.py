@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sdediff._utils.checks import state_device, state_dtype
 from sdediff.model.casts import WIDER, Types, apart, attempts, cast, fit, fit_integers, ours, tensors_of, versions_of
+from sdediff.model.conditions import check_names
 from sdediff.model.holders import HOLDS_NOTHING, MOST, held, of_function
 from sdediff.model.mode import refuse_training
 from sdediff.model.prediction import ModelError
@@ -125,14 +126,17 @@ class Border:
         """The output of the run's first evaluation, in memory of our own."""
         kinds = look(net).dtypes if self.dtypes is None else self.dtypes
         versions = versions_of(cond) if cond else None
-        if kinds and kinds != (x.dtype,):
-            output, self._types, given, read = fit(net, x, clock, cond, attempts(x, clock, kinds))
-        else:
-            given, read = x.clone(), clock.clone()
-            try:
+        try:
+            if kinds and kinds != (x.dtype,):
+                output, self._types, given, read = fit(net, x, clock, cond, attempts(x, clock, kinds))
+            else:
+                given, read = x.clone(), clock.clone()
                 output = net(given, read, **cond)
-            except (RuntimeError, IndexError) as error:
-                output, self._types, given, read = fit_integers(net, x, clock, cond, error, None)
+        except TypeError:
+            check_names(net, cond)
+            raise
+        except (RuntimeError, IndexError) as error:
+            output, self._types, given, read = fit_integers(net, x, clock, cond, error, None)
         if versions is not None and versions_of(cond) != versions:
             raise ModelError("the network wrote into one of its conditions: let it write into a copy (clone())")
         try:

@@ -51,7 +51,11 @@ class ClockEmbedding(nn.Module):
 
 def label_row(label: Tensor | int | None, classes: int, like: Tensor) -> Tensor:
     """Class indices (B,) from one label, one label a sample, or None for the unconditional class, index `classes`."""
-    indices = torch.as_tensor(classes if label is None else label, device=like.device)
+    refused = f"label={label!r}: give integers in [0, {classes}), or None for no condition"
+    try:
+        indices = torch.as_tensor(classes if label is None else label, device=like.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(refused) from error
     if indices.is_floating_point() or bool(((indices < 0) | (indices > classes)).any()):
-        raise InputError(f"label={label!r}: give integers in [0, {classes}), or None for no condition")
+        raise InputError(refused)
     return indices.long().expand(like.shape[0])

@@ -22,7 +22,7 @@ from sdediff._utils.checks import (
 from sdediff._utils.errors import InputError, InputTypeError
 from sdediff.grids.levels import Level
 from sdediff.model.casts import WIDER
-from sdediff.model.conditions import as_tensors
+from sdediff.model.conditions import as_tensors, check_names
 from sdediff.model.score_model import ScoreModel, check_card, check_model
 from sdediff.noise.counter import Noise
 from sdediff.sampling.compatibility import refuse_resuming
@@ -66,7 +66,7 @@ def check_run(model: ScoreModel, shape: Any, x: Any, cond: Any) -> None:
     else:
         shape = state_shape(shape)
     if cond is not None:
-        as_tensors(cond)
+        check_names(model.net, model.cond.keys() | as_tensors(cond).keys())
     check_card(model, shape)
 
 
