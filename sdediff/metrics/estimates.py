@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sdediff._utils.checks import samples
 from sdediff._utils.errors import InputError
+from sdediff.metrics.intervals import STUDENT, Z95, solved
 from sdediff.noise.counter import uniforms
 
 # Numbers of samples in a set, of blocks that are left out in turn, of times that the sets are mixed, of those that a
@@ -25,8 +26,6 @@ LEAST, _MOST_BLOCKS, _MIXED, _CALIBRATED, _HALVES = 20, 20, 20, 3, 25
 # The least variance, as a share of its quadratic part: intervals of equal laws in 4, 16 and 64 dimensions cover .98,
 # .97 and .93 with it, more than .99 in two of these with 1, and less than .9 in the last with a half.
 _LEAST_SHARE = 0.6
-# The normal law's quantile of intervals of 95 %.
-Z95 = 1.959964
 # Streams of a seed that nothing else uses.
 _SHUFFLE = 0x5B0C
 
@@ -35,8 +34,9 @@ _SHUFFLE = 0x5B0C
 class Estimate:
     """A measured distance, the standard error of its value over draws of both sets, and its full name.
 
-    interval: of 95 % confidence. Of energy and mmd it is not symmetric: near equal laws a low value has a low standard
-    error, and value +- 1.96 std_error would miss the distance in up to a quarter of all draws.
+    interval: of 95 % confidence. Of distances it is not symmetric: near equal laws a low value has a low standard
+    error, and value +- 1.96 std_error would miss in up to a quarter of all draws. That of energy and mmd, which have
+    no bias, is of the distance; that of frechet and sliced_wasserstein is of their expected value at so many samples.
     """
 
     value: float
@@ -64,6 +64,34 @@ class Spread:
     variance: float
 
 
+@dataclass(frozen=True)
+class Parts:
+    """A statistic that is quadratic in the difference of two laws: its value and what its variance is made of.
+
+    linear, quadratic: the estimated parts of the variance, in the sets' noise; level: the mean for one law.
+    """
+
+    value: float
+    linear: float
+    quadratic: float
+    level: float
+
+    @property
+    def variance(self) -> float:
+        """Of the value over draws of both sets."""
+        return summed(self.linear, self.quadratic)
+
+    def interval(self, steepest: float) -> tuple[float, float]:
+        """The expected values, from 0 on, that the value does not refute at 95 %.
+
+        steepest: the most that the linear part can be over what the expected value has above the level. Level and
+        variances are of 20 divisions and blocks, so the quantile is Student's, and the level has a noise of its own.
+        """
+        noise = (1 + 1 / _MIXED) * self.quadratic
+        low, high = solved(self.value - self.level, self.linear, noise, steepest, STUDENT)
+        return max(self.level + low, 0.0), max(self.level + high, 0.0)
+
+
 # A value of the rows of the first set and of the second that masks keep.
 Statistic = Callable[[np.ndarray, np.ndarray], float]
 
@@ -80,8 +108,8 @@ def jackknifed(statistic: Statistic, n: int, m: int) -> Spread:
     return Spread(value, (count - 1) * float(without.var()))
 
 
-def spread(statistic: Statistic, n: int, m: int) -> Spread:
-    """The value and the variance of a statistic that is near zero, quadratically, where two laws are the same.
+def spread(statistic: Statistic, n: int, m: int) -> Parts:
+    """The parts of the variance of a statistic that is near zero, quadratically, where two laws are the same.
 
     statistic: of two masks over the n + m pooled rows, x's first, of those that make the first and the second set. A
     jackknife counts the part of the variance that is quadratic in the sets' noise twice or more. That part is measured
@@ -103,9 +131,9 @@ def spread(statistic: Statistic, n: int, m: int) -> Spread:
 
     own = np.arange(n + m) < n
     mixed = [_division(i, n, m) for i in range(_MIXED)]
-    quadratic = float(np.var([statistic(first, ~first) for first in mixed], ddof=1))
+    level = np.array([statistic(first, ~first) for first in mixed])
     excess = parted(own) - float(np.mean([parted(first) for first in mixed[:_CALIBRATED]]))
-    return Spread(statistic(own, ~own), summed(excess, quadratic))
+    return Parts(statistic(own, ~own), excess, float(level.var(ddof=1)), float(level.mean()))
 
 
 def summed(linear: float, quadratic: float) -> float:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from sdediff._utils.checks import number
 from sdediff._utils.errors import InputError
-from sdediff.metrics.estimates import Z95, Estimate, checked, flat, summed
+from sdediff.metrics.estimates import Estimate, checked, flat, summed
+from sdediff.metrics.intervals import solved
 
 # Number of pairs handled at once, which bounds the memory.
 _AT_ONCE = 1 << 19
@@ -108,21 +109,8 @@ def kernel_distance(x: Tensor, y: Tensor, kernel: Callable[[Tensor], Tensor], na
     second = 2 * q_xx / (n * (n - 1)) + 2 * q_yy / (m * (m - 1)) + 4 * q_xy / (n * m)
     linear = 4 * first_x / n + 4 * first_y / m
     steepest = 4 * (1 / n + 1 / m) * _largest_eigenvalue(x, y, kernel)
-    return Estimate(value, math.sqrt(summed(linear, second)), name, _interval(value, linear, second, steepest))
-
-
-def _interval(value: float, linear: float, quadratic: float, steepest: float) -> tuple[float, float]:
-    """The distances theta >= 0 within 1.96 sqrt(quadratic + c theta) of the value, as Wilson 1927 for a proportion.
-
-    c theta is the variance's linear part, c at most `steepest`. linear / value estimates c, and replaces that bound as
-    far as the value is large beside its error.
-    """
-    at, part = max(value, 0.0), max(linear, 0.0)
-    weight = quadratic + part
-    slope = min(steepest, (at * part + steepest * weight) / (at**2 + weight)) if weight > 0 else 0.0
-    b = Z95**2 * slope
-    root = math.sqrt(max(b**2 + 4 * (b * value + Z95**2 * quadratic), 0.0))
-    return max(value + (b - root) / 2, 0.0), max(value + (b + root) / 2, 0.0)
+    low, high = solved(value, linear, second, steepest)
+    return Estimate(value, math.sqrt(summed(linear, second)), name, (max(low, 0.0), max(high, 0.0)))
 
 
 def _largest_eigenvalue(x: Tensor, y: Tensor, kernel: Callable[[Tensor], Tensor]) -> float:
