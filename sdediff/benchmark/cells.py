@@ -1,8 +1,8 @@
 """The rows of a sweep: a cell is one solver on one task at one budget of network evaluations, from one seed.
 
-cells.parquet holds COLUMNS and, for each distance, its value and standard error under `distance_columns`; its bytes
-depend on the arguments, the versions and the seeds alone. Times differ from run to run: they are in TIMES, a file of
-their own.
+cells.parquet holds COLUMNS and, for each distance, its value, standard error and interval under `distance_columns`;
+its bytes depend on the arguments, the versions and the seeds alone. Times differ from run to run: they are in TIMES, a
+file of their own.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Cell:
         clock: dict[str, Any] = {name: times.get(name) for name in TIMES}
         found = {}
         for name in distances:
-            value, error = distance_columns(name)
+            value, error, *_ = distance_columns(name)
             if row.get(value) is not None:
                 found[name] = (row[value], row[error])
         return cls(**values, **clock, distances=found)
@@ -109,9 +109,9 @@ def full_name(library: str, solver: str) -> str:
     return solver if library in ("sdediff", REAL_DATA) else f"{library}:{solver}"
 
 
-def distance_columns(name: str) -> tuple[str, str]:
-    """The columns of a distance's value and of its standard error over samples: "energy" and "energy_se"."""
-    return name, f"{name}_se"
+def distance_columns(name: str) -> tuple[str, str, str, str]:
+    """The columns of a distance: "energy", its standard error over samples "energy_se", its interval of 95 %."""
+    return name, f"{name}_se", f"{name}_low", f"{name}_high"
 
 
 def column_types(distances: Sequence[str]) -> dict[str, str]:

@@ -97,9 +97,9 @@ def _ranking(axes: Axes, found: Sequence[Place]) -> None:
     if positive and found:
         _log_x(axes)
     for i, place in enumerate(found):
-        low = min(1.96 * place.std_error, 0.9 * place.value) if positive else 1.96 * place.std_error
+        low = min(place.half_width, 0.9 * place.value) if positive else place.half_width
         axes.errorbar(
-            place.value, i, xerr=([low], [1.96 * place.std_error]), marker="o", markersize=5, capsize=3,
+            place.value, i, xerr=([low], [place.half_width]), marker="o", markersize=5, capsize=3,
             color=COLOURS[0] if place.first == 1 else "#555555",
         )  # fmt: skip
     axes.set_yticks(range(len(found)), [f"{place.label}  {place.places}" for place in found], fontsize=8)

@@ -9,16 +9,15 @@ from typing import NamedTuple
 from sdediff.benchmark.rows import Row
 from sdediff.benchmark.significance import rises_with_quality
 
-# The half width of a 95 % interval in standard errors.
-_WIDTH = 1.96
+_LEVEL = 0.975
 
 
 class Place(NamedTuple):
-    """A solver's value with its standard error, and the first and last place that it may have."""
+    """A solver's value with half the width of its 95 % interval, and the first and last place that it may have."""
 
     label: str
     value: float
-    std_error: float
+    half_width: float
     first: int
     last: int
 
@@ -31,9 +30,10 @@ class Place(NamedTuple):
 def places(rows: Sequence[Row], quality: str) -> list[Place]:
     """The rows that have a quality, best first.
 
-    A solver is behind another where the difference of their means is above 1.96 of its standard error; errors are
-    compared by their logarithm. The seeds are the same for all, which makes these intervals too wide rather than too
-    narrow. Without standard errors, as of one seed, places are those of the values.
+    A solver is behind another where the difference of their means is above half of its 95 % interval, by Student's law
+    with the degrees of freedom of the seeds; errors are compared by their logarithm. The seeds are the same for all,
+    which makes these intervals too wide rather than too narrow. Without standard errors, as of one seed, places are
+    those of the values.
     """
     named = [row for row in rows if quality in row.quality and not row.real]
     found = [row for row in named if math.isfinite(row.quality[quality].value)]
@@ -46,7 +46,8 @@ def places(rows: Sequence[Row], quality: str) -> list[Place]:
         row = found[i]
         value, error = row.quality[quality]
         label = f"{row.name} {row.grid}" if row.grid and _several(found, row) else row.label
-        ranking.append(Place(label, value, error or 0.0, 1 + behind, len(found) - ahead))
+        half = _quantile(scaled[i].freedom) * (error or 0.0)
+        ranking.append(Place(label, value, half, 1 + behind, len(found) - ahead))
     return ranking
 
 
@@ -54,13 +55,28 @@ def _several(rows: Sequence[Row], row: Row) -> bool:
     return sum(other.at == row.at for other in rows) > 1
 
 
-def _scaled(row: Row, quality: str) -> tuple[float, float]:
-    """The value and its standard error where they are compared: less is better."""
+class _Scaled(NamedTuple):
+    """A value where it is compared, less is better, its standard error, and the degrees of freedom of that."""
+
+    value: float
+    std_error: float
+    freedom: int
+
+
+def _scaled(row: Row, quality: str) -> _Scaled:
     value, error = row.quality[quality].value, row.quality[quality].std_error or 0.0
     if quality.startswith("error") and value > 0:
-        return math.log(value), error / value
-    return (-value if rises_with_quality(quality) else value), error
+        return _Scaled(math.log(value), error / value, row.seeds - 1)
+    return _Scaled(-value if rises_with_quality(quality) else value, error, row.seeds - 1)
 
 
-def _behind(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    return one[0] - other[0] > _WIDTH * math.hypot(one[1], other[1])
+def _behind(one: _Scaled, other: _Scaled) -> bool:
+    error = math.hypot(one.std_error, other.std_error)
+    return one.value - other.value > _quantile(one.freedom + other.freedom) * error
+
+
+def _quantile(freedom: int) -> float:
+    """Student's quantile of a 95 % interval; the normal law's where the error is that of many samples of one seed."""
+    from scipy.stats import t
+
+    return float(t.ppf(_LEVEL, freedom if freedom > 0 else math.inf))

@@ -181,7 +181,8 @@ class SweepWork(Work):
             columns.update(flow_errors(drawn.x, self.flows.ends(task, seed, drawn.end), modes.cpu()))
         for name, distance in self.distances.items():
             estimate = distance(drawn.x, task.truth.cpu())
-            columns.update(zip(distance_columns(name), (estimate.value, estimate.std_error), strict=True))
+            figures = (estimate.value, estimate.std_error, *estimate.interval)
+            columns.update(zip(distance_columns(name), figures, strict=True))
         return columns, times
 
     def drawn(self, unit: int) -> tuple[Drawn, int, dict[str, Any]]:

@@ -23,7 +23,7 @@ def rows(report, solver):
 
 def test_columns_are_those_of_the_list(folder):
     names = parquet.read_schema(folder / "cells.parquet").names
-    assert names == [*COLUMNS, "energy", "energy_se"]
+    assert names == [*COLUMNS, "energy", "energy_se", "energy_low", "energy_high"]
     assert parquet.read_schema(folder / "times.parquet").names == ["index", *TIMES]
 
 
@@ -69,6 +69,16 @@ def test_distances_are_those_of_the_metrics_to_the_true_samples(report):
     assert cells(report, "ancestral", 1)[1].distances["energy"] == pytest.approx(
         (expected.value, expected.std_error), rel=1e-6
     )
+
+
+def test_intervals_of_distances_are_those_of_the_metrics(report, folder):
+    target = sd.target("target_m")
+    stored = parquet.read_table(folder / "cells.parquet").to_pylist()
+    for cell in cells(report, "ancestral", 1):
+        x = sd.sample(target.model(sd.VP()), (40, 2), solver="ancestral", calls=cell.budget, seed=1)
+        given = stored[cell.index]["energy_low"], stored[cell.index]["energy_high"]
+        assert given == pytest.approx(energy_distance(x, target.sample(4000)).interval, rel=1e-6)
+        assert given[0] <= cell.distances["energy"][0] <= given[1]
 
 
 def test_a_stochastic_solver_has_no_error_and_real_data_the_least_distance(report):

@@ -19,7 +19,7 @@ def like(report, **values):
 
 def rows_of(report, **errors):
     return [
-        like(report, solver=name, quality={"error_median": Quality(value, std_error)})
+        like(report, solver=name, seeds=3, quality={"error_median": Quality(value, std_error)})
         for name, (value, std_error) in errors.items()
     ]
 
@@ -47,8 +47,10 @@ def test_the_front_holds_what_nothing_as_fast_is_better_than():
 
 
 def test_places_are_those_that_the_noise_allows(report):
-    found = places(rows_of(report, a=(1.0, 0.01), b=(1.02, 0.01), c=(2.0, 0.01), d=(1.9, 0.2)), "error_median")
+    found = places(rows_of(report, a=(1.0, 0.01), b=(1.02, 0.01), c=(2.0, 0.01), d=(1.9, 0.1)), "error_median")
     assert [(place.label, place.places) for place in found] == [("a", "1-2"), ("b", "1-2"), ("d", "3-4"), ("c", "3-4")]
+    # Of three seeds: Student's quantile with two degrees of freedom.
+    assert found[0].half_width == pytest.approx(4.3027 * 0.01, rel=1e-4)
     single = places(rows_of(report, a=(1.0, None), b=(1.02, None)), "error_median")
     assert [place.places for place in single] == ["1", "2"]
 
