@@ -13,7 +13,7 @@ import torch
 
 from sdediff._utils.errors import Error, InputError, StepsWarning
 from sdediff._utils.machine import machine, versions
-from sdediff.benchmark.cells import FAILED, OK, REAL_DATA, REFUSED, column_types, distance_columns, empty
+from sdediff.benchmark.cells import FAILED, OK, REAL_DATA, REFUSED, column_types, distance_columns, empty, full_name
 from sdediff.benchmark.entries import Drawn, Entry, Facts, Point, RealData, Spent, Starts
 from sdediff.benchmark.exact_bias import ExactBias
 from sdediff.benchmark.measures import Distance
@@ -112,7 +112,8 @@ class SweepWork(Work):
             for name, (kind, place) in self.places.items()
         }
         settings = {
-            **self.settings, "tasks": where, "entries": {entry.label: repr(entry) for entry in self.entries},
+            **self.settings, "tasks": where,
+            "entries": {full_name(entry.library, entry.label): repr(entry) for entry in self.entries},
             "references": {task.name: repr(tuple(task.reference)) for task in self.tasks},
             "distances": list(self.distances), "batch": self.batch_size, "threads": self.threads,
             "columns": column_types(list(self.distances)), "result": self.result, "versions": versions(),

@@ -53,7 +53,8 @@ class Estimate:
         if not 1e-9 < self.std_error < math.inf:
             return f"{self.value:.4g} +- {self.std_error:.1g}"
         digits = max(0, 1 - math.floor(math.log10(self.std_error)))
-        return f"{self.value:.{digits}f} +- {self.std_error:.{digits}f}"
+        held = "" if self.bounds is None else " (95 %: {:.{n}f} to {:.{n}f})".format(*self.bounds, n=digits)
+        return f"{self.value:.{digits}f} +- {self.std_error:.{digits}f}{held}"
 
 
 @dataclass(frozen=True)

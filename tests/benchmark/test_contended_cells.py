@@ -72,3 +72,15 @@ def test_states_at_T_are_those_that_sampling_begins_from():
 def test_unknown_contenders_are_answered():
     with pytest.raises(ValueError, match="diffusers"):
         tiny(None, contenders=["difusers"])
+
+
+def test_the_settings_describe_a_contender_beside_a_solver_of_its_name():
+    class Namesake(Ours):
+        library, name = "other", "ddim"
+
+        def __repr__(self):
+            return "Namesake()"
+
+    found = tiny(None, contenders=[Namesake()], solvers=["ddim"], calls=(4,), seeds=1)
+    entries = found.settings["settings"]["entries"]
+    assert (entries["ddim"], entries["other:ddim"]) == (repr(sd.solver("ddim")), "Namesake()")

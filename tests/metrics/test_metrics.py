@@ -234,3 +234,7 @@ def test_distances_have_names():
 )
 def test_an_estimate_prints_the_digits_that_it_knows(value, error, text):
     assert str(Estimate(value, error, "energy")) == text
+
+
+def test_an_estimate_shows_bounds_that_are_not_symmetric():
+    assert str(Estimate(0.0512, 0.013, "energy", (0.0321, 0.0874))) == "0.051 +- 0.013 (95 %: 0.032 to 0.087)"
