@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sdediff._utils.checks import samples
 from sdediff._utils.errors import InputError
-from sdediff.metrics.intervals import STUDENT, Z95, solved
+from sdediff.metrics.intervals import STUDENT, Z95, skewed, solved
 from sdediff.noise.counter import uniforms
 
 # Numbers of samples in a set, of blocks that are left out in turn, of times that the sets are mixed, of those that a
@@ -86,10 +86,11 @@ class Parts:
         """The expected values, from 0 on, that the value does not refute at 95 %.
 
         steepest: the most that the linear part can be over what the expected value has above the level. Level and
-        variances are of 20 divisions and blocks, so the quantile is Student's, and the level has a noise of its own.
+        variances are of 20 divisions and blocks, so the quantile is Student's, and the level has a noise of its own. Of
+        one law the value is a sum of squares: in few dimensions it is often far above its mean.
         """
-        noise = (1 + 1 / _MIXED) * self.quadratic
-        low, high = solved(self.value - self.level, self.linear, noise, steepest, STUDENT)
+        noise, far = (1 + 1 / _MIXED) * self.quadratic, skewed(self.level, self.quadratic, STUDENT)
+        low, high = solved(self.value - self.level, self.linear, noise, steepest, far, STUDENT)
         return max(self.level + low, 0.0), max(self.level + high, 0.0)
 
 

@@ -8,6 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from sdediff.datasets import DataError, read
@@ -135,8 +136,8 @@ def test_a_file_without_the_right_to_read_it(tmp_path):
 
 
 def test_a_missing_library_is_named_with_the_line_to_write(tmp_path, monkeypatch):
-    from sdediff.metrics import sliced_wasserstein
+    from sdediff.training.coupling import transported
 
     monkeypatch.setitem(sys.modules, "ot", None)
     with pytest.raises(ImportError, match=r"pip install 'sdediff\[metrics\]'"):
-        sliced_wasserstein(np.zeros((20, 2)), np.zeros((20, 2)))
+        transported(torch.zeros(2, 2), torch.zeros(2, 2))

@@ -17,7 +17,6 @@ from sdediff.metrics import (
     sliced_wasserstein,
 )
 
-pot = pytest.importorskip("ot", reason="sliced_wasserstein needs POT: pip install 'sdediff[metrics]'")
 QUICK = {
     "sliced_wasserstein": partial(sliced_wasserstein, projections=16),
     "energy": energy_distance,
@@ -92,6 +91,7 @@ def test_sliced_wasserstein_of_a_shift(rng, dims):
 def test_sliced_wasserstein_equals_pots_on_the_same_directions(rng, monkeypatch, n, m, p):
     from sdediff.metrics import transport
 
+    pot = pytest.importorskip("ot", reason="the reference is POT: pip install 'sdediff[metrics]'")
     x, y = gaussian(rng, n), gaussian(rng, m, (1.0, -0.5), 2.0)
     whole = sliced_wasserstein(x, y, projections=30, p=p, seed=5)
     directions = transport.normals(5, np.arange(30), transport._DIRECTIONS, (2,))

@@ -8,7 +8,6 @@ import pytest
 
 from sdediff import metrics
 
-pytest.importorskip("ot", reason="sliced_wasserstein needs POT: pip install 'sdediff[metrics]'")
 MEASURES = {
     "sliced_wasserstein": partial(metrics.sliced_wasserstein, projections=16),
     "energy": metrics.energy_distance,
