@@ -85,11 +85,11 @@ class Parts:
     def interval(self, steepest: float) -> tuple[float, float]:
         """The expected values, from 0 on, that the value does not refute at 95 %.
 
-        steepest: the most that the linear part can be over what the expected value has above the level. Level and
-        variances are of 20 divisions and blocks, so the quantile is Student's, and the level has a noise of its own. Of
-        one law the value is a sum of squares: in few dimensions it is often far above its mean.
+        steepest: the most that the linear part can be over what the expected value has above the level. Of one law the
+        value is a sum of squares, in few dimensions often far above its mean. Level and variances are of 20 divisions
+        and blocks: the level has a noise of its own, and the quantile above is Student's.
         """
-        noise, far = (1 + 1 / _MIXED) * self.quadratic, skewed(self.level, self.quadratic, STUDENT)
+        noise, far = (1 + 1 / _MIXED) * self.quadratic, skewed(self.level, self.quadratic, Z95)
         low, high = solved(self.value - self.level, self.linear, noise, steepest, far, STUDENT)
         return max(self.level + low, 0.0), max(self.level + high, 0.0)
 
