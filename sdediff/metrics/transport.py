@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,25 +37,13 @@ def sliced_wasserstein(x: Any, y: Any, projections: int = 200, p: float = 2, see
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     n, m = len(first), len(second)
     projected = directions @ np.concatenate([first, second]).T
-    order = np.argsort(projected, axis=1)
-    values = np.take_along_axis(projected, order, axis=1)
-    step = max(1, _AT_ONCE // (n + m))
-
-    def power_of(masks: tuple[np.ndarray, ...], count: int) -> float:
-        (rows, columns), weights = _matched(*(int(mask.sum()) for mask in masks))
-        total = 0.0
-        for i in range(0, count, step):
-            part, at = values[i : min(i + step, count)], order[i : min(i + step, count)]
-            # Every direction keeps equally many values, so the selection is again a matrix with sorted rows.
-            left, right = (part[mask[at]].reshape(len(part), -1) for mask in masks)
-            total += float((np.abs(left[:, rows] - right[:, columns]) ** p @ weights).sum())
-        return total / count
+    powers = _Powers(projected, p)
 
     # The mean of W_p^p is what is quadratic where the laws are the same, not its root; its variance over draws of the
     # sets depends little on the number of directions.
     some = min(projections, _FOR_ERROR)
-    power = spread(lambda *masks: power_of(masks, some), n, m)
-    value = power_of((np.arange(n + m) < n, np.arange(n + m) >= n), projections) ** (1 / p)
+    power = spread(lambda *masks: powers.mean(masks, some), n, m)
+    value = powers.mean((np.arange(n + m) < n, np.arange(n + m) >= n), projections) ** (1 / p)
     slope = value / (p * power.value) if power.value > 0 else 0.0
     bounds = None
     if p == 2 and power.value > 0:
@@ -64,11 +52,33 @@ def sliced_wasserstein(x: Any, y: Any, projections: int = 200, p: float = 2, see
     return Estimate(value, slope * math.sqrt(power.variance), f"sliced_w{p:g}", bounds)
 
 
-@functools.lru_cache(maxsize=16)
-def _matched(n: int, m: int) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+class _Powers:
+    """W_p^p between parts of the pooled rows, from their projections (K, n + m), which are sorted once."""
+
+    def __init__(self, projected: np.ndarray, p: float) -> None:
+        self.p, self.order = p, np.argsort(projected, axis=1)
+        self.values = np.take_along_axis(projected, self.order, axis=1)
+        self.couplings: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+
+    def mean(self, masks: Sequence[np.ndarray], count: int) -> float:
+        """Over the first `count` directions, of the sets that two masks (n + m,) keep."""
+        sizes = tuple(int(mask.sum()) for mask in masks)
+        if sizes not in self.couplings:
+            self.couplings[sizes] = _coupling(*sizes)
+        rows, columns, weights = self.couplings[sizes]
+        total, step = 0.0, max(1, _AT_ONCE // self.values.shape[1])
+        for i in range(0, count, step):
+            part, at = self.values[i : min(i + step, count)], self.order[i : min(i + step, count)]
+            # Every direction keeps equally many values, so the selection is again a matrix with sorted rows.
+            left, right = (part[mask[at]].reshape(len(part), -1) for mask in masks)
+            total += float((np.abs(left[:, rows] - right[:, columns]) ** self.p @ weights).sum())
+        return total / count
+
+
+def _coupling(n: int, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The optimal coupling of n and of m equal weights in order: numbers in both sets, and the weight of each pair."""
     ends = np.union1d(np.arange(1, n + 1) * m, np.arange(1, m + 1) * n)
-    return (-(-ends // m) - 1, -(-ends // n) - 1), np.diff(ends, prepend=0) / (n * m)
+    return -(-ends // m) - 1, -(-ends // n) - 1, np.diff(ends, prepend=0) / (n * m)
 
 
 def _steepest(x: np.ndarray, y: np.ndarray) -> float:
