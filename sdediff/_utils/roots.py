@@ -42,30 +42,32 @@ def falling_root(
         table, ends = table[: len(_NODES)], table[len(_NODES) :]
         values = np.asarray(values(ends) if callable(values) else values, dtype=np.float64)
         target = values.ravel()
-        above = np.minimum(np.maximum(len(table) - np.searchsorted(table[::-1], target, "right"), 1), len(table) - 1)
-        beyond = (target >= table[0]) | (target <= table[-1])
-        share, rise = _interpolated(table, above, target)
+        # The first node whose value is below the target, counted from the end, as the values fall.
+        below = len(table) - table[::-1].searchsorted(target, "right")
+        first, last = target >= table[0], target <= table[-1]
+        share, rise, smooth = _interpolated(table, below, target)
         t = share * end
         step = (target - function(t)) * (rise * end)
-        if ((np.abs(step) <= _LAST * t) | beyond).all():
+        if ((smooth & (np.abs(step) <= _LAST * t)) | first | last).all():
             t = np.minimum(t + step, end)
         else:
-            low, high = _NODES[above - 1] * end, _NODES[above] * end
-            part = (table[above - 1] - target) / (table[above - 1] - table[above])
+            below = np.minimum(np.maximum(below, 1), len(table) - 1)
+            low, high = _NODES[below - 1] * end, _NODES[below] * end
+            part = (table[below - 1] - target) / (table[below - 1] - table[below])
             part = np.where((part >= 0) & (part <= 1), part, 0.5)
-            t = np.where((t > low) & (t < high), t, low + part * (high - low))
+            t = np.where(smooth & (t > low) & (t < high), t, low + part * (high - low))
             t = _newton(function, target, t, low, high, end)
-        if beyond.any():
-            t = np.where(target >= table[0], 0.0, np.where(target <= table[-1], end, t))
+        t[last], t[first] = end, 0.0
     return t.reshape(values.shape)
 
 
-def _interpolated(table: np.ndarray, above: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """t / end at the target values, and its slope in them, by the polynomial through the eight nearest nodes.
+def _interpolated(table: np.ndarray, below: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, ...]:
+    """t / end at the target values, its slope in them, and whether they are to be trusted.
 
-    Where they do not tell the slope, beyond them or beside a jump, t is that of a straight line, and the slope is nan.
+    They are those of the polynomial through the eight nearest nodes, which does not tell them beyond these or beside a
+    jump.
     """
-    first = np.minimum(np.maximum(above - 4, 1), len(_LOGITS) - 7)
+    first = np.minimum(np.maximum(below - 4, 1), len(_LOGITS) - 7)
     at = table[first[:, None] + _EIGHT]
     # Chebyshev's step, of third order, from the straight line between the two nodes in the middle.
     line = at[:, 4] - at[:, 3]
@@ -73,12 +75,12 @@ def _interpolated(table: np.ndarray, above: np.ndarray, target: np.ndarray) -> t
     powers = np.ones(at.shape)
     powers[:, 1:] = v[:, None]
     value, slope, curve = (at @ _COEFFICIENTS * powers.cumprod(axis=1)).sum(axis=2)
-    step = (target - value) / slope
     smooth = (np.abs(v) <= 0.5) & (np.abs(slope - line) <= 0.5 * np.abs(line))
-    step = np.where(smooth, step - curve / slope * step**2, np.nan)
-    logit = _LOGITS[first + 2] + _STEP * (np.where(smooth, v + step, v) + 0.5)
-    share = 1 / (1 + np.exp(-logit))
-    return share, _STEP * share * (1 - share) / (slope + 2 * curve * step)
+    step = (target - value) / slope
+    curve = curve / slope
+    step -= curve * step * step
+    share = 1 / (1 + np.exp(-_LOGITS[first + 2] - _STEP * (v + step + 0.5)))
+    return share, _STEP * share * (1 - share) / (slope * (1 + 2 * curve * step)), smooth
 
 
 def _newton(
