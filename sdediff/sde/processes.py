@@ -96,6 +96,11 @@ class VP(_LinearBeta):
     def sigma(self, t: Tensor) -> Tensor:
         return torch.sqrt(-torch.expm1(-self.integral(t)))
 
+    def values(self, t: Any) -> tuple[Tensor, Tensor, Tensor]:
+        b = self.integral(times64(t))
+        log_alpha, sigma = b * -0.5, torch.sqrt(-torch.expm1(-b))
+        return torch.exp(log_alpha), sigma, log_alpha - torch.log(sigma)
+
     def integral_of_lam(self, lam: Tensor) -> Tensor:
         return torch.nn.functional.softplus(-2 * lam)
 
