@@ -4,7 +4,7 @@ from sdediff.model.bound import BoundModel
 from sdediff.model.clock import CLOCKS, Clock
 from sdediff.model.data_card import DataCard
 from sdediff.model.data_check import check_data, ranged
-from sdediff.model.data_statistics import Axes, Statistics, statistics
+from sdediff.model.data_statistics import Statistics, statistics
 from sdediff.model.parts import Autoencoder, TextEncoder
 from sdediff.model.prediction import PARAMETRISATIONS, ModelError, Prediction
 from sdediff.model.score_model import Change, Model, ScoreModel, reschedule
@@ -13,7 +13,6 @@ __all__ = [
     "CLOCKS",
     "PARAMETRISATIONS",
     "Autoencoder",
-    "Axes",
     "BoundModel",
     "Change",
     "Clock",

@@ -10,10 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdediff._utils.checks import known, real_tensor, whole
+from sdediff._utils.checks import real_tensor, whole
 from sdediff._utils.errors import InputError
-
-KINDS = ("std", "dims", "pca")
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,22 +47,6 @@ class Statistics:
         d = self.directions
         return d.T @ ((self.variances - self.rest)[:, None] * d) + self.rest * torch.eye(d.shape[1], dtype=d.dtype)
 
-    @torch.inference_mode(mode=False)
-    def axes(self, kind: str = "std", dtype: torch.dtype = torch.float64, device: Any = "cpu") -> Axes:
-        """Coordinates in which to whiten: one scale ("std"), one a dimension ("dims") or a direction ("pca")."""
-        if not known(kind, KINDS):
-            raise InputError(f"scale {kind!r}: write one of {', '.join(KINDS)}")
-        mean, d = self.mean.reshape(-1), None
-        scale: Any = self.std
-        if kind == "dims":
-            scale = self.dims.reshape(-1).sqrt().numpy()
-        elif kind == "pca":
-            d, scale = self.directions, self.variances.sqrt()
-            if len(d) < len(mean):
-                scale = torch.cat([scale, torch.full_like(mean, math.sqrt(self.rest))])
-            mean, scale = Axes(scale, mean, d).split(mean[None])[0], scale.numpy()
-        return Axes(scale, mean.to(device, dtype), None if d is None else d.to(device, dtype))
-
     @classmethod
     def of(cls, tensors: dict[str, Tensor]) -> Statistics:
         """The statistics that `state` gave. Raises KeyError or ValueError on tensors of another kind."""
@@ -81,34 +63,6 @@ class Statistics:
         rest = torch.tensor(self.rest, dtype=torch.float64)
         return {"mean": self.mean, "dims": self.dims, "directions": self.directions, "variances": self.variances,
                 "rest": rest}  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class Axes:
-    """Linear coordinates of states: the scale of each, a float or (C,) float64, and the mean (C,).
-
-    Beside k < D directions what is left of the state keeps its D coordinates, so that C = k + D.
-    """
-
-    scale: Any
-    mean: Tensor
-    directions: Tensor | None
-
-    def split(self, x: Tensor) -> Tensor:
-        """States (B, ...) as coordinates (B, C)."""
-        x, d = x.reshape(len(x), -1), self.directions
-        if d is None:
-            return x
-        on = x @ d.T
-        return on if len(d) == d.shape[1] else torch.cat([on, x - on @ d], dim=1)
-
-    def join(self, y: Tensor, shape: Any) -> Tensor:
-        """Coordinates (B, C) as states of the given shape."""
-        d = self.directions
-        if d is None:
-            return y.reshape(shape)
-        x = y[:, : len(d)] @ d
-        return (x if len(d) == d.shape[1] else x + y[:, len(d) :]).reshape(shape)
 
 
 @torch.inference_mode(mode=False)

@@ -1,8 +1,7 @@
-"""Steps in coordinates with a scale of their own: their coefficients, and how outputs and states are read in them."""
+"""Steps in which every dimension, or every principal direction, has coefficients of its own."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,9 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.tensors import weighted_sum
 from sdediff.model.bound import BoundModel
-from sdediff.model.data_statistics import Axes
 from sdediff.model.prediction import Prediction
+
+# An output P of one level: a factor, the tensor that it multiplies, and what else a later step needs of it.
+Output = tuple[float, Tensor] | tuple[float, Tensor, Tensor]
 
 
 def tensor(values: np.ndarray, model: BoundModel) -> Tensor:
@@ -20,82 +22,58 @@ def tensor(values: np.ndarray, model: BoundModel) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values)).to(device=model.device, dtype=model.dtype)
 
 
-class Columns(NamedTuple):
-    """Coefficients of all steps in C coordinates.
+class ByDimension(NamedTuple):
+    """One step whose coefficients differ from dimension to dimension: x_s = on_x x + sum_j w_j P_j + added.
 
-    on_x, added: (steps, C). on_outputs: (steps, J, C), the newest first. on_eps, on_x0: an output's, (levels, C).
+    An output is P = on_x0 x0 + ratio on_eps eps. All tensors are shaped like one state; on_x0 is None for 1.
     """
 
     on_x: Tensor
-    on_outputs: Tensor
+    on_outputs: Sequence[Tensor]
     added: Tensor
     on_eps: Tensor
-    on_x0: Tensor
+    ratio: float = 1.0
+    on_x0: Tensor | None = None
+
+    def output(self, prediction: Prediction, x: Tensor) -> Output:
+        """P at the step's start."""
+        (on_eps, eps), (on_x0, x0) = prediction.factored("eps"), prediction.factored("x0")
+        if self.on_x0 is None and on_x0:
+            return on_x0, torch.addcmul(x0, eps, self.on_eps, value=self.ratio * on_eps / on_x0)
+        scaled = x0 * on_x0 if self.on_x0 is None else (x0 * self.on_x0).mul_(on_x0)
+        return 1.0, scaled.addcmul_(eps, self.on_eps, value=self.ratio * on_eps)
+
+    def combined(self, x: Tensor, past: Sequence[Output]) -> Tensor:
+        """x after the step."""
+        y = torch.addcmul(self.added, x, self.on_x)
+        for weight, (factor, output, *_) in zip(self.on_outputs, past, strict=False):
+            y.addcmul_(output, weight, value=factor)
+        return y
 
 
-class Scales:
-    """The scales of C coordinates, and fewer at which coefficients are computed for all of them.
+class ByDirection(NamedTuple):
+    """One step whose coefficients differ along k directions: numbers for all of the state, and a correction there.
 
-    nodes: (K,). Coefficients of the whitened basis are smooth in log(scale), with the nearest singularity pi/2 away
-    from the real numbers, so Chebyshev's polynomials through K values are as exact as the states' type. The
-    coordinates beside principal directions share one scale.
+    An output is P = x0 + on_eps eps. directions: (k, D), orthonormal. added: one state. corrections: (3 J, k), what
+    the projections of x, P and eps at the last J levels, the newest first, add along the directions.
     """
 
-    def __init__(self, axes: Axes, model: BoundModel) -> None:
-        self.scale, self.nodes, self._model = axes.scale, axes.scale, model
-        self._to: np.ndarray | None = None
-        self._spread: Tensor | None = None
-        d = axes.directions
-        if d is not None:
-            if len(d) < d.shape[1]:
-                self.nodes = axes.scale[: len(d) + 1]
-                counts = [1] * len(d) + [d.shape[1]]
-                self._spread = tensor(np.repeat(np.eye(len(counts)), counts, axis=1), model)
-            return
-        places = np.log(self.scale)
-        middle, half = (places.max() + places.min()) / 2, max((places.max() - places.min()) / 2, 1e-9)
-        accuracy = 1e-8 if model.dtype is torch.float32 else 1e-16
-        count = 2 + math.ceil(-math.log(accuracy) / math.asinh(math.pi / 2 / half))
-        if count < len(self.scale) / 2:
-            angles = (np.arange(count) + 0.5) * (math.pi / count)
-            self.nodes = np.exp(middle + half * np.cos(angles))
-            # Values at the nodes -> coefficients of Chebyshev's polynomials -> values at every scale.
-            self._to = np.where(np.arange(count), 2, 1) / count * np.cos(angles[:, None] * np.arange(count))
-            self._spread = tensor(_chebyshev((places - middle) / half, count), model)
+    on_x: float
+    on_outputs: Sequence[float]
+    added: Tensor
+    on_eps: float
+    corrections: Tensor
+    directions: Tensor
 
-    def spread(self, values: np.ndarray) -> Tensor:
-        """Values (..., K) at the nodes as a tensor (..., C)."""
-        values = values if self._to is None else values @ self._to
-        narrow = tensor(values, self._model)
-        return narrow if self._spread is None else narrow @ self._spread
+    def output(self, prediction: Prediction, x: Tensor) -> Output:
+        """P at the step's start, with the projections of x, P and eps, (B, 3, k)."""
+        output = prediction.mix(x0=1.0, eps=self.on_eps)
+        return 1.0, output, torch.stack([x, output, prediction.eps], 1).flatten(2) @ self.directions.T
 
-
-def _chebyshev(z: np.ndarray, count: int) -> np.ndarray:
-    """T_0 to T_(count - 1) at z (C,), (count, C)."""
-    rows = np.empty((count, len(z)))
-    rows[0], rows[1] = 1.0, z
-    for k in range(2, count):
-        np.multiply(rows[k - 1], 2 * z, out=rows[k])
-        rows[k] -= rows[k - 2]
-    return rows
-
-
-def along(prediction: Prediction, axes: Axes, weights: tuple[Tensor, Tensor]) -> tuple[float, Tensor]:
-    """An output in the coordinates of `axes`, with a weight of eps and of x0 for each of them: (1, (B, C))."""
-    on_eps, on_x0 = weights
-    return 1.0, (axes.split(prediction.eps) * on_eps).addcmul_(axes.split(prediction.x0), on_x0)
-
-
-def combined(
-    x: Tensor,
-    axes: Axes,
-    on_x: Tensor,
-    on_outputs: Sequence[Tensor],
-    added: Tensor,
-    past: Sequence[tuple[float, Tensor]],
-) -> Tensor:
-    """x after a step in the coordinates of `axes`."""
-    y = torch.addcmul(added, axes.split(x), on_x)
-    for weight, (_, output) in zip(on_outputs, past, strict=False):
-        y.addcmul_(output, weight)
-    return axes.join(y, x.shape)
+    def combined(self, x: Tensor, past: Sequence[Output]) -> Tensor:
+        """x after the step."""
+        used = past[: len(self.on_outputs)]
+        y = weighted_sum(x, self.on_x, self.on_outputs, [(factor, output) for factor, output, *_ in used])
+        rows = torch.cat([output[-1] for output in used], 1)
+        along = (rows * self.corrections).sum(1)
+        return torch.addmm(y.add_(self.added).flatten(1), along, self.directions).reshape(x.shape)

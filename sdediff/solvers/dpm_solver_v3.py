@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
 from sdediff.grids.levels import Level
 from sdediff.model.bound import BoundModel
-from sdediff.model.data_statistics import Axes
 from sdediff.solvers.base import SolverError, finite
-from sdediff.solvers.coordinates import Columns, tensor
+from sdediff.solvers.coordinates import ByDimension, tensor
 from sdediff.solvers.multistep import Family, Multistep
 from sdediff.solvers.v3_statistics import PLAIN, ModelStatistics
-from sdediff.solvers.weights import vandermonde
+from sdediff.solvers.weights import used_of, vandermonde
 
 _HALF, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 _NODES, _WEIGHTS = (_HALF + 1) / 2, _WEIGHTS / 2
@@ -74,7 +72,7 @@ def _family(statistics: ModelStatistics, levels: Sequence[Level]) -> Family:
     lam, growth = integrals.lam[:, None], np.exp(integrals.to_s)
 
     def weights(start: np.ndarray, newest: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        number = np.arange(int(counts.max()))[:, None]
+        number = np.arange(max(2, int(counts.max())))[:, None]
         outputs = np.maximum(start + newest - number, 0)
         at = (lam[outputs] - lam[start]) / (lam[start + 1] - lam[start])
         moments = np.swapaxes(integrals.moments(len(number))[start], 0, 1)
@@ -113,10 +111,15 @@ class DPMSolverV3(Multistep):
                 f"statistics of {dims} dimensions for states {tuple(model.shape)}: measure them on this model's data"
             )
 
-        def columns(w: np.ndarray, added: np.ndarray) -> Columns:
-            return Columns(*(tensor(v, model) for v in (family.transfer, w, added, *family.output)))
+        def steps(w: np.ndarray, added: np.ndarray) -> list[ByDimension]:
+            on_x, on_outputs, shift, on_eps, on_x0 = (
+                tensor(v, model).unflatten(-1, model.shape) for v in (family.transfer, w, added, *family.output)
+            )
+            rows = [row[:count].unbind() for row, count in zip(on_outputs, used_of(w.any(axis=2)), strict=True)]
+            columns = zip(on_x, rows, shift, on_eps[:-1], on_x0[:-1], strict=True)
+            return [ByDimension(p, row, q, e, on_x0=d) for p, row, q, e, d in columns]
 
-        return family._replace(axes=Axes(1.0, torch.ones(()), None), columns=columns)
+        return family._replace(steps=steps)
 
 
 def dpm_solver_v3(order: int = 2, statistics: ModelStatistics | None = None, corrector: bool = True) -> DPMSolverV3:

@@ -7,6 +7,7 @@ variable, and the rest is integrated exactly (`weights`). What all steps need is
 from __future__ import annotations
 
 import functools
+import operator
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,13 +20,12 @@ from sdediff._utils.suggestions import nearest
 from sdediff._utils.tensors import weighted_sum
 from sdediff.grids.levels import Level
 from sdediff.model.bound import BoundModel
-from sdediff.model.data_statistics import Axes
 from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
 from sdediff.solvers.base import Solver, SolverError
-from sdediff.solvers.coordinates import Columns, along, combined
+from sdediff.solvers.coordinates import ByDimension, ByDirection
 from sdediff.solvers.kernel import NO_NOISE, StepKernel
-from sdediff.solvers.weights import VARIABLES
+from sdediff.solvers.weights import VARIABLES, used_of
 
 _VARIABLES = (*VARIABLES, "t")
 
@@ -36,9 +36,8 @@ class Family(NamedTuple):
     A step is x_s = transfer x_t + sum_j w_j P_j + added mean + noise z, the newest output first, `added` being
     base + sum_j w_j offset_j. transfer: (steps, C). weights: (start, newest, counts) -> w, as `Weights.of`. output:
     what P is, a quantity or weights (levels, C) of eps and x0. base: (steps, C), offsets: (levels, C), None where
-    nothing is added. mean: a number, one state, or (C,). axes: the coordinates that outputs are given in; None for
-    the states themselves. columns: (weights, added) -> the coefficients of every coordinate of `axes`. noise:
-    (steps,), or None.
+    nothing is added. mean: a number or one state. steps: (weights, added) -> the steps with coefficients of every
+    dimension, where C > 1. noise: (steps,), or None.
     """
 
     transfer: np.ndarray
@@ -47,8 +46,7 @@ class Family(NamedTuple):
     base: np.ndarray | None = None
     offsets: np.ndarray | None = None
     mean: Tensor | float = 1.0
-    axes: Axes | None = None
-    columns: Callable[[np.ndarray, np.ndarray], Columns] | None = None
+    steps: Callable[[np.ndarray, np.ndarray], Sequence[ByDimension]] | None = None
     noise: np.ndarray | None = None
 
 
@@ -98,30 +96,39 @@ class Multistep(Solver):
     def coefficients(
         self, model: BoundModel, levels: Sequence[Level], orders: Sequence[int] | None = None
     ) -> list[tuple[Any, ...]]:
-        """For each step: factor of x, weights of outputs, what is added, noise, the output's own weights, axes."""
-        start = np.arange(len(levels) - 1)
-        counts = np.minimum(start + 1, self.points)
-        if orders is not None:
-            counts = np.minimum(counts, orders)
+        """For each step: factor of x, weights of outputs, what is added, noise, the output's own weights, None.
+
+        Where coordinates have coefficients of their own: the weights, noise and at the end a `ByDimension` or
+        `ByDirection`.
+        """
+        counts, corrected = self.counts(len(levels) - 1, orders)
         # Where alpha = 0 the half log-SNR is infinite, and so are numbers that are then not used.
         with np.errstate(all="ignore"):
             family = self.family(model, levels)
-            w = self._weights(family, start, counts)
+            w = self._weights(family, counts, corrected)
         added = None
         if family.base is not None and family.offsets is not None:
             added = family.base.copy()
-            for j in range(min(w.shape[1], len(start))):
-                added[j:] += w[j:, j] * family.offsets[: len(start) - j]
+            for j in range(min(w.shape[1], len(counts))):
+                added[j:] += w[j:, j] * family.offsets[: len(counts) - j]
+        if family.steps is not None and added is not None:
+            return entries(family.steps(w, added))
         return _entries(family, w, added)
 
-    def _weights(self, family: Family, start: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    def counts(self, steps: int, orders: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Over how many outputs each step goes, and with how many each but the last is corrected; empty for none."""
+        reached = np.arange(1, steps + 1)
+        counts = np.minimum(reached, self.points if orders is None else np.minimum(self.points, orders))
+        return counts, np.minimum(reached[1:], self.corrector_points) if self.corrector_points else reached[:0]
+
+    def _weights(self, family: Family, counts: np.ndarray, corrected: np.ndarray) -> np.ndarray:
         """Weights of outputs in every step, (steps, J, C), the correction of the step before included."""
-        n = len(start)
-        if not self.corrector_points or n == 1:
+        n = len(counts)
+        start = np.arange(n)
+        if not len(corrected):
             return family.weights(start, np.zeros_like(start), counts)
         # The predictor's steps, and each but the last once more as the corrector sees it.
-        more = np.minimum(start[1:] + 1, self.corrector_points)
-        both = np.concatenate([start, start[:-1]]), np.repeat([0, 1], [n, n - 1]), np.concatenate([counts, more])
+        both = np.concatenate([start, start[:-1]]), np.repeat([0, 1], [n, n - 1]), np.concatenate([counts, corrected])
         w = family.weights(*both)
         width = w.shape[1]
         total = np.zeros((n, width + 1, w.shape[2]))
@@ -142,43 +149,37 @@ class Multistep(Solver):
         return StepKernel(mean, s.coefficients[3], later)
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        on_x, on_outputs, added, on_noise, output, axes = s.coefficients
+        on_x, on_outputs, added, on_noise, output, own = s.coefficients
         prediction = model(x, t)
-        if type(output) is str:
+        if own is not None:
+            newest = own.output(prediction, x)
+        elif type(output) is str:
             newest = prediction.factored(output)
-        elif axes is None:
-            newest = prediction.scaled(eps=output[0], x0=output[1])
         else:
-            newest = along(prediction, axes, output)
+            newest = prediction.scaled(eps=output[0], x0=output[1])
         past = (newest, *(state or ()))
         if len(past) < len(on_outputs):
             raise SolverError(f"{self!r} has {len(past)} outputs at {t!r}, needed: {len(on_outputs)}; keep its history")
-        if axes is None:
-            x = weighted_sum(x, on_x, on_outputs, past)
-            if added is not None:
-                x.add_(added)
-        else:
-            x = combined(x, axes, on_x, on_outputs, added, past)
+        x = weighted_sum(x, on_x, on_outputs, past) if own is None else own.combined(x, past)
+        if added is not None:
+            x.add_(added)
         if on_noise:
             x.add_(noise(t, s, x), alpha=on_noise)
         return x, past[: self._history] or None
 
 
+def entries(steps: Sequence[ByDimension] | Sequence[ByDirection]) -> list[tuple[Any, ...]]:
+    """The coefficients of steps whose coordinates have their own."""
+    return [(None, step.on_outputs, None, 0.0, None, step) for step in steps]
+
+
 def _entries(family: Family, w: np.ndarray, added: np.ndarray | None) -> list[tuple[Any, ...]]:
-    """The arrays of a run as an entry a step: numbers, or tensors (C,) of the states' kind."""
+    """The arrays of a run as an entry a step."""
     steps, transfer = len(w), family.transfer
-    # How many of the last outputs a step looks at.
-    used = (w.any(axis=2) * np.arange(1, w.shape[1] + 1)).max(axis=1).tolist()
     on_noise = [0.0] * steps if family.noise is None else family.noise.tolist()
     outputs: Any = [family.output] * steps
-    if family.columns is not None and added is not None:
-        columns = family.columns(w, added)
-        table = [row[:count].unbind() for row, count in zip(columns.on_outputs, used, strict=True)]
-        outputs = list(zip(*(v[:steps].unbind() for v in (columns.on_eps, columns.on_x0)), strict=True))
-        on_x, shifts = columns.on_x.unbind(), columns.added.unbind()
-        return list(zip(on_x, table, shifts, on_noise, outputs, [family.axes] * steps, strict=True))
     if not isinstance(family.output, str):
         outputs = list(zip(*(v[:steps, 0].tolist() for v in family.output), strict=True))
-    rows = [row[:count] for row, count in zip(w[..., 0].tolist(), used, strict=True)]
+    rows = list(map(operator.getitem, w[..., 0].tolist(), map(slice, used_of(w[..., 0]))))
     numbers = [None] * steps if added is None else [shift * family.mean for shift in added[:, 0].tolist()]
     return list(zip(transfer[:, 0].tolist(), rows, numbers, on_noise, outputs, [None] * steps, strict=True))

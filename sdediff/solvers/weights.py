@@ -46,7 +46,8 @@ def whitened(level: Level, scale: Any) -> tuple[Any, Any]:
     return level.alpha * scale / w, -level.sigma / (w * scale)
 
 
-def _angle(lam: Any, scale: Any) -> Any:
+def angle(lam: Any, scale: Any) -> Any:
+    """atan(kappa/scale), kappa = e^-lam."""
     return np.arctan(np.exp(-lam) / scale)
 
 
@@ -79,7 +80,7 @@ BASES: dict[str, Basis] = {
     ),
     "F": Basis(
         lambda t, s, p: _w(s, p) / _w(t, p),
-        lambda t, s, p: _w(s, p) * (_angle(s.lam, p) - _angle(t.lam, p)),
+        lambda t, s, p: _w(s, p) * (angle(s.lam, p) - angle(t.lam, p)),
         lambda lam, s, p: _w(s, p) / -(p * np.exp(lam) + np.exp(-lam) / p),
     ),
 }
@@ -90,7 +91,7 @@ VARIABLES: dict[str, Callable[[Any, float], Any]] = {
     "lam": lambda lam, scale: lam,
     "sigma": lambda lam, scale: np.exp(-lam),
     "rho": lambda lam, scale: np.exp(-lam / 7),
-    "angle": _angle,
+    "angle": angle,
 }
 
 
@@ -106,6 +107,35 @@ class Rule(NamedTuple):
     t_of_lam: Callable[[Any], Tensor] | None = None
 
 
+class Outputs:
+    """The outputs at the levels of a run, by their places in a variable.
+
+    lam, places: (levels, 1). Steps are named by the levels `start` (steps,) that they begin at. A step's outputs come
+    newest first, the first one newest[i] levels after the start: 0 for a predictor, 1 for a corrector.
+    """
+
+    def __init__(self, levels: Sequence[Level], variable: str, scale: float) -> None:
+        self.variable, self.scale = variable, scale
+        self.lam = np.array(list(map(attrgetter("lam"), levels)))[:, None]
+        if variable == "t":
+            self.places = np.array([v.time for v in levels])[:, None]
+        else:
+            self.places = VARIABLES[variable](self.lam, scale)
+
+    def points(
+        self, start: np.ndarray, newest: np.ndarray, counts: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Through how many outputs a polynomial passes (steps,), where they lie in units of the step, and which of them
+        are used, (J, steps, 1)."""
+        if self.lam[0, 0] == -math.inf:  # where alpha = 0, and so is sigma/alpha
+            if self.variable not in ("angle", "t"):
+                counts = np.minimum(counts, np.maximum(start + newest, 1))
+            counts = np.where(start == 0, 1, counts)
+        number, origin = np.arange(max(2, int(counts.max())))[:, None], self.places[start]
+        at = (self.places[np.maximum(start + newest - number, 0)] - origin) / (self.places[start + 1] - origin)
+        return counts, at, (number < counts)[..., None]
+
+
 class Weights:
     """Weights of the steps between neighbouring levels under one rule.
 
@@ -117,11 +147,7 @@ class Weights:
         self._rule, self._basis = rule, BASES[rule.basis]
         values = list(map(attrgetter("alpha", "sigma", "lam"), levels))
         self._alpha, self._sigma, self._lam = np.array(values).T[..., None]
-        self._parameter = parameter
-        if rule.variable == "t":
-            self._places = np.array([v.time for v in levels])[:, None]
-        else:
-            self._places = VARIABLES[rule.variable](self._lam, rule.scale)
+        self._parameter, self._outputs = parameter, Outputs(levels, rule.variable, rule.scale)
         t, s = self.columns(np.s_[:-1]), self.columns(np.s_[1:])
         self.transfer = self._basis.transfer(t, s, parameter)
         self._total = self._basis.total(t, s, parameter)
@@ -144,65 +170,38 @@ class Weights:
         derivative's ("half": DPM-Solver++ as published), or without the curvature in the slope ("er": ER-SDE as
         published); both are of order 2. Outputs that no polynomial can pass through have weight 0.
         """
-        if self._lam[0, 0] == -math.inf:
-            counts = self._reached(start, newest, counts)
-        total = self._total[start]
-        w = np.zeros((len(start), max(2, int(counts.max())), total.shape[1]))
-        w[np.arange(len(start)), newest] = total
-        exact = counts > 1
-        if self._rule.second != "exact":
-            exact, two = counts > 2, np.flatnonzero(counts == 2)
-            if len(two):
-                at = newest[two]
-                w[two, 1 - at] = slope = self._slope(start[two], at, total[two])
-                w[two, at] -= slope
-        if exact.any():
-            w[exact] = self._exact(start[exact], newest[exact], counts[exact], total[exact], w.shape[1])
-        return w
-
-    def _reached(self, start: np.ndarray, newest: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """Through how many outputs a polynomial passes: where alpha = 0, lam and sigma/alpha are infinite."""
-        if self._rule.variable not in ("angle", "t"):
-            counts = np.minimum(counts, np.maximum(start + newest, 1))
-        return np.where(start == 0, 1, counts)
-
-    def _slope(self, start: np.ndarray, newest: np.ndarray, total: np.ndarray) -> np.ndarray:
-        """The weight of the output beside the one at the start, by the rule `second`."""
-        u, whole = self._places, total
-        if self._rule.second == "bh1":
-            end = self.columns(start + 1)
-            whole = self._basis.kernel(end.lam, end, self._parameters(start)) * (end.lam - self._lam[start])
-        other = start - 1 + 2 * newest
-        return whole / 2 * ((u[start + 1] - u[start]) / (u[other] - u[start]))
-
-    def _exact(
-        self, start: np.ndarray, newest: np.ndarray, counts: np.ndarray, total: np.ndarray, most: int
-    ) -> np.ndarray:
-        """The weights with which the integral of every polynomial through counts[i] outputs is exact, (steps, most, C).
-
-        One Vandermonde system a step: powers of u at the outputs against the kernel's moments, u in units of the step.
-        """
-        half = (self._lam[start + 1] - self._lam[start]) / 2
-        lam = self._lam[start] + half * (_NODES + 1)
-        rule, origin, end = self._rule, self._places[start], self.columns((start + 1)[:, None])
-        u = VARIABLES[rule.variable](lam, rule.scale) if rule.t_of_lam is None else rule.t_of_lam(lam).detach().numpy()
-        step = self._places[start + 1] - origin
-        u = ((u - origin) / step)[:, None]
-        kernel = self._basis.kernel(lam[:, None], end, self._parameters(start)[..., None]) * (half[..., None] * _GAUSS)
-        moments = np.empty((most, *total.shape))
+        rule, total = self._rule, self._total[start]
+        counts, at, used = self._outputs.points(start, newest, counts)
+        moments = np.zeros((len(at), *total.shape))
         moments[0] = total
-        for k in range(1, most):
-            kernel = kernel * u
-            moments[k] = kernel.sum(axis=2)
-        number = np.arange(most)[:, None]
-        used = (number < counts)[..., None]
-        at = (self._places[np.maximum(start + newest - number, 0)] - origin) / step
-        if rule.third != "exact" and most > 2:
+        if len(at) > 2 or rule.second == "exact":
+            self._integrate(start, moments)
+        # The published rules differ from the exact one in what they take for a moment.
+        if rule.second != "exact":
+            two = counts == 2
+            moments[1, two] = (total if rule.second == "bh2" else self._kernel_times_h(start))[two] / 2
+        if rule.third != "exact" and len(at) > 2:
             three = counts == 3
-            # The published rules differ from the exact one in what they take for the second moment.
             moments[2, three] *= 0.5 if rule.third == "half" else 1.0
             moments[2, three] += 0.0 if rule.third == "half" else at[1, three] * moments[1, three]
         return np.swapaxes(vandermonde(at, moments, used), 0, 1)
+
+    def _kernel_times_h(self, start: np.ndarray) -> np.ndarray:
+        """The integral of a kernel that is that of the step's end."""
+        end = self.columns(start + 1)
+        return self._basis.kernel(end.lam, end, self._parameters(start)) * (end.lam - self._lam[start])
+
+    def _integrate(self, start: np.ndarray, moments: np.ndarray) -> None:
+        """Set moments[k] = int K u^k dlam over every step for k > 0, u from 0 to 1 along it."""
+        t, s, rule, places = self._lam[start], start + 1, self._rule, self._outputs.places
+        half, origin, end = (self._lam[s] - t) / 2, places[start], self.columns(s[:, None])
+        lam = t + half * (_NODES + 1)
+        u = VARIABLES[rule.variable](lam, rule.scale) if rule.t_of_lam is None else rule.t_of_lam(lam).detach().numpy()
+        u = ((u - origin) / (places[s] - origin))[:, None]
+        kernel = self._basis.kernel(lam[:, None], end, self._parameters(start)[..., None]) * (half[..., None] * _GAUSS)
+        for k in range(1, len(moments)):
+            kernel = kernel * u
+            moments[k] = kernel.sum(axis=2)
 
 
 def vandermonde(at: np.ndarray, moments: np.ndarray, used: np.ndarray) -> np.ndarray:
@@ -211,13 +210,20 @@ def vandermonde(at: np.ndarray, moments: np.ndarray, used: np.ndarray) -> np.nda
     Newton's form of the polynomial first, then its values at the points. Bjorck and Pereyra 1970.
     """
     most = len(at)
-    # Points that are not used differ from all others, and polynomials of their degree are left out.
-    at = np.where(used, at, 2.0 + np.arange(most)[:, None, None])
+    # Points that are not used differ from all others, and polynomials of their degree are left out; one output alone
+    # has the whole integral, wherever it lies.
+    at = np.where(used & used[1], at, 2.0 + np.arange(most)[:, None, None])
     w = moments.copy()
     for k in range(most - 1):
         w[k + 1 :] -= at[k] * w[k:-1]
-    w *= used
+    w = np.where(used, w, 0.0)
     for k in range(most - 2, -1, -1):
         w[k + 1 :] /= at[k + 1 :] - at[: most - 1 - k]
         w[k:-1] -= w[k + 1 :]
     return w
+
+
+def used_of(looked_at: Any) -> list[int]:
+    """How many of the last outputs each step takes, by whether it looks at one (steps, J), or by their weights."""
+    counts: list[int] = ((looked_at != 0) * np.arange(1, looked_at.shape[1] + 1)).max(axis=1).tolist()
+    return counts

@@ -1,4 +1,4 @@
-"""The exponential Adams family: measured orders, exact cases, the outputs of a correction, refusals."""
+"""The exponential Adams family: measured orders, exact cases, refusals."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from scipy.integrate import quad
 import sdediff as sd
 from sdediff.grids.levels import Level, level
 from sdediff.model.prediction import LinearPrediction
-from sdediff.sampling.run import Plan, make_table
 from sdediff.solvers import model_statistics
 from sdediff.solvers.adams import Adams
 from sdediff.solvers.angle import Angle
-from sdediff.solvers.multistep import Multistep
 from sdediff.solvers.weights import BASES, VARIABLES
 from sdediff.testing import check_solver, measured_order
 from tests.references import reference
@@ -105,8 +103,6 @@ def test_low_rank_statistics_share_the_rest() -> None:
     full, low = sd.statistics(data), sd.statistics(data, rank=6)
     torch.testing.assert_close(full.covariance(), torch.cov(data.reshape(400, -1).T), rtol=1e-9, atol=1e-9)
     assert low.covariance().trace().item() == pytest.approx(full.covariance().trace().item(), rel=1e-9)
-    axes, x = low.axes("pca"), data[:5]
-    torch.testing.assert_close(axes.join(axes.split(x), x.shape), x)
     model = replace(sd.load("digits-vp"), stats=None)
     with pytest.raises(sd.SolverError, match=r"stats=sd\.statistics\(data\)"):
         sd.sample(model, (2, 1, 8, 8), solver=Angle(scale="pca"), steps=3)
@@ -115,61 +111,6 @@ def test_low_rank_statistics_share_the_rest() -> None:
 @pytest.mark.parametrize("solver", [Adams(2, 3), Adams(2, 3, "angle", "F"), Adams(2, eta=1.0), Adams(3, 2)], ids=repr)
 def test_members_conform(solver: Adams) -> None:
     assert len(check_solver(solver)) == 11
-
-
-def _keeping_x(solver: Multistep, model: sd.ScoreModel, x: torch.Tensor, steps: int, seed: int) -> torch.Tensor:
-    """Predictor and corrector as written: the step's start is kept, and the step made again with the new output."""
-    times = sd.grid(solver.grid, model.sde, steps)
-    levels, _, bound = make_table(model, Plan(solver, times, False), x)
-    with np.errstate(all="ignore"):
-        family = solver.family(bound, levels)
-    noise, past, before = sd.Counter(seed), (), None
-
-    def step(i: int, newest: int, count: int, x: torch.Tensor, past: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        w = family.weights(np.array([i]), np.array([newest]), np.array([count]))[0]
-        y = x if family.axes is None else family.axes.split(x)
-        y = y * torch.from_numpy(family.transfer[i])
-        for j in range(count):
-            y = y + torch.from_numpy(w[j]) * past[j]
-        if family.base is not None:
-            added = family.base[i] + sum(w[j] * family.offsets[i + newest - j] for j in range(count))
-            y = y + torch.from_numpy(added) * family.mean
-        return y if family.axes is None else family.axes.join(y, x.shape)
-
-    for i, (t, s) in enumerate(itertools.pairwise(levels)):
-        prediction = bound(x, t)
-        if isinstance(family.output, str):
-            output = getattr(prediction, family.output)
-        else:
-            on_eps, on_x0 = (torch.from_numpy(v[i]) for v in family.output)
-            split = (lambda v: v) if family.axes is None else family.axes.split
-            output = on_eps * split(prediction.eps) + on_x0 * split(prediction.x0)
-        past = (output, *past)
-        if before is not None:
-            start, kick = before
-            x = step(i - 1, 1, min(i + 1, solver.corrector_points), start, past) + kick
-        std = 0.0 if family.noise is None else family.noise[i]
-        kick = std * noise(t, s, x)
-        before = (x, kick)
-        x = step(i, 0, min(i + 1, solver.points), x, past) + kick
-    return x
-
-
-@pytest.mark.parametrize(
-    "solver",
-    [
-        Adams(2, 3), Adams(3, 2), Adams(1, 4, "t", "eps"), sd.solver("sa_solver"), sd.solver("dpm_solver_v3"),
-        *(sd.solver("angle", scale=scale) for scale in (0.7, "std", "dims", "pca")),
-    ],
-    ids=repr,
-)  # fmt: skip
-def test_the_correction_is_one_of_outputs_alone(solver: Multistep) -> None:
-    """So no x is kept, and the corrector shares the next step's sums: both ways agree to rounding."""
-    target = sd.target("target_m")
-    model = replace(target.model(sd.VP()), stats=sd.statistics(target.sample(512, seed=1)))
-    x = torch.randn(5, 2, dtype=F64, generator=torch.Generator().manual_seed(2))
-    found = sd.sample(model, x=x, solver=solver, steps=9, seed=4, denoise=False)
-    torch.testing.assert_close(found, _keeping_x(solver, model, x, 9, 4), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("dims", [False, True])
