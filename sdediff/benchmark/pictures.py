@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # The budget that a ranking is shown for, the rows it shows, and the orders whose slopes are drawn.
 _USUAL, _RANKED, _ORDERS = 10, 24, (1, 2, 3, 4)
+# The lines whose legend has room inside of a panel.
+_FEW = 14
 # What is larger than the least by this factor has diverged.
 _SPAN = 1e4
 
@@ -109,7 +111,8 @@ def _ranking(axes: Axes, found: Sequence[Place]) -> None:
 def orders(rows: Sequence[Row]) -> Figure:
     """Error against network evaluations of what follows the flow, with the slope of its last two budgets; log axes."""
     tasks = [task for task in _tasks(rows) if any(row.task == task and row.error for row in rows)]
-    figure, panels = _panels(1, max(len(tasks), 1), 5.2)
+    counted = [len({(row.name, row.grid) for row in rows if row.task == task and row.error}) for task in tasks]
+    figure, panels = _panels(1, max(len(tasks), 1), 5.2 + 0.085 * max((n for n in counted if n > _FEW), default=0))
     for column, task in enumerate(tasks):
         axes = panels[0][column]
         _log(axes, "network evaluations")
@@ -126,7 +129,8 @@ def orders(rows: Sequence[Row]) -> Figure:
             )  # fmt: skip
         _guides(axes)
         axes.set_title(task, fontweight="bold")
-        axes.legend(fontsize=6.5, ncols=2, title="slope of the last two", title_fontsize=7, loc="lower left")
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12)} if len(lines) > _FEW else {"loc": "lower left"}
+        axes.legend(fontsize=6.5, ncols=2, title="slope of the last two", title_fontsize=7, **place)
     panels[0][0].set_ylabel("error against the exact flow\n(rms a dimension, median)")
     return with_room(figure)
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Diverging values would dominate the axis: they are clipped at this multiple of the floor.
 _ERROR_SPAN, _DISTANCE_SPAN = 1e6, 1e2
+# The solvers for which a column of the legend has room.
+_TALL = 40
 
 
 class _Style(NamedTuple):
@@ -154,6 +156,6 @@ def _legend(figure: Figure, styles: dict[str, _Style]) -> None:
         for name, s in styles.items()
     ]
     figure.legend(
-        handles=handles, loc="outside right upper", frameon=False, fontsize=9,
+        handles=handles, loc="outside right upper", frameon=False, fontsize=9, ncols=math.ceil(len(handles) / _TALL),
         title="full line: deterministic\ndashed: stochastic", title_fontsize=8, alignment="left",
     )  # fmt: skip
