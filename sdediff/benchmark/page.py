@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import html
 import json
 import math
@@ -16,7 +18,11 @@ from sdediff._utils.files import whole
 from sdediff.analysis.figures import COLOURS
 from sdediff.benchmark.cells import Cell
 from sdediff.benchmark.rows import Row
+from sdediff.benchmark.sheets import fitted
+from sdediff.targets import TARGETS
 
+# The bytes that a page may have, and those of a sheet beside its picture.
+_MOST, _BESIDE = 5_900_000, 200
 # What a reader may look at, in this order, and what it is called.
 _ERRORS = {
     "error_median": "error, median",
@@ -42,7 +48,7 @@ class Contents:
 
 
 def write_page(contents: Contents, path: str | Path) -> Path:
-    """Write the page, and return its path. It holds plotly's script, about 5 MB.
+    """Write the page, and return its path. It holds plotly's script, packed into 2 MB, and has at most 6 MB.
 
     InputError where plotly is not installed.
     """
@@ -51,12 +57,15 @@ def write_page(contents: Contents, path: str | Path) -> Path:
     except ImportError as error:
         raise InputError("the HTML report needs plotly: pip install 'sdediff[report]'") from error
     template = files("sdediff").joinpath("assets", "bench_report.html").read_text(encoding="utf-8")
-    content = json.dumps(_content(contents), allow_nan=False).replace("</", "<\\/")
+    script = base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
+    content = _content(contents)
+    room = _MOST - len(template) - len(script) - len(json.dumps(content)) - _BESIDE * len(contents.sheets)
+    content["pictures"] = fitted(contents.sheets, room)
     filled = {
         "@TITLE@": html.escape(", ".join(contents.tasks)),
         "@FOOT@": html.escape(_foot(contents)),
-        "@DATA@": content,
-        "@PLOTLY@": get_plotlyjs(),
+        "@DATA@": json.dumps(content, allow_nan=False).replace("</", "<\\/"),
+        "@PLOTLY@": script,
     }
     for mark, text in filled.items():
         template = template.replace(mark, text, 2 if mark == "@TITLE@" else 1)
@@ -77,7 +86,6 @@ def _content(contents: Contents) -> dict[str, Any]:
         "grids": len(grids) > len({solver for solver, _ in grids}),
         "colours": COLOURS,
         "skipped": [_skipped(cell) for cell in contents.skipped],
-        "pictures": list(contents.sheets),
     }
 
 
@@ -100,7 +108,9 @@ def _finite(value: Any) -> Any:
 def python_of(row: Row) -> str:
     """The call that repeats a row, as Python; of a contender its name in `bench`."""
     if row.library != "sdediff":
-        return f'sd.bench(["{row.task}"], contenders=["{row.library}:{row.solver}"], calls=[{row.budget}])'
+        of = f'targets=["{row.task}"]' if row.task in TARGETS else f'["{row.task}"]'
+        at = "" if row.budget is None else f", calls=[{row.budget}]"  # an adaptive one holds its tolerance
+        return f'sd.bench({of}, solvers=["ddim"], contenders=["{row.library}:{row.solver}"]{at})'
     name, _, options = row.solver.partition(":")
     solver = f'"{name}"' if not options else f'sd.solver("{name}", {options.replace(",", ", ")})'
     if row.tolerance is not None:

@@ -6,7 +6,7 @@ import base64
 import io
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ NAME = "sheets.json"
 # Pictures on a sheet, the budgets that sheets are made for, and the sides that are shown.
 _SHOWN, _BUDGETS, _SIDES = 16, (5, 10, 20), range(4, 257)
 _LARGEST = 1 << 26
+# Numbers of colours, where the page has no room for all.
+_PALETTES = (64, 16)
 
 
 def write_sheets(work: SweepWork, folder: Path) -> None:
@@ -47,6 +49,31 @@ def read_sheets(folder: Path) -> list[dict[str, Any]]:
         for sheet in (found if isinstance(found, list) else [])
         if isinstance(sheet, dict) and all(isinstance(sheet.get(name), kind) for name, kind in kinds.items())
     ]
+
+
+def fitted(sheets: Sequence[dict[str, Any]], room: int) -> list[dict[str, Any]]:
+    """The sheets in at most `room` bytes: with fewer colours where they do not fit, and then without the last ones."""
+    shown = list(sheets)
+    for colours in _PALETTES:
+        if sum(len(sheet["png"]) for sheet in shown) <= room:
+            break
+        shown = [{**sheet, "png": _reduced(sheet["png"], colours)} for sheet in sheets]
+    while shown and sum(len(sheet["png"]) for sheet in shown) > room:
+        shown.pop()
+    return shown
+
+
+def _reduced(png: str, colours: int) -> str:
+    from PIL import Image
+
+    head, _, data = png.partition(",")
+    try:
+        picture = Image.open(io.BytesIO(base64.b64decode(data)))
+        buffer = io.BytesIO()
+        picture.quantize(colours).save(buffer, format="PNG", optimize=True)
+    except (OSError, ValueError):  # a damaged picture is shown as it is
+        return png
+    return f"{head},{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _sheets(work: SweepWork, task: Any) -> Iterator[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """The HTML report of a sweep: what it holds, and in a browser that it sorts, filters and shows settings to copy."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -37,6 +38,26 @@ def test_the_settings_to_copy_repeat_a_row(report):
     x = eval(python_of(row).removeprefix("x = ").replace("(n, ...)", "(n, *shape)"), names)
     expected = sd.sample(names["model"], (3, *target.shape), solver="ddim", calls=4, grid=row.grid)
     assert torch.equal(x, expected)
+
+
+def test_the_settings_of_a_contender_run_it_again(report):
+    import sdediff as sd
+
+    class Asked:
+        @staticmethod
+        def bench(*given, **options):
+            return given, options
+
+    row = next(row for row in report.rows if row.solver == "ddim" and row.budget == 4)
+    theirs = dataclasses.replace(row, library="torchdiffeq", solver="euler")
+    adaptive = dataclasses.replace(theirs, solver="dopri5", budget=None)
+    for one, budget in ((theirs, 4), (adaptive, None)):
+        given, options = eval(python_of(one), {"sd": Asked})
+        again = sd.bench(*given, **options, samples=20, seeds=1, distances=["energy"], progress=False)
+        [found] = [found for found in again.rows if found.name == one.name and found.budget == budget]
+        assert (found.task, found.tolerance) == (one.task, None)
+    of_network = python_of(dataclasses.replace(theirs, task="digits-vp"))
+    assert of_network.startswith('sd.bench(["digits-vp"], solvers=["ddim"], contenders=["torchdiffeq:euler"]')
 
 
 @pytest.mark.browser
