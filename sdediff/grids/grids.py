@@ -34,9 +34,15 @@ def _finite(ends: np.ndarray, sde: LinearSDE, start: float) -> tuple[float, floa
     return low, high
 
 
+def _even(start: float, stop: float, n: int) -> np.ndarray:
+    """n + 1 numbers at even steps; `np.linspace` takes four times as long over so few."""
+    values: np.ndarray = np.arange(n + 1) * ((stop - start) / n) + start
+    return values
+
+
 def log_snr(sde: LinearSDE, n: int, start: float, stop: float) -> Tensor:
     """Equal steps in lam, half the log-SNR, so in log(sigma/alpha): also called "exponential". Lu et al. 2022."""
-    return sde.times_between(start, stop, lambda ends: np.linspace(*_finite(ends, sde, start), n + 1))
+    return sde.times_between(start, stop, lambda ends: _even(*_finite(ends, sde, start), n))
 
 
 def polynomial(sde: LinearSDE, n: int, start: float, stop: float, rho: float = 1.0) -> Tensor:
@@ -57,7 +63,7 @@ def karras(sde: LinearSDE, n: int, start: float, stop: float, rho: float = 7.0) 
 
     def place(ends: np.ndarray) -> np.ndarray:
         high, low = (math.exp(-lam / rho) for lam in _finite(ends, sde, start))
-        return -rho * np.log(np.linspace(high, low, n + 1))
+        return -rho * np.log(_even(high, low, n))
 
     return sde.times_between(start, stop, place)
 
@@ -157,9 +163,7 @@ def make_grid(
         ends = sde, n, start, stop
         made = make(*ends, **options) if isinstance(kind, str) else of_function(make, *ends, **options)
         times = times64(made if isinstance(made, Tensor) else real_tensor("grid", made)).detach().clone()
-        if times.ndim != 1 or len(times) < 2:
-            return _checked(times, sde, at_data=not by_lam)
-        if make not in (knots, strided):
+        if times.ndim == 1 and times.shape[0] > 1 and make not in (knots, strided):
             row = times.numpy()  # which shares the memory of times
             row[0], row[-1] = start, stop
         return _checked(times, sde, at_data=not by_lam)
@@ -173,7 +177,7 @@ def make_grid(
 
 def _checked(times: Tensor, sde: SDE, at_data: bool) -> Tensor:
     """at_data: whether the last time may be one where sigma is 0."""
-    if times.ndim != 1 or len(times) < 2:
+    if times.ndim != 1 or times.shape[0] < 2:
         raise InputError(f"a grid is a row of at least two times, given the shape {tuple(times.shape)}")
     values = times.tolist()
     if not all(map(operator.gt, values, values[1:])):

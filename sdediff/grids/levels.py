@@ -21,6 +21,7 @@ class AtLam(float):
     """A place between two levels by half its log-SNR; the times of all of a run's places are found together."""
 
 
+_ARRAY = methodcaller("numpy", force=True)
 _VALUES = ("time", "alpha", "sigma", "lam")
 _SLOPES = ("alpha_dot", "sigma_dot", "f", "g2")
 
@@ -111,38 +112,30 @@ class Evaluation:
 
     def __init__(self, sde: SDE) -> None:
         self.sde, self.levels = sde, list[Level]()
-        self._rows: tuple[list[float], ...] = ([], [], [], [])
+        self._parts: list[list[np.ndarray]] = []
         self._columns: Level | None = None
+        self._count = 0
 
     def __len__(self) -> int:
-        return len(self._rows[0])
+        return self._count
 
     def at(self, times: Sequence[float] | Tensor, first_index: int | None = None) -> tuple[Level, ...]:
         """One level a time, numbered from `first_index` where given, else 0."""
-        values, bad = times64(times), False
-        row, index, self._columns = len(self._rows[0]), first_index or 0, None
         sde: Any = self.sde
-        fields, is_linear = [values.tolist()], sde.linear
-        if is_linear:
-            alpha_sigma_lam: Sequence[Any] = sde.values(values)
-            for column in alpha_sigma_lam:
-                bad = bad or type(column) is not Tensor or column.shape != values.shape or column.dtype != values.dtype
-            if not bad:
-                fields += map(methodcaller("tolist"), alpha_sigma_lam)
-        else:
-            g = times64(sde.diffusion(values))
-            bad = bool(g.ndim) and g.shape != values.shape
-            if not bad:
-                fields.append((g.expand_as(values) ** 2).tolist())
-        if bad:
-            raise SDEError(
-                f"{type(sde).__name__} gave coefficients that are no float64 tensors of the shape of "
-                f"{len(values)} times: compute them from t itself"
-            )
-        for rows, column in zip(self._rows, fields, strict=False):
-            rows += column
+        values, is_linear = times64(times), sde.linear
+        row, index, self._columns = self._count, first_index or 0, None
+        found: Sequence[Any] = sde.values(values) if is_linear else [_squared(sde.diffusion(values), values)]
+        for column in found:
+            if type(column) is not Tensor or column.shape != values.shape or column.dtype != values.dtype:
+                raise SDEError(
+                    f"{type(sde).__name__} gave coefficients that are no float64 tensors of the shape of "
+                    f"{len(values)} times: compute them from t itself"
+                )
+        part = list(map(_ARRAY, (values, *found)))
+        self._parts.append(part)
+        self._count += len(part[0])
         added = list[Level]()
-        for numbers in zip(*fields, strict=True):
+        for numbers in zip(*map(methodcaller("tolist"), part), strict=True):
             level_ = Level()
             if is_linear:
                 level_.time, level_.alpha, level_.sigma, level_.lam = numbers
@@ -173,8 +166,9 @@ class Evaluation:
         if self._columns is None:
             self._columns = columns = Level()
             columns.evaluation, columns.index = self, 0
-            for name, rows in zip(_VALUES if self.sde.linear else ("time", "g2"), self._rows, strict=False):
-                setattr(columns, name, np.array(rows))
+            parts = self._parts[0] if len(self._parts) == 1 else map(np.concatenate, zip(*self._parts, strict=True))
+            for name, values in zip(_VALUES if self.sde.linear else ("time", "g2"), parts, strict=True):
+                setattr(columns, name, values)
         return self._columns
 
     def fill_slopes(self) -> None:
@@ -188,6 +182,12 @@ class Evaluation:
             numbers = values.tolist()
             for level_ in self.levels:
                 setattr(level_, name, numbers[level_.row])
+
+
+def _squared(g: Any, times: Tensor) -> Tensor:
+    """g^2 of a diffusion coefficient, one number for all times or one a time."""
+    g = times64(g)
+    return (g.expand_as(times) if not g.ndim else g) ** 2
 
 
 class _Batch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from sdediff.grids.levels import Evaluation
@@ -52,12 +53,23 @@ class Bindable(Protocol):
 
 
 class Table(NamedTuple):
-    """What bound models of one run share: levels, the batch's size, a row a level, and an empty tensor like x."""
+    """What bound models of one run share: levels, the batch's size, a row a level, and the kind of the states.
+
+    kind: their type, their device and the shape of one, None where it is not known.
+    """
 
     evaluation: Evaluation | None
     batch: int
     rows: list[Row]
-    like: Tensor | None
+    kind: tuple[torch.dtype, torch.device, torch.Size] | None
+
+    @property
+    def like(self) -> Tensor | None:
+        """A tensor like the states that has one number in memory."""
+        if self.kind is None:
+            return None
+        dtype, device, shape = self.kind
+        return torch.empty((), dtype=dtype, device=device).expand(self.batch, *shape)
 
 
 class Binding(Protocol):

@@ -66,12 +66,11 @@ class BoundModel:
             scales, clocks, a, b = self.readings
             rows = list(zip(scales, clocks_of(model.time, clocks, x), a, b, strict=True))
         if table is None:
-            like = x if x is None else x.new_empty(()).expand(x.shape)
-            table = Table(evaluation, -1 if x is None else len(x), rows, like)
-        self.table, like = table, table.like
-        self._evaluation, self._batch, self._rows = table[:3]
-        self.dtype, self.device = (torch.float64, torch.device("cpu")) if like is None else (like.dtype, like.device)
-        self.shape = torch.Size() if like is None else like.shape[1:]
+            kind = None if x is None else (x.dtype, x.device, x.shape[1:])
+            table = Table(evaluation, -1 if x is None else x.shape[0], rows, kind)
+        self.table = table
+        self._evaluation, self._batch, self._rows, kind = table
+        self.dtype, self.device, self.shape = kind or (torch.float64, torch.device("cpu"), torch.Size())
         # After rescheduling the output is none of the quantities of the new process, apart from x0 and eps.
         lost = model.trained is not None and signed(model.predicts)[0] not in ("x0", "eps")
         self._output = None if lost else ALIASES.get(model.predicts, model.predicts)
@@ -96,10 +95,9 @@ class BoundModel:
 
     def repeated(self, times: int, cond: dict[str, Any]) -> BoundModel:
         """This model without its changes under conditions of `times` batches side by side, states (times B, ...)."""
-        evaluation, batch, rows, like = self.table
+        evaluation, batch, rows, kind = self.table
         wide = [(scale, clock.repeat(times), a, b) for scale, clock, a, b in rows]
-        wider = None if like is None else like[:1].expand(times * batch, *like.shape[1:])
-        table = Table(evaluation, times * batch, wide, wider)
+        table = Table(evaluation, times * batch, wide, kind)
         return BoundModel(self.model, cond=cond, changes=(), table=table)
 
     def beside(self, other: Bindable) -> BoundModel:
@@ -236,13 +234,13 @@ def clocks_of(clock: Any, readings: list[Any], x: Tensor) -> list[Tensor]:
 
     Every run has its own, since a network may write into them. Those of a whole clock are int64.
     """
-    whole = type(clock) is Clock and clock.whole
+    whole, batch = type(clock) is Clock and clock.whole, x.shape[0]
     if Tensor in set(map(type, readings)):
         kind = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
-        rows = [times64(r).to(x.device).expand(len(x)) for r in readings]
+        rows = [times64(r).to(x.device).expand(batch) for r in readings]
         return [r.round().to(torch.int64) if whole else r.to(kind) for r in rows]
     if whole:
         numbers = np.rint(np.array(readings, dtype=np.float64)).astype(np.int64)
     else:
         numbers = np.array(readings, dtype=np.float64 if x.dtype is torch.float64 else np.float32)
-    return list(torch.from_numpy(numbers.repeat(len(x)).reshape(len(numbers), -1)).to(x.device).unbind())
+    return list(torch.from_numpy(numbers.repeat(batch).reshape(-1, batch)).to(x.device).unbind())

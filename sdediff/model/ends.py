@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from sdediff.grids.levels import level
+from sdediff.grids.levels import Evaluation
 from sdediff.model.data_card import DataCard
 from sdediff.model.score_model import ScoreModel
 
@@ -29,7 +29,7 @@ def end_points(model: ScoreModel, std: float) -> tuple[str, ...]:
         "at t={time:.4g}, where sampling {what}, sigma/alpha is {kappa:.4g}, {times:.2g} times the data's standard "
         "deviation {std:.3g}: the noise {so} the data"
     )
-    last, first, found = level(sde, sde.t_max), level(sde, sde.t_min), []
+    (last, first), found = Evaluation(sde).at((sde.t_max, sde.t_min)), []
     for end, fault, what, so in (
         (last, last.kappa < _HIDDEN * std, "begins", "does not hide"),
         (first, first.kappa > _SEEN * std, "ends", "hides"),

@@ -187,7 +187,9 @@ class Border:
             self.plain = not (self._copies or self._clones) and self._types == (None, None)
         if self._types != (None, None):
             return ours(output, x.dtype)
-        return ours(output, None) if self._clones else output
+        if not self._clones:
+            return output
+        return output.clone() if type(output) is Tensor else ours(output, None)
 
     def _refuse_unseen(self, x: Tensor) -> None:
         """Refuse gradients of a network that writes into its input where autograd does not see it."""

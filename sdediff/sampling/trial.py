@@ -35,7 +35,6 @@ def trial_stds(model: ScoreModel) -> tuple[float, ...]:
     return (model.sigma_data,) if model.predicts.lstrip("-") == "edm" else _STDS
 
 
-@torch.no_grad()
 def growth(
     solver: Solver,
     sde: SDE,
@@ -54,6 +53,7 @@ def growth(
     return by_states(solver, sde, times, denoise, std) if found is None else found
 
 
+@torch.no_grad()
 def by_states(solver: Solver, sde: SDE, times: Sequence[float] | Tensor, denoise: bool, std: float) -> float:
     """`growth` by a run on tensors, which serves every solver."""
     try:
@@ -92,7 +92,9 @@ class _Mixed:
 
     def mix(self, c: float = 0.0, **weights: float) -> float:
         """c x + sum of weight times quantity."""
-        return self.x * (c + sum(weight * self._quantities.pair(name)[0] for name, weight in weights.items()))
+        for name, weight in weights.items():
+            c += weight * self._quantities.pair(name)[0]
+        return self.x * c
 
 
 def _gaussian(sde: SDE, std: float) -> ScoreModel:

@@ -142,18 +142,19 @@ class LinearSDE(SDE):
         learned = torch.is_grad_enabled() and isinstance(self, torch.nn.Module)
         # A tensor made in inference mode has no slopes, so they are taken outside of it, of a copy.
         with torch.inference_mode(mode=False), torch.enable_grad():
-            at = [times64(t).detach().clone().requires_grad_(True) for _ in range(2)]
-            values = self.alpha(at[0]), self.sigma(at[1])
+            times = times64(t).detach()
+            at = [times.clone().requires_grad_(True) for _ in range(2)]
+            values, slopes = (self.alpha(at[0]), self.sigma(at[1])), list[Tensor | None]([None, None])
             moving = [i for i in range(2) if values[i].requires_grad]
-            slopes = [torch.zeros_like(value) for value in values]
             if moving:
-                ones, leaves = [torch.ones_like(at[0])] * len(moving), [at[i] for i in moving]
+                ones, leaves = [torch.ones_like(times)] * len(moving), [at[i] for i in moving]
                 gradients = torch.autograd.grad(
                     [values[i] for i in moving], leaves, ones, create_graph=learned, allow_unused=True
                 )
                 for i, slope in zip(moving, gradients, strict=True):
-                    slopes[i] = slopes[i] if slope is None else slope
-        return slopes[0], slopes[1]
+                    slopes[i] = slope
+        alpha, sigma = (torch.zeros_like(v) if d is None else d for v, d in zip(values, slopes, strict=True))
+        return alpha, sigma
 
     def lam(self, t: Any) -> Tensor:
         """Half the log-SNR, log(alpha / sigma), float64."""
@@ -181,17 +182,23 @@ class LinearSDE(SDE):
     def times_between(self, start: float, stop: float, place: Callable[[np.ndarray], np.ndarray]) -> Tensor:
         """The times of a grid by half the log-SNR: where lam is place(lam at start and at stop), float64."""
         if type(self).t_of_lam is LinearSDE.t_of_lam:
-            return self._inverse(place, (start, stop))  # the ends are evaluated with its table
+            return self._inverse(place, (start, stop), exact=False)  # the ends are evaluated with its table
         with np.errstate(all="ignore"):  # lam may be infinite at the start
             lams = place(self.values([start, stop])[2].detach().numpy())
         return self.t_of_lam(torch.from_numpy(lams))
 
-    def _inverse(self, lams: Any, ends: Sequence[float] = ()) -> Tensor:
+    def times_at(self, lams: np.ndarray) -> np.ndarray:
+        """`t_of_lam` as exact as a grid's times, which smooth processes give to rounding with half of the work."""
+        own = type(self).t_of_lam is not LinearSDE.t_of_lam
+        times: np.ndarray = (self.t_of_lam(lams) if own else self._inverse(lams, exact=False)).detach().numpy()
+        return times
+
+    def _inverse(self, lams: Any, ends: Sequence[float] = (), exact: bool = True) -> Tensor:
         def lam(times: np.ndarray) -> np.ndarray:
             values: np.ndarray = self.values(torch.from_numpy(times))[2].detach().numpy()
             return values
 
-        return torch.from_numpy(falling_root(lam, lams, self.T, ends))
+        return torch.from_numpy(falling_root(lam, lams, self.T, ends, exact))
 
     def drift(self, x: Tensor, t: Any) -> Tensor:
         return per_sample(self.schedule(t).f, x) * x

@@ -77,7 +77,7 @@ class Adams(Multistep):
                 f"at t={levels[0].time} alpha is 0, where eps does not change x: start below it (start=sde.t_max)"
             )
         basis = "er" if self.scaler == "er" else self.basis
-        inverse = linear(model.sde).t_of_lam if self.variable == "t" else None
+        inverse = linear(model.sde).times_at if self.variable == "t" else None
         rule = Rule(basis, self.variable, self.scale, self.second, self.third, inverse)
         parameter = np.array([[self.scale if basis == "F" else self.eta**2]])
         if self.within is not None:

@@ -75,5 +75,5 @@ class ByDirection(NamedTuple):
         used = past[: len(self.on_outputs)]
         y = weighted_sum(x, self.on_x, self.on_outputs, [(factor, output) for factor, output, *_ in used])
         rows = torch.cat([output[-1] for output in used], 1)
-        along = (rows * self.corrections).sum(1)
+        along = torch.linalg.vecdot(rows, self.corrections, dim=1)
         return torch.addmm(y.add_(self.added).flatten(1), along, self.directions).reshape(x.shape)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from sdediff._utils.suggestions import nearest
@@ -36,7 +37,7 @@ class Family(NamedTuple):
     A step is x_s = transfer x_t + sum_j w_j P_j + added mean + noise z, the newest output first, `added` being
     base + sum_j w_j offset_j. transfer: (steps, C). weights: (start, newest, counts) -> w, as `Weights.of`. output:
     what P is, a quantity or weights (levels, C) of eps and x0. base: (steps, C), offsets: (levels, C), None where
-    nothing is added. mean: a number or one state. steps: (weights, added) -> the steps with coefficients of every
+    nothing is added. mean: one state, or 1. steps: (weights, added) -> the steps with coefficients of every
     dimension, where C > 1. noise: (steps,), or None.
     """
 
@@ -181,5 +182,8 @@ def _entries(family: Family, w: np.ndarray, added: np.ndarray | None) -> list[tu
     if not isinstance(family.output, str):
         outputs = list(zip(*(v[:steps, 0].tolist() for v in family.output), strict=True))
     rows = list(map(operator.getitem, w[..., 0].tolist(), map(slice, used_of(w[..., 0]))))
-    numbers = [None] * steps if added is None else [shift * family.mean for shift in added[:, 0].tolist()]
-    return list(zip(transfer[:, 0].tolist(), rows, numbers, on_noise, outputs, [None] * steps, strict=True))
+    shifts: Any = [None] * steps if added is None else added[:, 0].tolist()
+    if isinstance(family.mean, Tensor):
+        shifts = torch.outer(torch.tensor(shifts, dtype=torch.float64).to(family.mean), family.mean.flatten())
+        shifts = shifts.reshape(steps, *family.mean.shape).unbind()
+    return list(zip(transfer[:, 0].tolist(), rows, shifts, on_noise, outputs, [None] * steps, strict=True))

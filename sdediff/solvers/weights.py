@@ -17,7 +17,6 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch import Tensor
 
 from sdediff.grids.levels import Level
 
@@ -104,7 +103,7 @@ class Rule(NamedTuple):
     scale: float = 1.0
     second: str = "exact"
     third: str = "exact"
-    t_of_lam: Callable[[Any], Tensor] | None = None
+    time_at: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 class Outputs:
@@ -114,9 +113,8 @@ class Outputs:
     newest first, the first one newest[i] levels after the start: 0 for a predictor, 1 for a corrector.
     """
 
-    def __init__(self, levels: Sequence[Level], variable: str, scale: float) -> None:
-        self.variable, self.scale = variable, scale
-        self.lam = np.array(list(map(attrgetter("lam"), levels)))[:, None]
+    def __init__(self, levels: Sequence[Level], lam: np.ndarray, variable: str, scale: float) -> None:
+        self.lam, self.variable, self.scale = lam, variable, scale
         if variable == "t":
             self.places = np.array([v.time for v in levels])[:, None]
         else:
@@ -147,7 +145,7 @@ class Weights:
         self._rule, self._basis = rule, BASES[rule.basis]
         values = list(map(attrgetter("alpha", "sigma", "lam"), levels))
         self._alpha, self._sigma, self._lam = np.array(values).T[..., None]
-        self._parameter, self._outputs = parameter, Outputs(levels, rule.variable, rule.scale)
+        self._parameter, self._outputs = parameter, Outputs(levels, self._lam, rule.variable, rule.scale)
         t, s = self.columns(np.s_[:-1]), self.columns(np.s_[1:])
         self.transfer = self._basis.transfer(t, s, parameter)
         self._total = self._basis.total(t, s, parameter)
@@ -196,7 +194,7 @@ class Weights:
         t, s, rule, places = self._lam[start], start + 1, self._rule, self._outputs.places
         half, origin, end = (self._lam[s] - t) / 2, places[start], self.columns(s[:, None])
         lam = t + half * (_NODES + 1)
-        u = VARIABLES[rule.variable](lam, rule.scale) if rule.t_of_lam is None else rule.t_of_lam(lam).detach().numpy()
+        u = VARIABLES[rule.variable](lam, rule.scale) if rule.time_at is None else rule.time_at(lam)
         u = ((u - origin) / (places[s] - origin))[:, None]
         kernel = self._basis.kernel(lam[:, None], end, self._parameters(start)[..., None]) * (half[..., None] * _GAUSS)
         for k in range(1, len(moments)):

@@ -50,7 +50,7 @@ class Integrals:
         n, start = len(counts), np.arange(len(counts))
         # The steps, and each but the last once more as the corrector sees it.
         start, newest = np.append(start, start[: len(corrected)]), np.repeat([0, 1], [n, len(corrected)])
-        outputs = Outputs(levels, variable, place)
+        outputs = Outputs(levels, lam[:, None], variable, place)
         counts, at, used = outputs.points(start, newest, np.append(counts, corrected))
         kappa, parts = _at_nodes(outputs, start, at, used, _rule(np.abs(np.diff(lam)), accuracy))
         wide = max(len(parts[0]), int(counts[:n].max()) + bool(len(corrected)))
@@ -80,16 +80,17 @@ class Integrals:
         alpha, sigma = own(self.alpha)[:, None], own(self.sigma)[:, None]
         kernel = (own(self.kappa2)[..., None] + square).reciprocal_()
         for i in self.whole:
-            t, s, x, y = alpha[i], alpha[i + 1], sigma[i], sigma[i + 1]
-            kernel[i, -1] = torch.atan2((x * s - y * t) * scale, torch.addcmul(x * y, t * s, square)) / scale
+            (t, s), (x, y) = self.alpha[i : i + 2].tolist(), self.sigma[i : i + 2].tolist()
+            kernel[i, -1] = torch.atan2(scale * (x * s - y * t), square * (t * s) + x * y) / scale
         outputs = own(self.own[:, :most]) @ kernel
         if n > 1:
             outputs[1:].baddbmm_(own(self.last[1:, :most]), kernel[:-1])
-        width = torch.addcmul(sigma * sigma, alpha * alpha, square).sqrt_()
-        inverse = width[:-1].reciprocal()
+        variance = torch.addcmul(sigma * sigma, alpha * alpha, square)
+        inverse = variance.rsqrt()
         for j in range(most):
             outputs[j:, j].mul_(inverse[: n - j])
-        return inverse.mul_(width[1:]), outputs.mul_(width[1:, None])
+        width = variance[1:].mul_(inverse[1:])
+        return inverse[:-1].mul_(width), outputs.mul_(width[:, None])
 
 
 def _rule(h: np.ndarray, accuracy: float) -> tuple[np.ndarray, np.ndarray]:

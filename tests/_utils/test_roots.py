@@ -113,6 +113,15 @@ def test_a_smooth_function_is_evaluated_twice(name: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("name", SMOOTH)
+def test_two_interpolations_that_agree_spare_the_second_evaluation(name: str) -> None:
+    function, inverse, end, span = SMOOTH[name]
+    counted, lam = Counted(function), np.linspace(*span, 52)[1:-1]
+    found = falling_root(counted, lam, end, exact=False)
+    assert counted.calls == 1
+    np.testing.assert_allclose(found, inverse(lam), rtol=2e-12)
+
+
+@pytest.mark.parametrize("name", SMOOTH)
 def test_targets_beyond_the_ends_give_the_ends(name: str) -> None:
     function, _, end, _ = SMOOTH[name]
     found = falling_root(function, np.array([500.0, -500.0, math.inf, -math.inf]), end)
@@ -133,6 +142,7 @@ def _kinked(t: np.ndarray) -> np.ndarray:
 def test_kinks_do_not_mislead_it() -> None:
     t = np.concatenate([np.linspace(0.01, 0.99, 99), [0.3, 0.4, 0.3 + 1e-12, 0.4 - 1e-12]])
     np.testing.assert_allclose(falling_root(_kinked, _kinked(t), 1.0), t, rtol=1e-13)
+    np.testing.assert_allclose(falling_root(_kinked, _kinked(t), 1.0, exact=False), t, rtol=1e-13)
 
 
 def _flat(t: np.ndarray) -> np.ndarray:

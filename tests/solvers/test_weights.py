@@ -72,7 +72,7 @@ def test_weights_of_a_run_are_the_integrals_of_its_steps(basis: str, variable: s
     sde = sd.VP()
     levels = sd.levels(sde, sd.grid("log_snr", sde, 7))
     parameter = {"F": SCALE, "x0": ETA**2}.get(basis, 0.0)
-    rule = Rule(basis, variable, SCALE, t_of_lam=sde.t_of_lam if variable == "t" else None)
+    rule = Rule(basis, variable, SCALE, time_at=sde.times_at if variable == "t" else None)
     weights = Weights(levels, rule, np.array([[parameter]]))
     # A predictor's outputs end at the start of the step, a corrector's at its end.
     cases = [(i, 0, min(i + 1, points)) for points in (1, 2, 3, 4) for i in range(7)]
