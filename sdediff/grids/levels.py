@@ -21,7 +21,6 @@ class AtLam(float):
     """A place between two levels by half its log-SNR; the times of all of a run's places are found together."""
 
 
-_ARRAY = methodcaller("numpy", force=True)
 _VALUES = ("time", "alpha", "sigma", "lam")
 _SLOPES = ("alpha_dot", "sigma_dot", "f", "g2")
 
@@ -112,18 +111,17 @@ class Evaluation:
 
     def __init__(self, sde: SDE) -> None:
         self.sde, self.levels = sde, list[Level]()
-        self._parts: list[list[np.ndarray]] = []
+        self._rows: tuple[list[float], ...] = ([], [], [], [])
         self._columns: Level | None = None
-        self._count = 0
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._rows[0])
 
     def at(self, times: Sequence[float] | Tensor, first_index: int | None = None) -> tuple[Level, ...]:
         """One level a time, numbered from `first_index` where given, else 0."""
         sde: Any = self.sde
         values, is_linear = times64(times), sde.linear
-        row, index, self._columns = self._count, first_index or 0, None
+        row, index, self._columns = len(self._rows[0]), first_index or 0, None
         found: Sequence[Any] = sde.values(values) if is_linear else [_squared(sde.diffusion(values), values)]
         for column in found:
             if type(column) is not Tensor or column.shape != values.shape or column.dtype != values.dtype:
@@ -131,11 +129,11 @@ class Evaluation:
                     f"{type(sde).__name__} gave coefficients that are no float64 tensors of the shape of "
                     f"{len(values)} times: compute them from t itself"
                 )
-        part = list(map(_ARRAY, (values, *found)))
-        self._parts.append(part)
-        self._count += len(part[0])
+        fields: list[list[float]] = list(map(methodcaller("tolist"), (values, *found)))
+        for rows, column in zip(self._rows, fields, strict=False):
+            rows += column
         added = list[Level]()
-        for numbers in zip(*map(methodcaller("tolist"), part), strict=True):
+        for numbers in zip(*fields, strict=True):
             level_ = Level()
             if is_linear:
                 level_.time, level_.alpha, level_.sigma, level_.lam = numbers
@@ -166,9 +164,8 @@ class Evaluation:
         if self._columns is None:
             self._columns = columns = Level()
             columns.evaluation, columns.index = self, 0
-            parts = self._parts[0] if len(self._parts) == 1 else map(np.concatenate, zip(*self._parts, strict=True))
-            for name, values in zip(_VALUES if self.sde.linear else ("time", "g2"), parts, strict=True):
-                setattr(columns, name, values)
+            for name, rows in zip(_VALUES if self.sde.linear else ("time", "g2"), self._rows, strict=False):
+                setattr(columns, name, np.array(rows))
         return self._columns
 
     def fill_slopes(self) -> None:

@@ -180,8 +180,10 @@ class Weights:
             moments[1, two] = (total if rule.second == "bh2" else self._kernel_times_h(start))[two] / 2
         if rule.third != "exact" and len(at) > 2:
             three = counts == 3
-            moments[2, three] *= 0.5 if rule.third == "half" else 1.0
-            moments[2, three] += 0.0 if rule.third == "half" else at[1, three] * moments[1, three]
+            if rule.third == "half":
+                moments[2, three] *= 0.5
+            else:
+                moments[2, three] += at[1, three] * moments[1, three]
         return np.swapaxes(vandermonde(at, moments, used), 0, 1)
 
     def _kernel_times_h(self, start: np.ndarray) -> np.ndarray:

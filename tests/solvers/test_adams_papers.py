@@ -54,7 +54,7 @@ def test_weights_integrate_the_lagrange_polynomials(basis: str, variable: str, c
     place = (
         (lambda lam: sd.VP().t_of_lam(lam).item()) if variable == "t" else (lambda lam: VARIABLES[variable](lam, 0.7))
     )
-    rule = Rule(basis, variable, 0.7, t_of_lam=sd.VP().t_of_lam if variable == "t" else None)
+    rule = Rule(basis, variable, 0.7, time_at=sd.VP().times_at if variable == "t" else None)
     weights = Weights(levels, rule, np.array([[parameter]]))
     found = weights.of(np.array([3]), np.array([0]), np.array([count]))[0, :count, 0]
     at = [place(p.lam) for p in past]
