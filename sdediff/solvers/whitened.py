@@ -70,22 +70,22 @@ class Integrals:
         self.whole = set(start[single].tolist())
         self.used = used_of(self.own.any(axis=2) | self.last.any(axis=2))
 
-    def at(self, scale: Tensor) -> tuple[Tensor, Tensor]:
-        """The factors of x (steps, C) and of outputs (steps, J, C) at scales (C,)."""
+    def at(self, square: Tensor) -> tuple[Tensor, Tensor]:
+        """The factors of x (steps, C) and of outputs (steps, J, C) at scales of which the squares (C,) are given."""
 
-        def own(values: np.ndarray) -> Tensor:
-            return torch.from_numpy(values).to(scale)
+        def own(*values: np.ndarray) -> tuple[Tensor, ...]:
+            return torch.from_numpy(np.stack(values)[..., None]).to(square).unbind()
 
-        most, n, square = max(self.used), len(self.own), scale * scale
-        alpha, sigma = own(self.alpha)[:, None], own(self.sigma)[:, None]
-        kernel = (own(self.kappa2)[..., None] + square).reciprocal_()
+        most, n = max(self.used), len(self.own)
+        alpha2, sigma2 = own(self.alpha**2, self.sigma**2)
+        own_parts, last = (v.squeeze(-1) for v in own(self.own[:, :most], self.last[:, :most]))
+        kernel = (own(self.kappa2)[0] + square).reciprocal_()
         for i in self.whole:
-            (t, s), (x, y) = self.alpha[i : i + 2].tolist(), self.sigma[i : i + 2].tolist()
+            (t, s), (x, y), scale = self.alpha[i : i + 2].tolist(), self.sigma[i : i + 2].tolist(), square.sqrt()
             kernel[i, -1] = torch.atan2(scale * (x * s - y * t), square * (t * s) + x * y) / scale
-        outputs = own(self.own[:, :most]) @ kernel
-        if n > 1:
-            outputs[1:].baddbmm_(own(self.last[1:, :most]), kernel[:-1])
-        variance = torch.addcmul(sigma * sigma, alpha * alpha, square)
+        outputs = own_parts @ kernel
+        outputs[1:].baddbmm_(last[1:], kernel[:-1])
+        variance = torch.addcmul(sigma2, alpha2, square)
         inverse = variance.rsqrt()
         for j in range(most):
             outputs[j:, j].mul_(inverse[: n - j])
@@ -115,8 +115,8 @@ def _at_nodes(
 @torch.inference_mode(mode=False)
 def by_dimension(integrals: Integrals, stats: Statistics, model: BoundModel) -> list[ByDimension]:
     """The steps with the scale of every dimension."""
-    scale, mean = (v.reshape(-1).to(model.device, model.dtype) for v in (stats.dims.sqrt(), stats.mean))
-    on_x, on_outputs = integrals.at(scale)
+    square, mean = (v.reshape(-1).to(model.device, model.dtype) for v in (stats.dims, stats.mean))
+    on_x, on_outputs = integrals.at(square)
     alpha = tensor(integrals.alpha, model)[:, None]
     added = torch.addcmul(alpha[1:], alpha[:-1], on_x, value=-1)
     for outputs in on_outputs.unbind(1):
@@ -124,7 +124,7 @@ def by_dimension(integrals: Integrals, stats: Statistics, model: BoundModel) -> 
     added *= mean
     shape, ratios = model.shape, (-integrals.alpha / integrals.sigma).tolist()
     factors, most = (v.reshape(-1, *shape).unbind() for v in (on_x, added)), on_outputs.shape[1]
-    weights, square = on_outputs.reshape(-1, *shape).unbind(), (scale * scale).reshape(shape)
+    weights, square = on_outputs.reshape(-1, *shape).unbind(), square.reshape(shape)
     rows = [weights[i * most : i * most + count] for i, count in enumerate(integrals.used)]
     return [ByDimension(p, w, q, square, r) for p, q, w, r in zip(*factors, rows, ratios, strict=False)]
 
@@ -135,8 +135,8 @@ def by_direction(integrals: Integrals, stats: Statistics, model: BoundModel) -> 
     variances, k = stats.variances, len(stats.directions)
     beside = k < stats.directions.shape[1]
     rest = stats.rest if beside else 0.0
-    scales = torch.cat([variances, variances.new_tensor([rest])]) if beside else variances
-    on_x, on_outputs = (v.numpy() for v in integrals.at(scales.sqrt()))
+    squares = torch.cat([variances, variances.new_tensor([rest])]) if beside else variances
+    on_x, on_outputs = (v.numpy() for v in integrals.at(squares))
     # Numbers for all of the state, and along a direction its own coefficients in their place.
     numbers, weights = (on_x[:, -1], on_outputs[..., -1]) if beside else (0 * on_x[:, 0], 0 * on_outputs[..., 0])
     n, most = weights.shape

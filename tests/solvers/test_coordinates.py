@@ -30,7 +30,7 @@ def test_the_weights_of_many_scales_are_those_of_each(name, steps, variable, dty
     scale, sde = np.geomspace(*SPREADS[name], 50), sd.VP()
     levels, counts = sd.levels(sde, sd.grid("log_snr", sde, steps)), np.minimum(np.arange(steps) + 1, 3)
     integrals = Integrals(levels, variable, 0.5, counts, counts[:0], torch.finfo(dtype).eps)
-    on_x, on_outputs = (v.double().numpy() for v in integrals.at(torch.from_numpy(scale).to(dtype)))
+    on_x, on_outputs = (v.double().numpy() for v in integrals.at(torch.from_numpy(scale**2).to(dtype)))
     weights = Weights(levels, Rule("F", variable, 0.5), scale[None])
     np.testing.assert_allclose(on_x, weights.transfer, rtol=error)
     start = np.arange(steps)
