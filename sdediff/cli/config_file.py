@@ -70,7 +70,7 @@ def _fill(context: typer.Context, file: Path | None) -> None:
     """Make the file's arguments the defaults of a command that is about to be parsed."""
     if file is None or context.parent is None:
         return
-    commands: dict[str, Any] = context.parent.command.commands  # type: ignore[attr-defined]
+    commands = _commands(context.find_root().command) | _commands(context.parent.command)
     takes = {name: _parameters(command) for name, command in commands.items()}
     shared = _read(file)
     tables = {name: shared.pop(name) for name in commands if isinstance(shared.get(name), dict)}
@@ -83,6 +83,14 @@ def _fill(context: typer.Context, file: Path | None) -> None:
     context.default_map = {
         own[key].name: _argument(own[key], value, f"{key} in {file}") for key, value in given.items()
     }
+
+
+def _commands(group: Any) -> dict[str, Any]:
+    """The commands of a group by name, those of the groups in it too."""
+    found = {}
+    for name, command in group.commands.items():
+        found |= _commands(command) if hasattr(command, "commands") else {name: command}
+    return found
 
 
 _Quiet = Annotated[

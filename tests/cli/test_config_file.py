@@ -35,6 +35,8 @@ def test_commands_on_jobs_take_a_file_too(run, home, command):
     assert read == typed
     assert typed[0] == 2
     assert "nowhere" in typed[2]
+    shared = 'folder = "nowhere"\ncalls = 20\n[sample]\nsolver = "unipc"\n'  # of every command of a project
+    assert run("jobs", command, "--config", _written(home, shared)) == run("jobs", command, "nowhere")
     assert "did you mean 'folder'" in run("jobs", command, "--config", _written(home, 'foldr = "x"\n'))[2]
 
 
