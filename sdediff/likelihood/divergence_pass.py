@@ -95,7 +95,7 @@ def _integrals(panels: Panels, values: _Values, compared: Indicator, size: int, 
     path_error = _LEFT * (1 + rtol / _DOUBLES) * _sums(step_row, np.abs(corrections), size)
     # Where neighbours differ much in width the polynomial goes astray, and the indicator of lower order is less.
     smooth = np.minimum(quadrature_error(panels, values.common - values.along, size), compared.q2)
-    error = np.sqrt(smooth**2 + compared.total(compared.singular) ** 2 + path_error**2)
+    error = np.sqrt(smooth**2 + compared.total(compared.bounded) ** 2 + path_error**2)
     return Integrals(
         total(weight * values.divergence), total(weight * values.common),
         Spread(total(weight**2 * values.variance), total(weight**4 * values.squares)), -total(along),

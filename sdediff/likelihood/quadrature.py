@@ -13,15 +13,16 @@ from sdediff.likelihood.panels import Panels
 _REFINE = 2.0
 # The factor of the difference to the integral in u that bounds the error of a singular integrand.
 _CURVED = 2.0
-# The most of the ratio of a singular error to its indicator, and towards pi/2, where a smooth integrand would be
-# mistaken for one: there only data much wider than the scale are singular.
+# The most of the ratio of a singular error to its indicator by which panels are refined, and of all towards pi/2, where
+# a smooth integrand would be mistaken for a singular one: there only data much wider than the scale are singular.
 _MOST_RATIO, _MOST_RATIO_AT_NOISE = 2.5, 1.0
 
 
 class Indicator(NamedTuple):
     """Of every pair of neighbouring panels: its sample, its first panel, and its indicator (m,).
 
-    singular (m,): the error were the integrand a multiple of 1/(sin phi cos phi), as where data are narrow. q1, q2
+    singular (m,): the error were the integrand a multiple of 1/(sin phi cos phi), as where data are narrow; bounded
+    (m,), from above, to report where `singular` is to refine by. q1, q2
     (b,): the roots of the sum of squares over each sample, of e1 and of that of lower order.
     """
 
@@ -29,6 +30,7 @@ class Indicator(NamedTuple):
     first: np.ndarray
     e1: np.ndarray
     singular: np.ndarray
+    bounded: np.ndarray
     q1: np.ndarray
     q2: np.ndarray
 
@@ -70,7 +72,7 @@ def indicator(panels: Panels, integrand: np.ndarray, size: int) -> Indicator:
     that has this indicator, or the difference to the integral in u where that is less.
     """
     first, q = np.flatnonzero(panels.row[1:] == panels.row[:-1]), panels.phi.shape[1]
-    e1, e2, singular = np.zeros((3, len(first)))
+    e1, e2, singular, bounded = np.zeros((4, len(first)))
     bent = panels.over_log[first] | panels.over_log[first + 1]
     for over_log in (False, True):
         pairs = np.flatnonzero(bent == over_log)
@@ -81,11 +83,15 @@ def indicator(panels: Panels, integrand: np.ndarray, size: int) -> Indicator:
             if not over_log:
                 curved = _rule(panels, integrand, first[pairs], True)
                 ratio = _singular(panels, rule, first[pairs])
-                singular[pairs] = np.minimum(np.abs(e1[pairs]) * ratio, _CURVED * np.abs(_residual(curved, ())))
+                most = _CURVED * np.abs(_residual(curved, ()))
+                singular[pairs] = np.minimum(np.abs(e1[pairs]) * np.minimum(ratio, _MOST_RATIO), most)
+                bounded[pairs] = np.minimum(np.abs(e1[pairs]) * ratio, most)
     row = panels.row[first]
     q1, q2 = (np.sqrt(np.bincount(row, e**2, size)) for e in (e1, e2))
     pairs = np.bincount(row, minlength=size)
-    return Indicator(row, first, e1, singular, np.where(pairs > 0, q1, np.nan), np.where(pairs > 0, q2, np.nan))
+    return Indicator(
+        row, first, e1, singular, bounded, np.where(pairs > 0, q1, np.nan), np.where(pairs > 0, q2, np.nan)
+    )
 
 
 class _Rule(NamedTuple):
@@ -142,7 +148,8 @@ def _singular(panels: Panels, rule: _Rule, first: np.ndarray) -> np.ndarray:
     # Where both are rounding, neither says anything.
     known = np.abs(found) > 1e-10 * np.abs(length)
     ratio = np.where(known, np.abs(error / np.where(known, found, 1.0)), 0.0)
-    return np.minimum(np.where(panels.phi[first + 1, 0] > math.pi / 4, _MOST_RATIO_AT_NOISE, _MOST_RATIO), ratio)
+    at_noise = panels.phi[first + 1, 0] > math.pi / 4
+    return np.where(at_noise, np.minimum(_MOST_RATIO_AT_NOISE, ratio), ratio)
 
 
 def _widths(panels: Panels, first: np.ndarray) -> np.ndarray:
