@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdediff._utils.errors import InputError
 from sdediff.grids.levels import Level
 from sdediff.grids.levels import level as level_at
 from sdediff.likelihood.probe_variance import probe_spread
@@ -109,6 +110,30 @@ class Network:
             pulled = pulled - per_row(mean, x).to(pulled) * vectors
         spread = probe_spread(task.trace, vectors, pulled, trace[-1].detach(), probes)
         return TracedOutput(x, raw, values, square[:probes], spread, trace[-1], square[-1], level, pair)
+
+    @torch.no_grad()
+    def check_rows(self, x: Tensor, first: Level, last: Level) -> None:
+        """Refuse a network whose output for a sample changes with its place in the batch: two of x (b, ...), swapped.
+
+        Their times differ, as along paths of steps of their own. The evaluations are not counted.
+        """
+        if len(x) < 2 or self.task.padded_size:
+            return
+        counted, outputs = self.calls.copy(), []
+        times = torch.tensor([first.time, last.time], dtype=torch.float64)
+        for order in (torch.tensor([0, 1]), torch.tensor([1, 0])):
+            self._rows = order
+            states = x[order.to(x.device)].to(self._dtype)
+            outputs.append(self._predicted(states, level_at(self._model.sde, times[order])).raw)
+        self.calls = counted
+        one, other = outputs[0], outputs[1].flip(0)
+        # Rounding may depend on the place, in half precision by a percent.
+        if bool((one - other).abs().max() > 0.05 * one.abs().max()):
+            raise InputError(
+                "the network's output for a sample changes with its place in the batch: it reads the time of one row "
+                "for all (t[0]), mixes samples or draws noise. Let it use t (B,), a time a sample; or write "
+                'method="ode", which has one time for all'
+            )
 
     def along_score(self, output: TracedOutput, rows: Tensor) -> tuple[Tensor, Tensor]:
         """u^T J u and |J^T u|^2 (b,) for J = dF/dx and the score's direction u, |u|^2 = D: one more call."""

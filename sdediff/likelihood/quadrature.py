@@ -13,17 +13,20 @@ from sdediff.likelihood.panels import Panels
 _REFINE = 2.0
 # The factor of the difference to the integral in u that bounds the error of a singular integrand.
 _CURVED = 2.0
-# The most of the ratio of a singular error to its indicator by which panels are refined, and of all towards pi/2, where
-# a smooth integrand would be mistaken for a singular one: there only data much wider than the scale are singular.
+# The most of the ratio of a singular error to its indicator, and towards pi/2, where a smooth integrand would be
+# mistaken for one: there only data much wider than the scale are singular.
 _MOST_RATIO, _MOST_RATIO_AT_NOISE = 2.5, 1.0
+# An integrand is taken for singular, and any ratio for its error, where its two indicators are to one another as those
+# of a singular one, up to this factor: of narrow Gaussians .95 to 1.05, of mixtures 2 to 20.
+_ALIKE = 1.7
 
 
 class Indicator(NamedTuple):
     """Of every pair of neighbouring panels: its sample, its first panel, and its indicator (m,).
 
-    singular (m,): the error were the integrand a multiple of 1/(sin phi cos phi), as where data are narrow; bounded
-    (m,), from above, to report where `singular` is to refine by. q1, q2
-    (b,): the roots of the sum of squares over each sample, of e1 and of that of lower order.
+    singular (m,): the error were the integrand a multiple of 1/(sin phi cos phi), as where data are narrow, to refine
+    by; bounded (m,): the same to report, from above where the integrand behaves like one. q1, q2 (b,): the
+    roots of the sum of squares over each sample, of e1 and of that of lower order.
     """
 
     row: np.ndarray
@@ -82,10 +85,12 @@ def indicator(panels: Panels, integrand: np.ndarray, size: int) -> Indicator:
             e2[pairs] = _residual(rule, (q - 1, q)) if q > 1 else e1[pairs]
             if not over_log:
                 curved = _rule(panels, integrand, first[pairs], True)
-                ratio = _singular(panels, rule, first[pairs])
+                ratio, decay = _singular(panels, rule, first[pairs])
                 most = _CURVED * np.abs(_residual(curved, ()))
                 singular[pairs] = np.minimum(np.abs(e1[pairs]) * np.minimum(ratio, _MOST_RATIO), most)
-                bounded[pairs] = np.minimum(np.abs(e1[pairs]) * ratio, most)
+                alike = np.abs(e1[pairs]) * _ALIKE >= np.abs(e2[pairs]) * decay
+                alike &= np.abs(e1[pairs]) <= np.abs(e2[pairs]) * decay * _ALIKE
+                bounded[pairs] = np.where(alike, np.minimum(np.abs(e1[pairs]) * ratio, most), singular[pairs])
     row = panels.row[first]
     q1, q2 = (np.sqrt(np.bincount(row, e**2, size)) for e in (e1, e2))
     pairs = np.bincount(row, minlength=size)
@@ -138,18 +143,20 @@ def integral(z: np.ndarray, values: np.ndarray, points: np.ndarray, weights: np.
     return total
 
 
-def _singular(panels: Panels, rule: _Rule, first: np.ndarray) -> np.ndarray:
-    """The error of Gauss's sums of 1/(sin phi cos phi), whose integral is u = log tan(phi), over its indicator (m,)."""
-    values = 1 / (np.sin(rule.z) * np.cos(rule.z))
+def _singular(panels: Panels, rule: _Rule, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of 1/(sin phi cos phi), du/dphi for u = log tan(phi): the error of Gauss's sums over e1, and e1 over e2, (m,)."""
+    q = rule.z.shape[1] // 2
+    own = rule._replace(values=1 / (np.sin(rule.z) * np.cos(rule.z)))
     low, high = panels.log_ends
     length = high[first + 1] - low[first]
-    error = (rule.weight * values).sum(1) - length
-    found = _residual(rule._replace(values=values), (rule.z.shape[1] // 2,))
+    error = (rule.weight * own.values).sum(1) - length
+    e1, e2 = _residual(own, (q,)), _residual(own, (q - 1, q)) if q > 1 else _residual(own, (q,))
     # Where both are rounding, neither says anything.
-    known = np.abs(found) > 1e-10 * np.abs(length)
-    ratio = np.where(known, np.abs(error / np.where(known, found, 1.0)), 0.0)
+    known = np.abs(e1) > 1e-10 * np.abs(length)
+    ratio = np.where(known, np.abs(error / np.where(known, e1, 1.0)), 0.0)
     at_noise = panels.phi[first + 1, 0] > math.pi / 4
-    return np.where(at_noise, np.minimum(_MOST_RATIO_AT_NOISE, ratio), ratio)
+    decay = np.where(known, np.abs(e1 / np.where(known, e2, 1.0)), 0.0)
+    return np.where(at_noise, np.minimum(_MOST_RATIO_AT_NOISE, ratio), ratio), decay
 
 
 def _widths(panels: Panels, first: np.ndarray) -> np.ndarray:

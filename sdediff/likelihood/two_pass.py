@@ -41,6 +41,7 @@ def score(task: Task, x: Tensor, index: np.ndarray, cond: Conditions) -> Likelih
     """The likelihood of one micro-batch x (b, ...) in the network's dtype; `status` says which samples failed."""
     coordinates, net = Whitened(task.model, task.t0, x), Network(task, x, index, cond)
     start, terms = flow_start(task, x, index, coordinates.first)
+    net.check_rows(start, coordinates.first, coordinates.last)
     y = coordinates.whiten(start, coordinates.first)
     path = _integrate_path(task, coordinates, net, y, coordinates.start, coordinates.stop)
     latent = coordinates.unwhiten(path.end, coordinates.last)

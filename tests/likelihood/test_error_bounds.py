@@ -89,6 +89,22 @@ def test_panels_of_unequal_widths_do_not_raise_the_bound(name, options):
     assert ((found.log_prob - target.log_prob(x)).abs() <= found.solver_error + 1e-3).sum() >= 40
 
 
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-3, 3e-4, 1e-4])
+@pytest.mark.parametrize("stats", [False, True])
+@pytest.mark.parametrize("std", [(1e-3, 0.5), (1e-4, 1e-4, 1.0, 1.0), (0.003, 0.03, 0.3)])
+@pytest.mark.parametrize(
+    "sde", [sd.VE(sigma_min=0.01), sd.EDM(), sd.Table.from_betas(torch.linspace(1e-4, 0.02, 1000))]
+)
+def test_the_bound_where_the_first_panel_is_long_and_nothing_is_refined(sde, std, stats, tolerance):
+    data = Narrow(list(std), rotated=True)
+    x = data.noised(24, sde, sde.t0, seed=5)
+    options = {"trace": "exact", "end": "t0", "dtype": F64, "rtol": tolerance, "atol": tolerance}
+    found = sd.log_likelihood(data.model(sde, stats=stats), x, **options)
+    error = (found.log_prob - data.log_prob(x, sde, sde.t0)).abs()
+    # 24 at .95: fewer than 17 by chance in 3e-5.
+    assert (error <= found.solver_error + 1e-9).sum() >= 17
+
+
 def test_the_plain_priors_mismatch_is_in_the_budget():
     data, sde = Narrow([0.3, 0.5, 1.0, 2.0], rotated=True), sd.VP()
     x = data.noised(32, sde, sde.t0)
