@@ -87,7 +87,7 @@ def _fill(context: typer.Context, file: Path | None) -> None:
 
 def _commands(group: Any) -> dict[str, Any]:
     """The commands of a group by name, those of the groups in it too."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, command in group.commands.items():
         found |= _commands(command) if hasattr(command, "commands") else {name: command}
     return found
