@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdediff._utils.tensors import weighted_sum
 from sdediff.model.bound import BoundModel
 from sdediff.model.prediction import Prediction
 
@@ -72,8 +71,9 @@ class ByDirection(NamedTuple):
 
     def combined(self, x: Tensor, past: Sequence[Output]) -> Tensor:
         """x after the step."""
-        used = past[: len(self.on_outputs)]
-        y = weighted_sum(x, self.on_x, self.on_outputs, [(factor, output) for factor, output, *_ in used])
-        rows = torch.cat([output[-1] for output in used], 1)
-        along = torch.linalg.vecdot(rows, self.corrections, dim=1)
-        return torch.addmm(y.add_(self.added).flatten(1), along, self.directions).reshape(x.shape)
+        y, rows = torch.add(self.added, x, alpha=self.on_x), []
+        for weight, (factor, output, *more) in zip(self.on_outputs, past, strict=False):
+            y.add_(output, alpha=weight * factor)
+            rows += more
+        along = torch.linalg.vecdot(torch.cat(rows, 1), self.corrections, dim=1)
+        return torch.addmm(y.flatten(1), along, self.directions).reshape(x.shape)
