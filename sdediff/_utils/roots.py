@@ -54,12 +54,12 @@ def falling_root(
         # The first node whose value is below the target, counted from the end, as the values fall.
         below = len(table) - table[::-1].searchsorted(target, "right")
         first, last = target >= table[0], target <= table[-1]
-        share, rise, smooth, agree = _interpolated(table, below, target)
+        share, slope, smooth, agree = _interpolated(table, below, target)
         t = share * end
         if not exact and ((smooth & agree) | first | last).all():
             t[last], t[first] = end, 0.0
             return t.reshape(values.shape)
-        step = (target - function(t)) * (rise * end)
+        step = (target - function(t)) * (_STEP * t * (1 - share) / slope)
         if ((smooth & (np.abs(step) <= _LAST * t)) | first | last).all():
             t = np.minimum(t + step, end)
         else:
@@ -74,7 +74,7 @@ def falling_root(
 
 
 def _interpolated(table: np.ndarray, below: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, ...]:
-    """t / end at the target values, its slope in them, whether they are to be trusted, and whether two orders agree.
+    """t / end at the target values, the slope there by steps, whether both are to be trusted, whether two orders agree.
 
     They are those of the polynomial through the eight nearest nodes, which does not tell them beyond these or beside a
     jump, corrected by the one through sixteen.
@@ -98,7 +98,7 @@ def _interpolated(table: np.ndarray, below: np.ndarray, target: np.ndarray) -> t
     more = (target - (parts * table[start[:, None] + np.arange(16)]).sum(axis=1) / parts.sum(axis=1)) / slope
     agree = (np.abs(more) <= _AGREE) & (start == first - 4)
     share = 1 / (1 + np.exp(-_LOGITS[first + 2] - _STEP * (v + np.where(agree, more, 0.0) + 0.5)))
-    return share, _STEP * share * (1 - share) / slope, smooth, agree
+    return share, slope, smooth, agree
 
 
 def _newton(

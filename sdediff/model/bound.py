@@ -164,7 +164,7 @@ def read_levels(model: Bindable, evaluation: Evaluation) -> Readings:
     scales = scale.tolist() if isinstance(scale, np.ndarray) else [scale] * n
     rows_a = a.tolist() if isinstance(a, np.ndarray) else [a] * n
     rows_b = b.tolist() if isinstance(b, np.ndarray) else [b] * n
-    if not np.isfinite(a).all():
+    if not all(map(math.isfinite, rows_a)):
         rows_a = [v if math.isfinite(v) else None for v in rows_a]
     return scales, readings, rows_a, rows_b
 
@@ -226,7 +226,7 @@ def _finite(value: Any) -> bool:
     """Whether a number, an array or a tensor is finite; inside of vmap, where numbers have no truth, it is."""
     if isinstance(value, Tensor):
         return torch._C._functorch.is_functorch_wrapped_tensor(value) or bool(torch.isfinite(value).all())
-    return bool(np.isfinite(value).all())
+    return all(map(math.isfinite, value.tolist())) if isinstance(value, np.ndarray) else math.isfinite(value)
 
 
 def clocks_of(clock: Any, readings: list[Any], x: Tensor) -> list[Tensor]:
