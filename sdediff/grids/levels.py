@@ -13,7 +13,7 @@ from torch import Tensor
 from sdediff._utils.checks import number, real_tensor, shown
 from sdediff._utils.tensors import times64
 from sdediff.sde.base import SDE, SDEError, linear
-from sdediff.sde.checks import check_process
+from sdediff.sde.checks import check_kind
 from sdediff.sde.coefficients import drift_and_diffusion
 
 
@@ -212,8 +212,7 @@ def level(sde: SDE, t: Any) -> Level:
     """The level of a float or of a (B,) tensor of times; levels pass through."""
     if isinstance(t, Level):
         return t
-    if not isinstance(sde, SDE):
-        check_process(sde)
+    check_kind(sde)
     if type(t) is not float and (not isinstance(t, Tensor) or t.is_meta or not t.is_floating_point() or t.ndim > 1):
         t = _real(t)
     times = sde.within(t)
@@ -230,8 +229,7 @@ def _real(t: Any) -> Any:
 
 def levels(sde: SDE, times: Any) -> tuple[Level, ...]:
     """One level a time, numbered from 0; the process is evaluated once, over all times."""
-    if not isinstance(sde, SDE):
-        check_process(sde)
+    check_kind(sde)
     row = real_tensor("times", times).detach()
     if row.ndim != 1 or not bool(((row >= 0) & (row <= sde.T)).all()):
         raise SDEError(f"times={shown(times)}: give a row of times within [0, {sde.T}]")

@@ -16,16 +16,21 @@ from sdediff.sde.base import SDE, LinearSDE, SDEError, linear
 _TIMES = 17
 
 
+def check_kind(sde: Any, name: str = "sde") -> None:
+    """Refuse, in a sentence, what is no process."""
+    if not isinstance(sde, SDE):
+        made = inspect.isclass(sde) and issubclass(sde, SDE)
+        hint = f"make it, {sde.__name__}()" if made else "give a process such as sd.VP()"
+        raise InputTypeError(f"{name}={shown(sde)} is no process: {hint}")
+
+
 def check_process(sde: Any, name: str = "sde") -> None:
     """Refuse, in a sentence, what is no process or one whose coefficients cannot be right.
 
     Evaluates it at a few times: alpha, sigma and g are float64 tensors shaped like the times and finite, alpha and
     sigma are positive below T, and lam falls.
     """
-    if not isinstance(sde, SDE):
-        made = inspect.isclass(sde) and issubclass(sde, SDE)
-        hint = f"make it, {sde.__name__}()" if made else "give a process such as sd.VP()"
-        raise InputTypeError(f"{name}={shown(sde)} is no process: {hint}")
+    check_kind(sde, name)
     T, t_min, kind = number("T", sde.T), number("t_min", sde.t_min), type(sde).__name__
     if not 0 <= t_min < T:
         raise SDEError(f"{kind} has T={T}, t_min={t_min}: needed is T > t_min >= 0")
