@@ -34,11 +34,11 @@ def test_data_narrower_than_the_noise_at_t0(name, trace, rotated):
         assert first.mean() > 8
 
 
-@pytest.mark.parametrize("share", [0.03, 0.01, 0.003, 0.001, 3e-4])
+@pytest.mark.parametrize("share", [0.03, 0.01, 0.001])
 @pytest.mark.parametrize("trace", ["exact", "hadamard"])
-@pytest.mark.parametrize("narrow", [3, 16])
 @pytest.mark.parametrize("sde", [sd.VP(), sd.EDM(), sd.Table.from_betas(torch.linspace(1e-4, 0.02, 1000))])
-def test_the_error_of_data_too_narrow_to_tell_how_narrow_they_are(sde, narrow, trace, share):
+def test_the_error_of_data_too_narrow_to_tell_how_narrow_they_are(sde, trace, share):
+    narrow = 8
     first = sd.level(sde, sde.t0)
     data = Narrow([share * first.sigma / first.alpha] * narrow + [0.5] * (32 - narrow), rotated=True)
     x = data.sample(16)
