@@ -15,11 +15,11 @@ import torch
 _PACKAGES = ("torch", "numpy", "scipy", "torchdiffeq", "torchsde")
 
 
-def versions() -> dict[str, str]:
-    """Versions of sdediff, Python and what computes: name -> version."""
+def versions(*more: str) -> dict[str, str]:
+    """Versions of sdediff, Python, what computes, and of further distributions: name -> version."""
     package = sys.modules["sdediff"]  # loaded already; an import statement would run upwards
     installed = {"sdediff": package.__version__, "python": platform.python_version()}
-    for name in _PACKAGES:
+    for name in (*_PACKAGES, *more):
         try:
             installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sdediff._utils.machine import machine, versions
 
 
-def circumstances(device: Any) -> dict[str, Any]:
-    """What describes one run and no other: machine, versions, and git where the working folder has it."""
-    return {"machine": machine(device), "versions": versions(), "git": git_state()}
+def circumstances(device: Any, peers: Sequence[str] = ()) -> dict[str, Any]:
+    """What describes one run and no other: machine, versions, and git where the working folder has it.
+
+    peers: the distributions of other libraries whose samplers ran.
+    """
+    return {"machine": machine(device), "versions": versions(*peers), "git": git_state()}
 
 
 def git_state(folder: Path | None = None) -> dict[str, Any] | None:

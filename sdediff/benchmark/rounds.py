@@ -100,7 +100,7 @@ class Sweep:
         folder: Path = self.launch.folder
         stored = stored_manifest(folder)
         seconds = 0.0 if stored is None else float(stored["result"].get("seconds", 0.0))
-        about = circumstances(self.work.device or "cpu")
+        about = circumstances(self.work.device or "cpu", self.work.peers)
         write_times(folder, about)
         write_sheets(self.work, folder)
         write_likelihoods(self.work, folder, self.likelihoods)

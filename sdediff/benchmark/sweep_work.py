@@ -14,6 +14,7 @@ import torch
 from sdediff._utils.errors import Error, InputError, StepsWarning
 from sdediff._utils.machine import machine, versions
 from sdediff.benchmark.cells import FAILED, OK, REAL_DATA, REFUSED, column_types, distance_columns, empty, full_name
+from sdediff.benchmark.contenders.registry import LIBRARIES
 from sdediff.benchmark.entries import Drawn, Entry, Facts, Point, RealData, Spent, Starts
 from sdediff.benchmark.exact_bias import ExactBias
 from sdediff.benchmark.measures import Distance
@@ -97,6 +98,11 @@ class SweepWork(Work):
         self.planned = [*self.planned[: self.base], *cells]
         self.units = len(self.planned)
 
+    @property
+    def peers(self) -> list[str]:
+        """The distributions of the libraries whose samplers run."""
+        return sorted({entry.library.replace("_", "-") for entry in self.entries if entry.library in LIBRARIES})
+
     def describe(self) -> dict[str, dict[str, Any]]:
         return self._described
 
@@ -116,7 +122,7 @@ class SweepWork(Work):
             "entries": {full_name(entry.library, entry.label): repr(entry) for entry in self.entries},
             "references": {task.name: repr(tuple(task.reference)) for task in self.tasks},
             "distances": list(self.distances), "batch": self.batch_size, "threads": self.threads,
-            "columns": column_types(list(self.distances)), "result": self.result, "versions": versions(),
+            "columns": column_types(list(self.distances)), "result": self.result, "versions": versions(*self.peers),
         }  # fmt: skip
         return {"data": data, "model": models, "settings": settings}
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import sdediff as sd
+from sdediff._utils.machine import versions
 from sdediff.benchmark import Contender, Finish
 from sdediff.benchmark.contended import at_T
 from sdediff.benchmark.entries import Starts
@@ -72,6 +73,16 @@ def test_states_at_T_are_those_that_sampling_begins_from():
 def test_unknown_contenders_are_answered():
     with pytest.raises(ValueError, match="diffusers"):
         tiny(None, contenders=["difusers"])
+
+
+def test_the_versions_of_the_libraries_that_ran_are_stated(tmp_path):
+    class Theirs(Ours):
+        library, name = "flow_matching", "ddim"
+
+    found = tiny(tmp_path, contenders=[Theirs()], solvers=["ddim"], calls=(4,), seeds=1)
+    for stated in (found.settings["settings"]["versions"], found.circumstances["versions"]):
+        assert stated["flow-matching"] == versions("flow-matching")["flow-matching"]
+        assert "diffusers" not in stated
 
 
 def test_the_settings_describe_a_contender_beside_a_solver_of_its_name():
