@@ -14,22 +14,39 @@ import argparse
 import math
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import record
 
-from sdediff.benchmark import Report, Row
+from sdediff.benchmark import Report, Row, machine
 
 TOP = 5
+PACKAGES = (
+    "sdediff",
+    "torch",
+    "numpy",
+    "diffusers",
+    "k-diffusion",
+    "azula",
+    "flow-matching",
+    "torchdiffeq",
+    "torchsde",
+)
 
 
 def figure(row: Row, quality: str) -> dict[str, Any]:
     """A row's solver and its value of a quality with the standard error over seeds."""
     value, error = row.quality[quality]
     label = f"{row.label} {row.grid}" if row.grid else row.label
-    return {"solver": label, "calls made": row.calls, "value": value, "std_error": error}
+    return {"solver": label, "calls made": row.calls, "value": short(value), "std_error": short(error or 0.0)}
+
+
+def short(value: float) -> float:
+    """Four digits of a number: more would be noise."""
+    return float(f"{value:.4g}")
 
 
 def ranked(rows: Iterable[Row], quality: str) -> list[Row]:
@@ -48,9 +65,9 @@ def table(rows: Sequence[Row], task: str, budget: int, quality: str) -> dict[str
     for row in here:
         if row.library != "sdediff" and row.library not in peers:
             ratio = own.quality[quality].value / row.quality[quality].value
-            peers[row.library] = {**figure(row, quality), "ours over it": ratio}
+            peers[row.library] = {**figure(row, quality), "ours over it": short(ratio)}
     real = next((row for row in rows if row.real and row.task == task and quality in row.quality), None)
-    floor = None if real is None else real.quality[quality].value
+    floor = None if real is None else short(real.quality[quality].value)
     top = [figure(row, quality) for row in here[:TOP]]
     return {
         "task": task, "budget": budget, "quality": quality, "of": len(here), "real data": floor,
@@ -74,19 +91,35 @@ def overheads(rows: Sequence[Row], networks: Container[str]) -> dict[str, float]
     for row in rows:
         if row.task in networks and row.ratio is not None and not row.real:
             ratios.setdefault(row.library, []).append(row.ratio)
-    return {library: median(values) for library, values in ratios.items()}
+    return {library: short(median(values)) for library, values in ratios.items()}
+
+
+def first_seeds(report: Report, seeds: int | None) -> Report:
+    """The report of its first seeds alone, finished where all of their cells are there."""
+    if seeds is None:
+        return report
+    counts = Counter(cell.seed for cell in report.cells)
+    kept = sorted(counts)[:seeds]
+    whole = len({counts[seed] for seed in kept}) == 1 and len(kept) == seeds
+    cells = tuple(cell for cell in report.cells if cell.seed in kept)
+    return replace(report, cells=cells, finished=report.finished or (whole and len(counts) > seeds))
 
 
 def main() -> int:
     """Print the tables and record them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path, help="finished results of sdediff bench on the same tasks")
+    parser.add_argument("--seeds", type=int, help="the first seeds alone, of a sweep that goes on")
     parser.add_argument("--json", type=Path, default=record.RESULTS / "everything.json")
     given = parser.parse_args()
-    reports = [Report.load(folder) for folder in given.folders]
+    reports = [first_seeds(Report.load(folder), given.seeds) for folder in given.folders]
     if not all(report.finished for report in reports):
-        parser.error("not finished: run sdediff bench again, it goes on where it was")
-    rows, about = [row for report in reports for row in report.rows], dict(reports[0].circumstances)
+        parser.error(
+            "not finished: run sdediff bench again, it goes on where it was, or take --seeds that are complete"
+        )
+    rows = [row for report in reports for row in report.rows]
+    about = dict(reports[0].circumstances) or {"machine": machine()}
+    about["versions"] = {**about.get("versions", {}), **record.versions(PACKAGES)}
     networks = {name for name, model in reports[0].settings["model"].items() if model.get("reference")}
     found = tables(rows, reports[0].distances[0])
     for one in found:
@@ -98,9 +131,8 @@ def main() -> int:
     refused = Counter(f"{c.library}:{c.solver}: {c.status}" for report in reports for c in report.skipped)
     print(*(f"{count} cells: {why}" for why, count in refused.items()), sep="\n")
     about.pop("git", None)
-    about["seconds"] = sum(report.circumstances["seconds"] for report in reports)
     record.write(given.json, {
-        "script": "benchmarks/everything.py", **about, "cells": len(cells),
+        "script": "benchmarks/everything.py", **about, "cells": len(cells), "seeds": max(row.seeds for row in rows),
         "time over the network's": overheads(rows, networks), "skipped": dict(refused), "rows": found,
     })  # fmt: skip
     return 0
