@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any
 
 import torch
@@ -49,19 +50,21 @@ def _check_linear(sde: LinearSDE, kind: str, t_min: float, T: float) -> None:
     # One step below t_min is not looked at: a process may be singular at 0.
     times = torch.linspace(t_min, t_max, _TIMES, dtype=torch.float64)
     alpha, sigma = coefficient(sde, "alpha", times), coefficient(sde, "sigma", times)
-    for name, values in (("alpha", alpha), ("sigma", sigma)):
-        for bad in times[~(values > 0)].tolist()[:1]:
+    at = times.tolist()
+    for name, values in (("alpha", alpha.tolist()), ("sigma", sigma.tolist())):
+        for time, value in zip(at, values, strict=True):
+            if not value > 0:
+                raise SDEError(
+                    f"{kind}.{name} is {value} at t={time:.6g}: it must be positive from "
+                    f"t_min={t_min:.6g} to {t_max:.6g}, choose T, t_min or the coefficients so"
+                )
+    lam = coefficient(sde, "lam", times).tolist()
+    for one, two, before, after in zip(at, at[1:], lam, lam[1:], strict=False):
+        if not after < before:
             raise SDEError(
-                f"{kind}.{name} is {values[times == bad][0].item()} at t={bad:.6g}: it must be positive from "
-                f"t_min={t_min:.6g} to {t_max:.6g}, choose T, t_min or the coefficients so"
+                f"the noise of {kind} does not rise with time: log(alpha/sigma) goes from {before:.6g} at t={one:.6g} "
+                f"to {after:.6g} at t={two:.6g}, needed is a falling one, data at t=0 and noise at T={T:.6g}"
             )
-    lam = coefficient(sde, "lam", times)
-    for i in (~(lam.diff() < 0)).nonzero().flatten().tolist()[:1]:
-        one, two = times[i].item(), times[i + 1].item()
-        raise SDEError(
-            f"the noise of {kind} does not rise with time: log(alpha/sigma) goes from {lam[i]:.6g} at t={one:.6g} to "
-            f"{lam[i + 1]:.6g} at t={two:.6g}, needed is a falling one, data at t=0 and noise at T={T:.6g}"
-        )
 
 
 def _check_diffusion(sde: SDE, kind: str, t_min: float, T: float) -> None:
@@ -86,7 +89,9 @@ def coefficient(sde: SDE, name: str, times: Tensor) -> Tensor:
     if not isinstance(values, Tensor) or values.shape not in shapes or values.dtype != torch.float64:
         needs = "needed is a float64 tensor of the times' shape, computed from t itself (torch.ones_like(t) for 1)"
         raise SDEError(f"{kind}.{name}(t) gave {shown(values)} for times of shape {tuple(times.shape)}: {needs}")
-    if bool(torch.isnan(values).any()) or (name != "lam" and bool(torch.isinf(values).any())):
+    # A sum that is finite says that all is.
+    wrong = torch.isnan if name == "lam" else lambda v: ~torch.isfinite(v)
+    if not math.isfinite(values.detach().sum().item()) and bool(wrong(values).any()):
         bad = times.expand(values.shape).reshape(-1)[~torch.isfinite(values).reshape(-1)][0].item()
         raise SDEError(f"{kind}.{name}(t) is not finite at t={bad:.6g}: it must be finite from t_min to T")
     return values
