@@ -17,7 +17,7 @@ from tests.hub.folders import T
 # Networks by whose likelihood and samples a card is judged, and those that condition on a label or give one.
 EMBEDDED = [
     "digits-ddpm", "digits-edm", "digits-flow", "digits-iddpm", "digits-iddpm-levels", "digits-ncsn", "digits-ncsnv2",
-    "digits-subvp", "digits-vdm", "digits-ve", "digits-vp",
+    "digits-subvp", "digits-vdm", "digits-ve", "digits-vp", "digits-vp-likelihood",
 ]  # fmt: skip
 LABELLED = ["digits-classifier", "digits-cond"]
 
@@ -55,6 +55,22 @@ def test_embedded_model_removes_noise(name, t):
     x_t = here.scale.float() * x0 + here.std.float() * eps
     error = (model(x_t, t).x0 - x0).square().mean()
     assert error < 0.25 * x0.var(dim=0).mean()
+
+
+@pytest.mark.parametrize("name", ["digits-ncsn", "digits-ncsnv2"])
+def test_networks_of_ladders_serve_between_their_levels(name):
+    # The flow and samplers of any number of calls go there: the error of eps half way between two levels of the ladder
+    # is that of the levels beside. With features of log sigma a hundred times faster it was up to 1.5 and 6.3 of that.
+    model = hub.load(name)
+    x0 = hub.data().dequantised(0, range(200), tuple(model.card["data"]["range"]))
+    eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
+    errors = []
+    for t in torch.arange(2, 2 * model.sde.n + 1, dtype=torch.float64) / 2:
+        here = model.sde.marginal(t.item())
+        prediction = model(here.scale.float() * x0 + here.std.float() * eps, t.item())
+        errors.append((prediction.eps - eps).square().mean())
+    at, between = torch.stack(errors[0::2]), torch.stack(errors[1::2])
+    assert bool((between < 1.02 * (at[1:] + at[:-1]) / 2).all())
 
 
 def test_the_classifier_reads_noised_digits():
