@@ -61,6 +61,20 @@ def test_a_configuration_is_trained_for_a_few_updates(name, tmp_path):
     assert again.card["training"]["config"]["name"] == name
 
 
+@pytest.mark.parametrize("name", ["ncsnv2", "iddpm", "vdm", "ve", "edm_class", "classifier"])
+def test_configurations_of_the_digits_take_images_of_other_sizes(name):
+    images = np.random.default_rng(0).integers(0, 256, size=(32, 1, 28, 28)).astype(np.uint8)
+    data = sd.datasets.DataSet(images, 256, labels=np.arange(32) % 10, name="images")
+    small = {"training.updates": 1, "training.batch": 2, "network.width": 8}
+    config = read_config(name, {**small, **({"network.levels": 256} if name == "vdm" else {})})
+    model = config.model(data)
+    log = train(model, config.rows(data), config.training, config.objective(data))
+    assert math.isfinite(log.losses[0])
+    assert model.card["data"]["shape"] == [1, 28, 28]
+    if name == "ncsnv2":  # 24 on the digits: the ratio of its levels falls with the number of pixels
+        assert model.sde.n > 60
+
+
 def test_measured_fields_are_those_of_the_data():
     edm = read_config("edm", SMALL).model(DIGITS)
     assert edm.sigma_data == pytest.approx(0.711, abs=5e-3)
