@@ -84,13 +84,7 @@ def make_sweep(
     entries: list[Entry] = [*_entries(solvers), *contender_entries(contenders)]
     if not entries:
         raise InputError("nothing to run: give solvers")
-    planned = [
-        PlannedCell(task, entry, point, seed + k)
-        for k in range(seeds)
-        for task in tasks
-        for entry in (RealData(), *entries)
-        for point in entry.points(counts, tolerances, grids or (None,))
-    ]
+    planned = _planned(tasks, entries, range(seed, seed + seeds), counts, tolerances, grids or (None,))
     base, planned = len(planned), planned + further(planned, raced, seed + seeds)
     count = threads or default_threads(tasks)
     sizes = {task.name: whole("samples", samples, 1) if samples is not None else task.samples for task in tasks}
@@ -105,6 +99,24 @@ def make_sweep(
     )  # fmt: skip
     work.check_distances()
     return work
+
+
+def _planned(
+    tasks: Sequence[Task],
+    entries: Sequence[Entry],
+    seeds: Sequence[int],
+    counts: Sequence[int],
+    tolerances: Sequence[float],
+    grids: Sequence[str | None],
+) -> list[PlannedCell]:
+    """The cells of all tasks and entries, real data among them, a seed after the other."""
+    return [
+        PlannedCell(task, entry, point, seed)
+        for seed in seeds
+        for task in tasks
+        for entry in (RealData(), *entries)
+        for point in entry.points(counts, tolerances, grids)
+    ]
 
 
 def _tasks(

@@ -71,9 +71,14 @@ def adapt(
     }  # fmt: skip
     if as_json:
         emit(facts)
-        return
+    else:
+        _show(facts)
+
+
+def _show(facts: dict[str, Any]) -> None:
     typer.echo(
-        f"{updates} updates on {len(rows)} rows in {log.seconds:.0f} s, mean loss at the end {facts['loss']:.4g}"
+        f"{facts['updates']} updates on {facts['rows']} rows in {facts['seconds']:.0f} s, mean loss at the end "
+        f"{facts['loss']:.4g}"
     )
     typer.echo(f"{facts['weights']:,} weights, {facts['share']:.1%} of the network's")
     typer.echo(facts["file"])

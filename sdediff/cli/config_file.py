@@ -61,8 +61,9 @@ def _taking(run: Callable[..., Any], command: Callable[..., Any], **options: Any
             for name, kind in options.items()
         ),
     ]
-    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    described: Any = run
+    described.__signature__ = signature.replace(parameters=parameters)
+    described.__annotations__ = {p.name: p.annotation for p in parameters}
     return run
 
 

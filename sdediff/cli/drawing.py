@@ -162,8 +162,9 @@ def _written(folder: Path, x: Tensor, model: ScoreModel, path: SampleRecord | No
     if path is not None and path.log_prob is not None:
         arrays |= {"log_prob": path.log_prob.cpu(), "times": path.times.cpu(), "trajectory": path.trajectory.cpu()}
     files = {"npz": folder / "samples.npz"}
+    saved: dict[str, Any] = {name: array.numpy() for name, array in arrays.items()}
     with whole(files["npz"]) as unfinished, unfinished.open("wb") as stream:
-        np.savez(stream, **{name: array.numpy() for name, array in arrays.items()})  # type: ignore[arg-type]
+        np.savez(stream, **saved)
     if values.ndim == 4 and values.shape[1] in (1, 3):
         files["png"] = save_grid(values[:_SHOWN], folder / "samples.png", range=DataCard.of(model.card).bounds)
     return {kind: str(path) for kind, path in files.items()}

@@ -62,10 +62,8 @@ def import_model(
     model = _read(reader, kind, source, network, _values(argument, "--argument"), given)
     data, found = _data(shape, range_, levels), None
     if infer is not None:
-        rows = data_set(infer, "test", levels, None, None, None, "--infer")
-        found = inferred(model, rows, ModelOptions(cond=cond), seed, "--infer")
-        model = replace(found.model, card={**model.card, **found.model.card})
-        data = {"shape": list(rows.shape), **({} if rows.levels is None else {"levels": rows.levels}), **data}
+        model, found, read = _inferred(model, infer, levels, cond, seed)
+        data = read | data
     data = {**(model.card.get("data") or {}), **data}
     facts = _facts(model, kind, data)
     if found is None or found.right:
@@ -77,6 +75,16 @@ def import_model(
         _show(facts, found)
     if found is not None and not found.right:
         raise typer.Exit(1)
+
+
+def _inferred(
+    model: ScoreModel, infer: str, levels: int | None, cond: list[str] | None, seed: int
+) -> tuple[ScoreModel, Inference, dict[str, Any]]:
+    """The model as it is wired best on data, how the wirings rank, and what the data say of the card."""
+    rows = data_set(infer, "test", levels, None, None, None, "--infer")
+    found = inferred(model, rows, ModelOptions(cond=cond), seed, "--infer")
+    read = {"shape": list(rows.shape), **({} if rows.levels is None else {"levels": rows.levels})}
+    return replace(found.model, card={**model.card, **found.model.card}), found, read
 
 
 def _show(facts: dict[str, Any], found: Inference | None) -> None:

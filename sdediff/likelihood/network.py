@@ -170,11 +170,10 @@ class Network:
         if probes:
             parts = [probe_vectors(task.trace, x, probes, task.seed, index, node)]
         if common:
+            like = x.new_zeros(len(self.index), *x.shape[1:])
             if self._common is None:
-                self._common = probe_vectors(
-                    _COMMON, x.new_zeros(len(self.index), *x.shape[1:]), 1, task.seed, self.index
-                )
-            parts.append(self._common[:, rows])  # type: ignore[index]
+                self._common = probe_vectors(_COMMON, like, 1, task.seed, self.index)
+            parts.append(None if self._common is None else self._common[:, rows])
         return torch.cat([part for part in parts if part is not None])
 
     @torch.no_grad()

@@ -67,8 +67,8 @@ def parameter_count(net: Any) -> int:
 def constants(module: nn.Module) -> Iterator[Tensor]:
     """The tensors that freezing turned into constants of a scripted module's graph."""
     if isinstance(module, torch.jit.ScriptModule) and hasattr(module, "graph"):
-        graph = module.graph  # which its nodes do not keep
-        for node in graph.findAllNodes("prim::Constant"):  # type: ignore[attr-defined]
+        graph: Any = module.graph  # which its nodes do not keep
+        for node in graph.findAllNodes("prim::Constant"):
             if node.hasAttribute("value") and node.kindOf("value") == "t":
                 yield node.t("value")
 

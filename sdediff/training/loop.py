@@ -71,13 +71,7 @@ def train(
     checkpoint first. TrainingError: training diverges, data are not finite, a checkpoint cannot be written.
     """
     settings = TrainingSettings() if settings is None else settings
-    for name, value, count in (("objective", objective, 4), ("report", report, 2)):
-        if value is not None:
-            function(name, value, count)
-    if validation is not None and not isinstance(validation, Validation):
-        raise InputTypeError(f"validation={shown(validation)}: give sd.training.Validation(...)")
-    if not isinstance(settings, TrainingSettings):
-        raise InputTypeError(f"settings={shown(settings)}: give TrainingSettings(updates=...)")
+    _check(settings, objective, report, validation)
     flag("resume", resume)
     flag("tensorboard", tensorboard)
     if config is not None:
@@ -100,6 +94,17 @@ def train(
         run.finish()
     seconds, memory = time.perf_counter() - start, run.backend.peak_memory()
     return TrainingLog(tuple(watch.losses), seconds, run.model, first, tuple(watch.checks), memory)
+
+
+def _check(settings: Any, objective: Any, report: Any, validation: Any) -> None:
+    """Refuse what is no settings, no function of so many arguments, or no validation."""
+    for name, value, count in (("objective", objective, 4), ("report", report, 2)):
+        if value is not None:
+            function(name, value, count)
+    if validation is not None and not isinstance(validation, Validation):
+        raise InputTypeError(f"validation={shown(validation)}: give sd.training.Validation(...)")
+    if not isinstance(settings, TrainingSettings):
+        raise InputTypeError(f"settings={shown(settings)}: give TrainingSettings(updates=...)")
 
 
 class _Run:
