@@ -114,26 +114,25 @@ class Network:
 
     @torch.no_grad()
     def check_rows(self, x: Tensor, first: Level, last: Level) -> None:
-        """Refuse a network whose output for a sample changes with its place in the batch: two of x (b, ...), swapped.
+        """Refuse a network whose output for a sample changes with the others in its batch.
 
-        Their times differ, as along paths of steps of their own. The evaluations are not counted. Draws from torch's
-        generator are left to the status of the result.
+        Two of x (b, ...) are evaluated side by side, at two times as on paths of their own, and each beside itself.
+
+        The evaluations are not counted. Draws from torch's generator are left to the status of the result.
         """
-        if len(x) < 2 or self.task.padded_size:
+        if len(x) < 2:
             return
         counted, outputs, drawn = self.calls.copy(), [], generator_state(x.device)
-        times = torch.tensor([first.time, last.time], dtype=torch.float64)
-        for order in (torch.tensor([0, 1]), torch.tensor([1, 0])):
-            self._rows = order
-            states = x[order.to(x.device)].to(self._dtype)
-            outputs.append(self._predicted(states, level_at(self._model.sde, times[order])).raw)
-        self.calls = counted
-        one, other = outputs[0], outputs[1].flip(0)
-        # Rounding may depend on the place, in half precision by a percent.
+        self._rows, times = torch.tensor([0, 1]), torch.tensor([first.time, last.time], dtype=torch.float64)
+        for pick in ([0, 1], [0, 0], [1, 1]):
+            outputs.append(self._predicted(x[pick].to(self._dtype), level_at(self._model.sde, times[pick])).raw)
+        self.calls, self._padding = counted, {}
+        one, other = outputs[0], torch.stack([outputs[1][0], outputs[2][1]])
+        # Rounding may depend on the others, in half precision by a percent.
         apart = bool((one - other).abs().max() > 0.05 * one.abs().max())
         if apart and torch.equal(drawn, generator_state(x.device)):
             raise InputError(
-                "the network's output for a sample changes with its place in the batch: it reads the time of one row "
+                "the network's output for a sample changes with the others in its batch: it reads the time of one row "
                 "for all (t[0]), mixes samples or draws noise. Let it use t (B,), a time a sample; or write "
                 'method="ode", which has one time for all'
             )

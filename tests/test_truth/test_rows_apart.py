@@ -14,7 +14,7 @@ def first_time(x, t):
 
 
 def mean_over_the_batch(x, t):
-    return x * t[:, None] + (x * t[:, None])[:1]
+    return x * t[:, None] + (x * t[:, None]).mean(0)
 
 
 def own_noise(x, t):
@@ -25,8 +25,14 @@ def own_noise(x, t):
 @pytest.mark.parametrize("trace", ["exact", "hadamard"])
 def test_refused(net, trace):
     model = sd.ScoreModel(net, sd.VP(), predicts="eps")
-    with pytest.raises(sd.Error, match="changes with its place in the batch"):
+    with pytest.raises(sd.Error, match="changes with the others in its batch"):
         sd.log_likelihood(model, X, trace=trace)
+
+
+def test_refused_in_padded_batches():
+    model = sd.ScoreModel(first_time, sd.VP(), predicts="eps")
+    with pytest.raises(sd.Error, match="changes with the others in its batch"):
+        sd.log_likelihood(model, X, frozen=True)
 
 
 def test_one_time_for_all_is_what_the_ode_has():
