@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -54,6 +55,8 @@ def train(
             model, config.rows(rows), config.training, objective, out=folder, resume=not fresh, device=place,
             config=config.plain(), validation=validation, tensorboard=tensorboard,
         )  # fmt: skip
+    if os.environ.get("RANK", "0") != "0":  # the first of several processes reports
+        return
     last = log.losses[-min(len(log.losses), 100) :]
     facts = {
         "config": config.name, "updates": config.training.updates, "first": log.first, "seconds": round(log.seconds, 1),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sdediff.training.settings import TrainingSettings
+from sdediff.training.shards import own_part
 
 
 def power_exponent(width: float) -> float:
@@ -25,11 +24,11 @@ def decay_of(settings: TrainingSettings, done: int) -> float:
 
 
 class Average:
-    """A copy of modules whose parameters follow theirs."""
+    """Modules whose parameters follow those of others; at first a copy of them, in the same shards."""
 
-    def __init__(self, modules: nn.Module) -> None:
-        self.modules = copy.deepcopy(modules).requires_grad_(False).eval()
-        self._averaged: list[Tensor] = list(self.modules.parameters())
+    def __init__(self, copied: nn.Module) -> None:
+        self.modules = copied.requires_grad_(False).eval()
+        self._averaged: list[Tensor] = list(map(own_part, self.modules.parameters()))
         self._buffers: list[Tensor] = list(self.modules.buffers())
         # Walking through the modules takes longer than the average itself.
         self._followed: tuple[nn.Module | None, list[Tensor]] = (None, [])
@@ -38,7 +37,7 @@ class Average:
     def follow(self, modules: nn.Module, decay: float) -> None:
         """average <- decay average + (1 - decay) parameters; buffers are copied."""
         if self._followed[0] is not modules:
-            self._followed = modules, list(modules.parameters())
+            self._followed = modules, list(map(own_part, modules.parameters()))
         torch._foreach_lerp_(self._averaged, self._followed[1], 1 - decay)
         if self._buffers:
             for old, new in zip(self._buffers, modules.buffers(), strict=True):

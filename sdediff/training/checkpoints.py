@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from sdediff.hub import save
 from sdediff.hub.weights import digest
 from sdediff.training.settings import TrainingError, TrainingSettings
+from sdediff.training.shards import all_like, like, whole
 
 _NAME = re.compile(r"update-(\d{8})")
 _STATE, _FACTS = "training.safetensors", "training.json"
 # Settings that a resumed run may change.
-_FREE = ("updates", "save_every", "keep")
+_FREE = ("updates", "save_every", "keep", "shard")
 
 
 class Progress:
@@ -33,13 +34,13 @@ class Progress:
         self.done = 0
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor by name."""
+        """Every tensor by name, whole: where they are in shards, all processes ask together."""
         found = {f"net.{k}": v for k, v in self.modules.state_dict().items()}
         found |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         found |= {} if self.state is None else {f"objective.{k}": v for k, v in self.state.state_dict().items()}
         for i, entry in self.optimiser.state_dict()["state"].items():
             found |= {f"optimiser.{i}.{k}": v for k, v in entry.items()}
-        return {name: value.detach().cpu().contiguous().clone() for name, value in found.items()}
+        return {name: whole(value.detach()).cpu().contiguous().clone() for name, value in found.items()}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take the values of `tensors`."""
@@ -47,14 +48,15 @@ class Progress:
         def under(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-        self.modules.load_state_dict(under("net."))
-        self.average.load_state_dict(under("average."))
+        for prefix, modules in (("net.", self.modules), ("average.", self.average)):
+            modules.load_state_dict(all_like(under(prefix), modules.state_dict()))
         if self.state is not None:
             self.state.load_state_dict(under("objective."))
         entries: dict[int, dict[str, Tensor]] = {}
+        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         for name, value in under("optimiser.").items():
             number, _, key = name.partition(".")
-            entries.setdefault(int(number), {})[key] = value
+            entries.setdefault(int(number), {})[key] = like(value, parameters[int(number)])
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": entries})
 
 
@@ -64,20 +66,22 @@ def checkpoints(out: Path) -> list[Path]:
     return sorted(p for p in folder.glob("update-*") if _NAME.fullmatch(p.name)) if folder.is_dir() else []
 
 
-def write(out: Path, progress: Progress, model: Any, settings: TrainingSettings, facts: dict[str, Any]) -> Path:
-    """Write the checkpoint of `progress`, then remove those older than settings.keep of them.
+def write(
+    out: Path, done: int, tensors: dict[str, Tensor], model: Any, settings: TrainingSettings, facts: dict[str, Any]
+) -> Path:
+    """Write the checkpoint after `done` updates, then remove those older than settings.keep of them.
 
-    model: with the averaged weights. facts: plain values to keep. Nothing is replaced before the new folder is whole;
-    TrainingError where it cannot be written, and the last one stays.
+    tensors: of its `Progress`. model: with the averaged weights. facts: plain values to keep. Nothing is replaced
+    before the new folder is whole; TrainingError where it cannot be written, and the last one stays.
     """
     folder = out / "checkpoints"
-    final = folder / f"update-{progress.done:08d}"
+    final = folder / f"update-{done:08d}"
     unfinished = folder / f".{final.name}.{os.getpid()}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save(model, unfinished)
-        save_file(progress.tensors(), unfinished / _STATE)
-        written = {"updates": progress.done, "settings": dataclasses.asdict(settings), **facts}
+        save_file(tensors, unfinished / _STATE)
+        written = {"updates": done, "settings": dataclasses.asdict(settings), **facts}
         written["sha256"] = _digests(unfinished / _STATE, written)
         (unfinished / _FACTS).write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
         for file in unfinished.iterdir():

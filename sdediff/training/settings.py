@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sdediff._utils.checks import known, number, whole
+from sdediff._utils.checks import flag, known, number, whole
 from sdediff._utils.errors import Error
 from sdediff._utils.suggestions import nearest
 
@@ -45,8 +45,8 @@ class TrainingSettings:
     rise; schedule: "cosine", "linear" or "constant" after it, down to the share `floor`; clip: largest norm of the
     gradient; decay: weight decay (AdamW); average: decay of the averaged weights (0: none), lower in the first updates;
     average_width: the relative width of a power-function average instead (Karras et al. 2024); precision: "no", "bf16"
-    or "fp16"; seed: of the order of the data, times and noise; save_every, keep: updates between checkpoints, and how
-    many stay.
+    or "fp16"; shard: whether processes share one copy of the weights (FSDP) in place of having one each; seed: of the
+    order of the data, times and noise; save_every, keep: updates between checkpoints, and how many stay.
     """
 
     updates: int = 1000
@@ -61,6 +61,7 @@ class TrainingSettings:
     average: float = 0.999
     average_width: float | None = None
     precision: str = "no"
+    shard: bool = False
     seed: int = 0
     save_every: int = 0
     keep: int = 2
@@ -68,6 +69,7 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         for name in ("updates", "batch", "accumulate", "warmup", "seed", "save_every", "keep"):
             whole(name, getattr(self, name))
+        flag("shard", self.shard)
         for name, needed, right in _NEEDED:
             value = getattr(self, name)
             if not (name == "average_width" and value is None) and not right(number(name, value)):

@@ -20,7 +20,7 @@ from sdediff.hub import HubError
 from sdediff.integrate import IntegrationError
 from sdediff.jobs import JobError, Stopped
 from sdediff.testing import ConformanceError
-from sdediff.training.loop import TrainingError
+from sdediff.training.settings import TrainingError
 
 PACKAGE = Path(sd.__file__).parent
 BARE = {"Exception", "ValueError", "TypeError", "RuntimeError", "ImportError"}

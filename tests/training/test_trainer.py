@@ -1,5 +1,6 @@
 """The trainer: resumption to the bit, accumulation, averages, batches of every form, faults, Ctrl-C."""
 
+import copy
 import errno
 import json
 import math
@@ -139,7 +140,7 @@ def test_karras_2024_power_function_averages():
     assert power_exponent(0.05) == pytest.approx(16.9721986023, rel=1e-11)
     assert power_exponent(0.10) == pytest.approx(6.93720393760, rel=1e-11)
     value = nn.Linear(1, 1, bias=False).double()
-    average, settings = Average(value), TrainingSettings(average_width=0.10)
+    average, settings = Average(copy.deepcopy(value)), TrainingSettings(average_width=0.10)
     for t in range(1, 101):
         with torch.no_grad():
             value.weight.fill_(t)

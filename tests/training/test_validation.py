@@ -21,7 +21,7 @@ from sdediff.training import (
     Validation,
     backend,
     build,
-    loop,
+    run,
     train,
 )
 from sdediff.training import checkpoints as checkpoint_files
@@ -132,7 +132,7 @@ def scaled(settings, device):
 
 def test_the_scaler_of_half_precision_goes_on_with_its_scale(tmp_path, monkeypatch):
     pytest.importorskip("accelerate")
-    monkeypatch.setattr(loop, "backend", scaled)
+    monkeypatch.setattr(run, "backend", scaled)
     half = dataclasses.replace(SHORT, precision="bf16")
     whole = train(model(), X, half, out=tmp_path / "whole")
     stop = lambda update, loss: os.kill(os.getpid(), signal.SIGINT) if update == 3 else None  # noqa: E731
