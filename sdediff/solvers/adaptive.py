@@ -25,12 +25,17 @@ from sdediff.solvers.base import Solver, SolverError, finite
 
 
 class Left:
-    """The model at the samples that are left: conditions with a row a sample are cut to theirs."""
+    """The model at the samples that are left: conditions with a row a sample are cut to theirs.
 
-    def __init__(self, model: Model, batch: int) -> None:
-        self._model, self._batch = model, batch
+    x, t, s: the states (B, ...) and the ends of the step. trial: try first whether samples may have different times.
+    """
+
+    def __init__(self, model: Model, x: Tensor, t: Level, s: Level, trial: bool = True) -> None:
+        self._model, self._batch = model, len(x)
         self._rows: Tensor | None = None
         self._cut = model
+        if trial and len(x) > 1:
+            self._try(x, t, s)
 
     def __call__(self, x: Tensor, t: Any, rows: Tensor) -> Prediction:
         """The prediction at states x (b, ...) of the samples `rows` (b,) at times t."""
@@ -42,6 +47,25 @@ class Left:
             cond = rows_of_conditions(self._model.cond, rows, self._batch, *declared) if self._model.cond else {}
             self._rows, self._cut = rows, self._model.given(**cond) if cond else self._model
         return self._cut(x, t)
+
+    @torch.no_grad()
+    def _try(self, x: Tensor, t: Level, s: Level) -> None:
+        """Refuse a network that reads the time of one sample for all: two of them, side by side both ways round."""
+        times = torch.tensor([t.time, s.time], dtype=torch.float64)
+
+        def outputs(*pick: int) -> Tensor:
+            return self(x[list(pick)], times[list(pick)], torch.tensor(pick)).raw
+
+        one = outputs(0, 1)
+        bar = 0.05 * one.abs().max()  # rounding may depend on the place, in half precision by a percent
+        apart = (one - outputs(1, 0).flip(0)).abs().max() > bar
+        # A network that draws noise differs from itself.
+        if apart and torch.equal(one, outputs(0, 1)):
+            raise SolverError(
+                "the network's output for a sample changes with its place in the batch: it reads the time of one "
+                "sample for all (t[0]). Let it use t (B,), a time a sample; or take a solver with one time for all, "
+                "such as ode"
+            )
 
 
 def arrived(solver: Solver, result: Result, variable: str) -> Tensor:
@@ -57,7 +81,10 @@ def arrived(solver: Solver, result: Result, variable: str) -> Tensor:
 
 
 class OwnSteps(Solver):
-    """A solver that takes one step of the grid in as many of its own as every sample needs."""
+    """A solver that takes one step of the grid in as many of its own as every sample needs.
+
+    Two evaluations of two samples come first, which refuse a network that reads one time for all.
+    """
 
     calls = None
     adaptive = True
@@ -97,7 +124,7 @@ class AdaptiveRK(OwnSteps):
         return self.variable == "angle"
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        left, sde = Left(model, len(x)), model.sde
+        left, sde = Left(model, x, t, s, state is None), model.sde
         settings = (self.method, self.rtol, self.atol, state, self.max_steps)
         if self.variable == "t":
             result = integrate.adaptive(lambda u, y, rows: left(y, u, rows).velocity, x, t.time, s.time, *settings)
@@ -149,7 +176,7 @@ class DPMAdaptive(OwnSteps):
         positive(rtol=self.rtol, atol=self.atol, first_step=self.first_step, max_steps=self.max_steps)
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
-        left, sde = Left(model, len(x)), model.sde
+        left, sde = Left(model, x, t, s, state is None), model.sde
         low, high = min(s.time, t.time), max(s.time, t.time)
         finite(t, t.lam, "lam")
 

@@ -46,7 +46,7 @@ class AdaptiveSDE(OwnSteps):
 
     def step(self, model: Model, x: Tensor, t: Level, s: Level, state: Any, noise: Noise) -> tuple[Tensor, Any]:
         finite(t, t.g2, "g^2")
-        left, sde = Left(model, len(x)), model.sde
+        left, sde = Left(model, x, t, s, state is None), model.sde
         path = noise if isinstance(noise, Brownian) else Brownian(noise.seed, noise.index, span=sde.T)
         number = numbered(path.index, len(x))
 
