@@ -70,6 +70,8 @@ def measured(row: dict[str, Any], real: dict[str, Any]) -> dict[str, Any]:
             }
     if row.get("bound"):
         found["bound"] = {name: f"{v['value']:.4f} +- {v['std_error']:.4f}" for name, v in row["bound"].items()}
+        if all(v.get("clipped") for v in row["bound"].values()):
+            found["bound"]["x0"] = "kept within the data's range"
     return found
 
 

@@ -27,6 +27,8 @@ SAMPLERS: dict[str, dict[str, Any]] = {
     "digits-cond": {"solver": "heun", "grid": "karras", "calls": 35, "cond": {"label": torch.arange(10)}},
 }
 
+CLIPPED = ("digits-ddpm", "digits-iddpm", "digits-iddpm-levels")  # x0 within the data's range, as their papers' code
+
 
 def main() -> None:
     names = [name for name in SAMPLERS if name in sd.models()]
@@ -34,6 +36,8 @@ def main() -> None:
     for axis, name in zip(axes, names, strict=True):
         model = sd.load(name)
         low, high = model.card["data"]["range"]
+        if name in CLIPPED:
+            model = sd.guidance.clip(model, low, high)
         x = sd.sample(model, (10, 1, 8, 8), **SAMPLERS[name])
         row = torch.nn.functional.pad((x - low) / (high - low), (1, 1, 0, 0), value=0.0)[:, 0]
         axis.imshow(row.permute(1, 0, 2).flatten(1), cmap="gray_r", vmin=0, vmax=1)
