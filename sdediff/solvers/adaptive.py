@@ -38,23 +38,26 @@ class Left:
             self._try(x, t, s)
 
     def __call__(self, x: Tensor, t: Any, rows: Tensor) -> Prediction:
-        """The prediction at states x (b, ...) of the samples `rows` (b,) at times t."""
+        """The prediction at states x (b, ...) of the samples `rows` (b,), in rising order, at times t."""
         if len(rows) == self._batch:
             return self._model(x, t)
         if rows is not self._rows:
-            model: Any = getattr(self._model, "model", self._model)
-            declared = model.per_sample, model.shared
-            cond = rows_of_conditions(self._model.cond, rows, self._batch, *declared) if self._model.cond else {}
-            self._rows, self._cut = rows, self._model.given(**cond) if cond else self._model
+            self._rows, self._cut = rows, self._of(rows)
         return self._cut(x, t)
 
-    @torch.no_grad()
+    def _of(self, rows: Tensor) -> Model:
+        """The model under the conditions of these samples."""
+        model: Any = getattr(self._model, "model", self._model)
+        declared = model.per_sample, model.shared
+        cond = rows_of_conditions(self._model.cond, rows, self._batch, *declared) if self._model.cond else {}
+        return self._model.given(**cond) if cond else self._model
+
     def _try(self, x: Tensor, t: Level, s: Level) -> None:
         """Refuse a network that reads the time of one sample for all: two of them, side by side both ways round."""
         times = torch.tensor([t.time, s.time], dtype=torch.float64)
 
         def outputs(*pick: int) -> Tensor:
-            return self(x[list(pick)], times[list(pick)], torch.tensor(pick)).raw
+            return self._of(torch.tensor(pick))(x[list(pick)], times[list(pick)]).raw.detach()
 
         one = outputs(0, 1)
         bar = 0.05 * one.abs().max()  # rounding may depend on the place, in half precision by a percent

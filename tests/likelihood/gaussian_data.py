@@ -33,10 +33,12 @@ class Gaussian:
         return self.mean + z @ torch.linalg.cholesky(self.cov).T
 
     def model(self, sde):
+        variances, axes = torch.linalg.eigh(self.cov)
+
         def net(x, t):
-            alpha, cov = self.spread(sde, t[0].double())
-            out = -torch.linalg.solve(cov, (x.double() - alpha * self.mean).T).T
-            return out.to(x)
+            alpha, sigma = (v[:, None] for v in sde.marginal(t.double()))
+            away = (x.double() - alpha * self.mean) @ axes
+            return (-(away / (alpha**2 * variances + sigma**2)) @ axes.T).to(x)
 
         return sd.ScoreModel(net, sde, predicts="score", time="t")
 
@@ -49,8 +51,9 @@ class TargetM:
     weight = torch.tensor([0.3, 0.4, 0.3], dtype=F64)
 
     def parts(self, x, alpha, sigma):
+        alpha, sigma = (torch.as_tensor(v, dtype=F64).reshape(-1, 1) for v in (alpha, sigma))
         var = alpha**2 * self.std**2 + sigma**2
-        away = x[:, None] - alpha * self.mean
+        away = x[:, None] - alpha[..., None] * self.mean
         logs = self.weight.log() - torch.log(2 * math.pi * var) - away.square().sum(2) / (2 * var)
         return var, away, logs
 
@@ -65,9 +68,8 @@ class TargetM:
 
     def model(self, sde):
         def net(x, t):
-            alpha, sigma = (v.item() for v in sde.marginal(t[0].double()))
-            var, away, logs = self.parts(x, alpha, sigma)
-            return -(torch.softmax(logs, 1)[..., None] * away / var[:, None]).sum(1).to(x)
+            var, away, logs = self.parts(x, *sde.marginal(t.double()))
+            return -(torch.softmax(logs, 1) / var)[..., None].mul(away).sum(1).to(x)
 
         return sd.ScoreModel(net, sde, predicts="score", time="t")
 
