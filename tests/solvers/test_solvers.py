@@ -69,7 +69,8 @@ def test_every_process_parametrisation_and_clock_works_or_is_refused_in_a_senten
             # Near the data such a network is stiff, which one that keeps an error in check would answer to at length.
             stop = 0.9 * sde.T if name == "adaptive_sde" else None
             begin = {"shape": (2, 3)} if solver.alone else {"x": torch.ones(2, 3)}
-            x = sd.sample(model, **begin, solver=solver, steps=1 if solver.adaptive else 3, stop=stop)
+            # Runs of fewer steps are tried on Gaussian data first (test_few_steps), which takes longer than they do.
+            x = sd.sample(model, **begin, solver=solver, steps=1 if solver.adaptive else 10, stop=stop)
         except (sd.SDEError, sd.SolverError, sd.ModelError) as error:
             said = str(error)
         if said is None:
