@@ -57,6 +57,7 @@ def sample(task: Task, z: Tensor, index: np.ndarray, cond: Conditions) -> tuple[
     """One micro-batch of samples from unit normals z (b, ...) in the network's dtype, scored along their own paths."""
     coordinates, net = Whitened(task.model, task.t0, z), Network(task, z, index, cond)
     latent = prior_sample(task.prior, task.model, z)
+    net.check_rows(latent, coordinates.first, coordinates.last)
     y = coordinates.whiten(latent, coordinates.last)
     path = _integrate_path(task, coordinates, net, y, coordinates.stop, coordinates.start)
     start = coordinates.unwhiten(path.end, coordinates.first)

@@ -29,6 +29,13 @@ def test_refused(net, trace):
         sd.log_likelihood(model, X, trace=trace)
 
 
+@pytest.mark.parametrize("net", [first_time, mean_over_the_batch, own_noise])
+def test_refused_in_samples_with_log_p(net):
+    model = sd.ScoreModel(net, sd.VP(), predicts="eps")
+    with pytest.raises(sd.Error, match="changes with the others in its batch"):
+        sd.sample_with_log_prob(model, (6, 3))
+
+
 def test_refused_in_padded_batches():
     model = sd.ScoreModel(first_time, sd.VP(), predicts="eps")
     with pytest.raises(sd.Error, match="changes with the others in its batch"):
