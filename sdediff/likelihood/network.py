@@ -20,7 +20,7 @@ from sdediff.likelihood.task import Conditions, Task
 from sdediff.likelihood.trace import Moments, check_gradient, forward_moments, moments, probe_vectors
 from sdediff.likelihood.whitened import per_row
 from sdediff.model.bound import BoundModel
-from sdediff.model.network import look
+from sdediff.model.network import beyond_rounding, look
 from sdediff.model.prediction import Prediction
 from sdediff.model.score_model import Net
 
@@ -116,9 +116,8 @@ class Network:
     def check_rows(self, x: Tensor, first: Level, last: Level) -> None:
         """Refuse a network whose output for a sample changes with the others in its batch.
 
-        Two of x (b, ...) are evaluated side by side, at two times as on paths of their own, and each beside itself.
-
-        The evaluations are not counted. Draws from torch's generator are left to the status of the result.
+        Two of x (b, ...) are evaluated side by side, at two times as on paths of their own, and each beside itself. The
+        evaluations are not counted. Draws from torch's generator are left to the status of the result.
         """
         if len(x) < 2:
             return
@@ -128,9 +127,7 @@ class Network:
             outputs.append(self._predicted(x[pick].to(self._dtype), level_at(self._model.sde, times[pick])).raw)
         self.calls, self._padding = counted, {}
         one, other = outputs[0], torch.stack([outputs[1][0], outputs[2][1]])
-        # Rounding may depend on the others, in half precision by a percent.
-        apart = bool((one - other).abs().max() > 0.05 * one.abs().max())
-        if apart and torch.equal(drawn, generator_state(x.device)):
+        if beyond_rounding(one, other) and torch.equal(drawn, generator_state(x.device)):
             raise InputError(
                 "the network's output for a sample changes with the others in its batch: it reads the time of one row "
                 "for all (t[0]), mixes samples or draws noise. Let it use t (B,), a time a sample; or write "
@@ -169,10 +166,11 @@ class Network:
         if probes:
             parts = [probe_vectors(task.trace, x, probes, task.seed, index, node)]
         if common:
-            like = x.new_zeros(len(self.index), *x.shape[1:])
             if self._common is None:
+                like = x.new_zeros(len(self.index), *x.shape[1:])
                 self._common = probe_vectors(_COMMON, like, 1, task.seed, self.index)
-            parts.append(None if self._common is None else self._common[:, rows])
+            of_all: Any = self._common
+            parts.append(of_all[:, rows])
         return torch.cat([part for part in parts if part is not None])
 
     @torch.no_grad()

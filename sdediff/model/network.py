@@ -200,6 +200,11 @@ class Border:
             )
 
 
+def beyond_rounding(one: Tensor, other: Tensor) -> bool:
+    """Whether a sample's outputs in two batches differ by more than rounding, in half precision a percent."""
+    return bool((one - other).abs().max() > 0.05 * one.abs().max())
+
+
 def wrote() -> ModelError:
     """The refusal of a network that writes into the states after all."""
     return ModelError("the network wrote into its input, which it had not done before: let it write into x.clone()")

@@ -17,6 +17,7 @@ from sdediff._utils.tensors import per_sample
 from sdediff.grids.levels import Level, level
 from sdediff.integrate import Counted, Result, Step, Tried, rows_of
 from sdediff.model.conditions import rows_of_conditions
+from sdediff.model.network import beyond_rounding
 from sdediff.model.prediction import Prediction
 from sdediff.model.score_model import Model
 from sdediff.noise.counter import Noise
@@ -30,7 +31,7 @@ class Left:
     x, t, s: the states (B, ...) and the ends of the step. trial: try first whether samples may have different times.
     """
 
-    def __init__(self, model: Model, x: Tensor, t: Level, s: Level, trial: bool = True) -> None:
+    def __init__(self, model: Model, x: Tensor, t: Level, s: Level, trial: bool) -> None:
         self._model, self._batch = model, len(x)
         self._rows: Tensor | None = None
         self._cut = model
@@ -60,10 +61,8 @@ class Left:
             return self._of(torch.tensor(pick))(x[list(pick)], times[list(pick)]).raw.detach()
 
         one = outputs(0, 1)
-        bar = 0.05 * one.abs().max()  # rounding may depend on the place, in half precision by a percent
-        apart = (one - outputs(1, 0).flip(0)).abs().max() > bar
         # A network that draws noise differs from itself.
-        if apart and torch.equal(one, outputs(0, 1)):
+        if beyond_rounding(one, outputs(1, 0).flip(0)) and torch.equal(one, outputs(0, 1)):
             raise SolverError(
                 "the network's output for a sample changes with its place in the batch: it reads the time of one "
                 "sample for all (t[0]). Let it use t (B,), a time a sample; or take a solver with one time for all, "
