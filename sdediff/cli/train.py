@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -55,7 +54,7 @@ def train(
             model, config.rows(rows), config.training, objective, out=folder, resume=not fresh, device=place,
             config=config.plain(), validation=validation, tensorboard=tensorboard,
         )  # fmt: skip
-    if os.environ.get("RANK", "0") != "0":  # the first of several processes reports
+    if log.rank:  # the first of several processes reports
         return
     last = log.losses[-min(len(log.losses), 100) :]
     facts = {

@@ -82,7 +82,7 @@ def train(
                 raise KeyboardInterrupt
         run.finish()
     seconds, memory = time.perf_counter() - start, run.backend.peak_memory()
-    return TrainingLog(tuple(watch.losses), seconds, run.model, first, tuple(watch.checks), memory)
+    return TrainingLog(tuple(watch.losses), seconds, run.model, first, tuple(watch.checks), memory, run.backend.rank)
 
 
 def _check(settings: Any, objective: Any, report: Any, validation: Any) -> None:

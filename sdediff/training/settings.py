@@ -94,7 +94,8 @@ class TrainingLog:
     """The mean loss of every update made, the seconds of wall clock, and the trained model.
 
     first: the update that this run began with, above 0 where it went on from a checkpoint. checks: the figures of its
-    Validation, a dictionary each. peak_memory: the most that the process, or its accelerator, has held, in bytes.
+    Validation, a dictionary each. peak_memory: the most that the process, or its accelerator, has held, in bytes. rank:
+    of this process among those that trained together.
     """
 
     losses: tuple[float, ...]
@@ -103,6 +104,7 @@ class TrainingLog:
     first: int = 0
     checks: tuple[dict[str, Any], ...] = ()
     peak_memory: int = 0
+    rank: int = 0
 
     def __repr__(self) -> str:
         last = f"last loss {self.losses[-1]:.4g}, " if self.losses else ""
