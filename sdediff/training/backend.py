@@ -162,7 +162,8 @@ class Sharded(Accelerated):
         return net, optimiser
 
     def part(self, net: nn.Module, last: bool) -> AbstractContextManager[Any]:
-        net.set_requires_gradient_sync(last)  # type: ignore[operator]  # of the class that fully_shard made of it
+        sharded: Any = net  # of the class that fully_shard made of it
+        sharded.set_requires_gradient_sync(last)
         return nullcontext()
 
     def clip(self, parameters: list[nn.Parameter], norm: float) -> None:

@@ -12,15 +12,15 @@ def in_shards(value: Any) -> bool:
     return hasattr(value, "full_tensor")
 
 
-def whole(value: Tensor) -> Tensor:
+def whole(value: Any) -> Tensor:
     """A tensor with the parts of all processes, which ask for it together; others pass through."""
-    found: Tensor = value.full_tensor() if in_shards(value) else value  # type: ignore[attr-defined]
+    found: Tensor = value.full_tensor() if in_shards(value) else value
     return found
 
 
-def own_part(value: Tensor) -> Tensor:
+def own_part(value: Any) -> Tensor:
     """What this process holds of a tensor, sharing its memory."""
-    found: Tensor = value.detach().to_local() if in_shards(value) else value  # type: ignore[attr-defined]
+    found: Tensor = value.detach().to_local() if in_shards(value) else value
     return found
 
 

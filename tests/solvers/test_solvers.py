@@ -12,6 +12,7 @@ import torch
 import sdediff as sd
 from sdediff.model.clock import CLOCKS
 from sdediff.model.prediction import PARAMETRISATIONS
+from sdediff.solvers import Solver
 from sdediff.testing import check_sde, check_solver, measured_order
 from sdediff.testing.gaussian import gaussian_model
 from sdediff.testing.solvers import processes
@@ -93,9 +94,11 @@ def test_strong_order_along_one_brownian_path(name: str, claimed: float) -> None
     model, solver = sd.target("target_m").model(sd.VP()), sd.solver(name)
     assert solver.strong_order == claimed
     x = torch.randn(128, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
-    run = lambda s, n: sd.sample(  # noqa: E731
-        model, x=x, solver=s, steps=n, start=0.8, stop=0.3, noise="brownian", seed=5, denoise=False
-    )
+    options: dict[str, Any] = {"start": 0.8, "stop": 0.3, "noise": "brownian", "seed": 5, "denoise": False}
+
+    def run(solver: Solver, steps: int) -> torch.Tensor:
+        return sd.sample(model, x=x, solver=solver, steps=steps, **options)
+
     fine = run(sd.solver("sde"), 160)
     errors = [(run(solver, n) - fine).norm(dim=1).median().item() for n in (8, 16, 32)]
     slope = math.log2(errors[0] / errors[-1]) / 2

@@ -70,7 +70,7 @@ def _by_two(case, folder, *options, **variables):
     return torch.load(folder / "two.pt", weights_only=True)
 
 
-def _same(two, one):
+def assert_same(two, one):
     torch.testing.assert_close(two["losses"], torch.tensor(one.losses, dtype=torch.float64), rtol=1e-10, atol=1e-10)
     for name, value in _weights(one).items():
         torch.testing.assert_close(two[name], value, rtol=0, atol=1e-10)
@@ -79,7 +79,7 @@ def _same(two, one):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["denoising", "learned", "history"])
 def test_two_processes_are_one_with_the_joined_batch(case, tmp_path):
-    _same(_by_two(case, tmp_path), run(case))
+    assert_same(_by_two(case, tmp_path), run(case))
 
 
 @pytest.mark.slow
@@ -91,7 +91,7 @@ def test_weights_in_shards_are_those_of_one_process(case, tmp_path):
     else:
         found = _by_two(case, tmp_path, "shard")
     assert found.pop("shards") == 2
-    _same(found, run(case))
+    assert_same(found, run(case))
 
 
 @pytest.mark.slow
@@ -101,11 +101,11 @@ def test_one_process_goes_on_from_a_checkpoint_of_shards_and_shards_from_one_of_
     resumed = run("denoising", tmp_path / "a", schedule="constant")
     assert resumed.first == 20
     found = {"losses": torch.tensor(whole.losses[20:], dtype=torch.float64), **_weights(whole)}
-    _same(found, resumed)
+    assert_same(found, resumed)
     run("denoising", tmp_path / "b", updates=20, schedule="constant")
     found = _by_two("denoising", tmp_path, "shard", "constant", f"out={tmp_path / 'b'}")
     assert len(found["losses"]) == 30
-    _same(
+    assert_same(
         {**found, "losses": torch.cat([torch.tensor(whole.losses[:20], dtype=torch.float64), found["losses"]])}, whole
     )
 

@@ -69,11 +69,16 @@ def test_levels_give_bits_and_images_a_grid(tmp_path):
     assert json.loads((tmp_path / "checks.jsonl").read_text()) == check
 
 
+def interrupt(update, loss):
+    """Ctrl-C in the fourth update."""
+    if update == 3:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
 def test_a_run_that_goes_on_has_each_check_once(tmp_path):
     validation = Validation(X[40:], every=2, likelihood_rows=0)
-    stop = lambda update, loss: os.kill(os.getpid(), signal.SIGINT) if update == 3 else None  # noqa: E731
     with pytest.raises(KeyboardInterrupt):
-        train(model(), X[:40], SHORT, report=stop, out=tmp_path, validation=validation)
+        train(model(), X[:40], SHORT, report=interrupt, out=tmp_path, validation=validation)
     train(model(), X[:40], SHORT, out=tmp_path, validation=validation)
     rows = [json.loads(line) for line in (tmp_path / "checks.jsonl").read_text().splitlines()]
     assert [row["update"] for row in rows] == [2, 4, 6]
@@ -135,9 +140,8 @@ def test_the_scaler_of_half_precision_goes_on_with_its_scale(tmp_path, monkeypat
     monkeypatch.setattr(run, "backend", scaled)
     half = dataclasses.replace(SHORT, precision="bf16")
     whole = train(model(), X, half, out=tmp_path / "whole")
-    stop = lambda update, loss: os.kill(os.getpid(), signal.SIGINT) if update == 3 else None  # noqa: E731
     with pytest.raises(KeyboardInterrupt):
-        train(model(), X, half, report=stop, out=tmp_path / "stopped")
+        train(model(), X, half, report=interrupt, out=tmp_path / "stopped")
     rest = train(model(), X, half, out=tmp_path / "stopped")
     assert (rest.first, rest.losses) == (4, whole.losses[4:])
     scales = [
