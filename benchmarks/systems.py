@@ -67,14 +67,15 @@ class System:
         return sd.guidance.clip(model, *bounds_of(model)) if self.clip else model
 
 
-_LEARNED = ("small", "large", "learned_range")
-_OF_LEARNED: tuple[tuple[str, Any], ...] = (("variance", "learned_range"),)
+IMPROVED_DDPM = System(
+    "ancestral", 100, (("variance", "learned_range"),), bounds=("small", "large", "learned_range"), clip=True
+)
 SYSTEMS: dict[str, System] = {
     "digits-ncsn": System("annealed_langevin", 201, matched=True),
     "digits-ncsnv2": System("annealed_langevin", 193, matched=True),
     "digits-ddpm": System("ddpm", 100, bounds=("small", "large"), clip=True),
-    "digits-iddpm": System("ancestral", 100, _OF_LEARNED, bounds=_LEARNED, clip=True),
-    "digits-iddpm-levels": System("ancestral", 100, _OF_LEARNED, bounds=_LEARNED, clip=True),
+    "digits-iddpm": IMPROVED_DDPM,
+    "digits-iddpm-levels": IMPROVED_DDPM,
     "digits-vp": System("reverse_diffusion", 100),
     "digits-vp-likelihood": System("reverse_diffusion", 100),
     "digits-subvp": System("euler_maruyama", 100),
